@@ -1,0 +1,68 @@
+# The two commands that matter: `make demo` and `make test`. Both need Python 3.11+ and make, nothing else.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+export PATH := $(BIN):$(PATH)
+export VIRTUAL_ENV := $(CURDIR)/$(VENV)
+# byte code is written once instead of compiled in each of a pipeline's fifteen processes
+unexport PYTHONDONTWRITEBYTECODE
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+
+UV := $(shell command -v uv 2>/dev/null)
+PYTHON ?= python3
+
+.PHONY: help demo test test-fast lint format lock schema bench clean
+
+help: ## Show this help
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.ready ## Run the offline default through to a verified ONNX bundle and reports/report.html
+	dvc repro
+	@echo "Look at reports/report.html, models/bundle/ and: mlflow ui --backend-store-uri sqlite:///mlflow.db"
+
+test: $(VENV)/.ready ## All tests: the fast suite first, then the slow one
+	OMP_NUM_THREADS=1 pytest -q -n 2 -m "not slow" && OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadfile -m slow
+
+test-fast: $(VENV)/.ready ## The fast tests only
+	OMP_NUM_THREADS=1 pytest -q -n 2 -m "not slow"
+
+lint: $(VENV)/.ready ## ruff and mypy
+	ruff check .
+	ruff format --check .
+	mypy
+
+format: $(VENV)/.ready ## Let ruff format and fix what it can
+	ruff check --fix .
+	ruff format .
+
+lock: $(VENV)/.uv ## Choose versions anew and write requirements.lock
+	$$(cat $(VENV)/.uv) pip compile --universal --python-version 3.11 --generate-hashes --extra dev --upgrade \
+	  --no-header -q pyproject.toml -o requirements.lock
+
+schema: $(VENV)/.ready ## Write params.schema.json for editors
+	tlpipe schema
+
+bench: $(VENV)/.ready ## Benchmarks: the cost of a training step beyond the bare network
+	python -m benchmarks.step
+
+clean: ## Remove what the pipeline made (not the DVC cache, not MLflow's store)
+	rm -rf data/packed data/features data/preprocess.json models reports .tlpipe/work
+
+# uv comes from the system if it is there, else from PyPI into the environment that it then fills
+$(VENV)/.uv:
+	@if [ -n "$(UV)" ]; then \
+	  "$(UV)" venv -q --allow-existing --python ">=3.11" $(VENV) && echo "$(UV)" > $@; \
+	else \
+	  $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version)' && \
+	  $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install -q --disable-pip-version-check uv && \
+	  mkdir -p .tlpipe/tools && cp $(BIN)/uv .tlpipe/tools/uv && echo "$(CURDIR)/.tlpipe/tools/uv" > $@; \
+	fi
+
+$(VENV)/.ready: $(VENV)/.uv requirements.lock pyproject.toml
+	$$(cat $(VENV)/.uv) pip sync -q --require-hashes requirements.lock
+	$$(cat $(VENV)/.uv) pip install -q --no-deps --no-build-isolation -e .
+	@touch $@

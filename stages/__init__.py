@@ -1,0 +1,1 @@
+"""The stages of dvc.yaml: thin scripts, `python -m stages.<name>`."""

@@ -1,0 +1,31 @@
+"""check: refuse what cannot work before any work, and write down the preprocessing that the backbone asks for."""
+
+import sys
+from pathlib import Path
+
+from tlpipe.config import PARAMS, ConfigError
+from tlpipe.params import load_params, outline
+from tlpipe.plan_table import line
+
+OUT = Path("data/preprocess.json")
+
+
+def main(params_path: Path = PARAMS, out: Path = OUT) -> int:
+    """Exit code 0, or 2 after a message about what is wrong. Reads no data and no weights."""
+    try:
+        params = load_params(params_path)
+        machine = params.runtime.resolve()
+        text = params.backbone.preprocess().model_dump_json(indent=2) + "\n"
+        plans, counts = outline(params, 2)
+        lines = [f"{name}: {line(plan, counts)}" for name, plan in plans.items()]
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text, encoding="utf-8")
+    print(*lines, machine.describe(), sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

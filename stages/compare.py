@@ -1,0 +1,138 @@
+"""compare: choose the champion on validation, write the comparison, and make sure that MLflow has every run."""
+
+import csv
+import json
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tlpipe.config import PARAMS, ConfigError, load, read
+from tlpipe.evaluate.compare import EVALUATION, FINETUNED, TRAINING, Compare, Result, compare, read_result
+from tlpipe.evaluate.tables import write_json
+from tlpipe.tracking import RunPayload, Tracking, code_tags, dvc_tags, ensure_runs, hardware_tags, source_tags
+from tlpipe.tracking.outbox import RUNS, project
+
+SECTIONS = ("task", "data", "backbone", "runtime", "head", "training")
+"""What of params.yaml a run shows besides its own strategy."""
+FIGURES = ("confusion.png", "reliability.png", "mistakes.png", "per_class.csv", "metrics.json", "intervals.json")
+
+
+def main(root: Path = Path()) -> int:
+    """Write models/champion/ and reports/comparison.{json,csv}; exit code 0, or 2 after a message."""
+    try:
+        names: tuple[str, ...] = load("strategies", tuple[str, ...], root / PARAMS)
+        spec: Compare = load("compare", Compare, root / PARAMS)
+        tracking: Tracking = load("tracking", Tracking, root / PARAMS)
+        results = [read_result(root, name) for name in names]
+        comparison = compare(results, spec)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    for name, run_id in publish(results, comparison, tracking, root).items():
+        comparison["strategies"][name]["mlflow_run_id"] = run_id
+    _crown(root, comparison["champion"])
+    write_json(root / "reports/comparison.json", comparison)
+    _write_csv(root / "reports/comparison.csv", comparison)
+    print(summary(comparison))
+    return 0
+
+
+def publish(
+    results: Sequence[Result], comparison: dict[str, Any], tracking: Tracking, root: Path
+) -> dict[str, str | None]:
+    """MLflow's run id of every strategy, None where MLflow has none; whatever goes wrong here is only said."""
+    if not tracking.enabled:
+        return {}
+    try:
+        payloads = [payload(result, comparison["champion"], root) for result in results]
+        ids = ensure_runs(payloads, tracking.experiment, tracking.wait, project(root) / RUNS)
+        return {result.name: ids[result.about.run_key] for result in results}
+    except Exception as error:
+        print(f"tracking: nothing was published ({type(error).__name__}: {error})", file=sys.stderr)
+        return {}
+
+
+def payload(result: Result, champion: str, root: Path) -> RunPayload:
+    """All that MLflow shows of one strategy."""
+    training, evaluation = root / TRAINING / result.name, root / EVALUATION / result.name
+    history, raw = training / "history.csv", read(root / PARAMS)
+    params = {name: raw[name] for name in SECTIONS if name in raw}
+    timing = json.loads((training / "timing.json").read_text(encoding="utf-8"))
+    return RunPayload(
+        run_key=result.about.run_key,
+        name=result.name,
+        params={**params, "strategy": raw.get("finetune", {}).get(result.name, {})},
+        history=history if history.is_file() else None,
+        plan=json.loads((training / "plan.json").read_text(encoding="utf-8")),
+        summary=_figures(result),
+        tags={
+            **code_tags(root),
+            **source_tags(f"finetune@{result.name}"),
+            **dvc_tags((Path("data/packed"), Path("models/source"), FINETUNED / result.name), root / "dvc.lock"),
+            **hardware_tags(timing.get("device", ""), timing.get("precision", "")),
+            "champion": "yes" if result.name == champion else "no",
+        },
+        dataset=_dataset(root, raw),
+        artifacts=[(evaluation / name, "evaluation") for name in FIGURES],
+        model=root / FINETUNED / result.name,
+        seconds=float(timing["seconds"]),
+    )
+
+
+def _figures(result: Result) -> dict[str, float]:
+    scores = {f"{split}/{name}": value for split, values in result.metrics.items() for name, value in values.items()}
+    bounds = {
+        f"test/{name}_{end}": interval[end]
+        for name, interval in result.intervals["test"].items()
+        for end in ("low", "high")
+    }
+    about = result.about
+    parameters = {"parameters/trainable": about.trainable_parameters, "parameters/total": about.total_parameters}
+    return {**scores, **bounds, **parameters, "seconds_with_head": result.seconds}
+
+
+def _dataset(root: Path, raw: dict[str, Any]) -> tuple[str, str, str] | None:
+    path = root / "reports/data.json"
+    data = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if "fingerprint" not in data:
+        return None
+    source = raw.get("data", {}).get("source", {})
+    place = str(source.get("path", source.get("kind", "data")))
+    return Path(place).name or place, data["fingerprint"], place
+
+
+def _crown(root: Path, champion: str) -> None:
+    """models/champion/: the winner's model folder, and its figures for whoever gets only the model."""
+    folder = root / "models/champion"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(root / FINETUNED / champion, folder)
+    for name in ("metrics.json", "intervals.json"):
+        shutil.copyfile(root / EVALUATION / champion / name, folder / name)
+
+
+def _write_csv(path: Path, comparison: dict[str, Any]) -> None:
+    metric = comparison["metric"]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("strategy", "validation", "test", "low", "high", "seconds", "trainable_parameters"))
+        for name, entry in comparison["strategies"].items():
+            test = entry["test"].get(metric, {"value": "", "low": "", "high": ""})
+            figures = (test["value"], test["low"], test["high"], entry["seconds"], entry["trainable_parameters"])
+            writer.writerow((name, entry["validation"][metric], *figures))
+
+
+def summary(comparison: dict[str, Any]) -> str:
+    """One line a strategy, the champion marked."""
+    metric, lines = comparison["metric"], []
+    for name, entry in comparison["strategies"].items():
+        test = entry["test"].get(metric)
+        said = f"{test['value']:.4f} [{test['low']:.4f}, {test['high']:.4f}]" if test else "does not apply"
+        mark = "*" if name == comparison["champion"] else "~" if name in comparison["too_close_to_call"] else " "
+        lines.append(f"{mark} {name}: {metric} validation {entry['validation'][metric]:.4f}, test {said}")
+    return "\n".join([*lines, "* champion   ~ too close to the champion to call"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""embed: the frozen backbone, once over every sample; its features at every depth are what later stages read."""
+
+import time
+from pathlib import Path
+
+from stages.shell import run
+from tlpipe import config
+from tlpipe.data.packed import Packed
+from tlpipe.progress import track
+from tlpipe.train.device import Runtime
+from tlpipe.train.embed import embed
+from tlpipe.train.history import write_json
+from tlpipe.train.source import load_source, source_encoder
+
+BATCH = 64
+SOURCE, PACKED, OUT = Path("models/source"), Path("data/packed"), Path("data/features")
+
+
+def main() -> None:
+    """Write data/features/ and reports/training/embed/timing.json."""
+    runtime: Runtime = config.load("runtime", Runtime)
+    machine = runtime.resolve()
+    packed = Packed.open(PACKED)
+    encoder = source_encoder(SOURCE, load_source(SOURCE))
+    begun = time.perf_counter()
+    batches = embed(encoder, packed, machine, OUT, BATCH)
+    done = sum(track(batches, f"embedding on {machine.describe()}", -(-len(packed.labels) // BATCH), "batches"))
+    seconds = time.perf_counter() - begun
+    timing = {"seconds": seconds, "device": machine.describe(), "precision": machine.precision}
+    write_json(Path("reports/training/embed/timing.json"), timing)
+    print(f"{done:,} samples at {len(encoder.cuts) - 1} depths in {seconds:.1f} s")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,60 @@
+"""evaluate: one strategy's model on the validation and test splits; numbers, tables and pictures."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from tlpipe.config import PARAMS, ConfigError, load
+from tlpipe.data.packed import Packed
+from tlpipe.evaluate.figures import confusion_figure, mistakes_figure, reliability_figure, save_png
+from tlpipe.evaluate.predict import predict
+from tlpipe.evaluate.predictions import Predictions
+from tlpipe.evaluate.spec import Evaluate
+from tlpipe.evaluate.tables import EVALUATED, write_tables
+from tlpipe.progress import track
+from tlpipe.train.device import Machine, Runtime
+from tlpipe.train.model import load_model
+
+
+def main(strategy: str, root: Path = Path()) -> int:
+    """Write reports/evaluation/<strategy>/; exit code 0, or 2 after a message about what is wrong."""
+    try:
+        spec: Evaluate = load("evaluate", Evaluate, root / PARAMS)
+        runtime: Runtime = load("runtime", Runtime, root / PARAMS)
+        packed = Packed.open(root / "data/packed")
+        predictions = _predictions(root / "models/finetuned" / strategy, packed, spec, runtime.resolve())
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    folder = root / "reports/evaluation" / strategy
+    folder.mkdir(parents=True, exist_ok=True)
+    metrics = write_tables(folder, predictions, spec)
+    test = predictions.of("test")
+    save_png(confusion_figure(test.confusion(), test.classes), folder / "confusion.png")
+    save_png(reliability_figure(test), folder / "reliability.png")
+    save_png(mistakes_figure(test, packed.images, spec.mistakes), folder / "mistakes.png")
+    for split, values in metrics.items():
+        print(f"{strategy} {split}: {', '.join(f'{name} {value:.4f}' for name, value in values.items())}")
+    return 0
+
+
+def _predictions(folder: Path, packed: Packed, spec: Evaluate, machine: Machine) -> Predictions:
+    model, about = load_model(folder)
+    parts = []
+    for split in EVALUATED:
+        batches = predict(model, about, packed, split, spec.batch_size, machine)
+        total = -(-len(packed.rows(split)) // spec.batch_size)
+        parts.append(np.concatenate(list(track(batches, f"{about.strategy}: {split}", total, "batches"))))
+    rows = np.concatenate([packed.rows(split) for split in EVALUATED])
+    splits = [split for split, part in zip(EVALUATED, parts, strict=True) for _ in part]
+    ids = tuple(packed.ids[row] for row in rows)
+    probabilities = np.concatenate(parts).astype(np.float64)
+    return Predictions(packed.classes, rows, ids, tuple(splits), packed.labels[rows], probabilities)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("strategy")
+    sys.exit(main(parser.parse_args().strategy))

@@ -1,0 +1,106 @@
+"""export: the champion as one ONNX file that takes raw images; written only when it computes what was trained."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from stages.shell import run
+from tlpipe import config
+from tlpipe.bundle import MODEL, Bundle, Figure, figures
+from tlpipe.config import ConfigError
+from tlpipe.data import AnySource
+from tlpipe.data.base import Source
+from tlpipe.data.packed import Packed
+from tlpipe.data.spec import Checks
+from tlpipe.export.parity import HeldOut, ParityError, Pictures
+from tlpipe.export.spec import Export
+from tlpipe.export.write import export_bundle
+from tlpipe.preprocess.decode import UnreadableImage, decode
+from tlpipe.progress import track
+from tlpipe.tracking import Tracking, log_bundle
+from tlpipe.train.model import About, load_model
+
+PACKED, CHAMPION = Path("data/packed"), Path("models/champion")
+BUNDLE, PARITY = Path("models/bundle"), Path("reports/parity.json")
+
+
+def main() -> None:
+    """Write models/bundle/ and reports/parity.json; exit code 1 when the exported file fails its gate."""
+    spec: Export = config.load("export", Export)
+    source: Source = config.load("data.source", AnySource)
+    checks: Checks = config.load("data.checks", Checks)
+    packed, (model, about) = Packed.open(PACKED), load_model(CHAMPION)
+    require_same_data(packed, about)
+    rows = spread(packed.rows("test"), spec.samples)
+    ids = track([packed.ids[row] for row in rows], "torch against onnxruntime", unit="images")
+    images = HeldOut(raw_images(source, ids, checks.max_pixels), packed.images[rows])
+    try:
+        bundle = export_bundle(BUNDLE, PARITY, model, about, images, champion_figures(), spec)
+    except ParityError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    Console().print(summary(bundle))
+    publish(about)
+
+
+def publish(about: About) -> None:
+    """Hand the bundle to MLflow in the background; it never fails the stage."""
+    tracking: Tracking = config.load("tracking", Tracking)
+    if tracking.enabled:
+        log_bundle(about.run_key, BUNDLE, timeout=0)
+
+
+def require_same_data(packed: Packed, about: About) -> None:
+    """Raises ConfigError when the packed images were not made for this model."""
+    if packed.classes != about.labels or packed.preprocess != about.preprocess:
+        raise ConfigError(
+            f"{CHAMPION} was trained on other data than {PACKED} holds: it knows the classes {list(about.labels)} with "
+            f"{about.preprocess!r}, the data have {list(packed.classes)} with {packed.preprocess!r}; run `dvc repro`"
+        )
+
+
+def spread(rows: np.ndarray[Any, np.dtype[np.int64]], count: int) -> list[int]:
+    """At most `count` of `rows`, evenly spaced, ascending."""
+    return [int(rows[at]) for at in np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))]
+
+
+def raw_images(source: Source, ids: Iterator[str], max_pixels: int) -> Iterator[Pictures]:
+    """Each sample decoded from its raw bytes. Raises ConfigError when a file is not what it was when it was packed."""
+    for name in ids:
+        try:
+            yield decode(source.read(name), max_pixels)
+        except (OSError, UnreadableImage) as error:
+            raise ConfigError(f"the sample {name!r} can no longer be read ({error}); run `dvc repro` again") from None
+
+
+def champion_figures() -> dict[str, dict[str, Figure]]:
+    """The champion's validation and test metrics with their intervals."""
+    try:
+        metrics, intervals = (json.loads((CHAMPION / name).read_text()) for name in ("metrics.json", "intervals.json"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{error.filename} does not exist; run `dvc repro compare` first") from None
+    return figures(metrics, intervals)
+
+
+def summary(bundle: Bundle) -> Table:
+    """The gate's figures, and where the bundle is."""
+    size = (BUNDLE / MODEL).stat().st_size / 2**20
+    title = f"{BUNDLE / MODEL}: {bundle.strategy}, {len(bundle.labels)} classes, {size:.1f} MiB"
+    table = Table(title=title, caption="onnxruntime against torch", title_justify="left", caption_justify="left")
+    for heading in ("images", "a call", "samples", "largest difference", "allowed", "same first label"):
+        table.add_column(heading, justify="left" if heading == "images" else "right")
+    for case in bundle.parity:
+        found = "-" if case.probabilities is None or case.same is None else f"{case.probabilities:.2g}"
+        same = "-" if case.same is None else f"{case.same:.1%}"
+        table.add_row(case.name, str(case.batch), str(case.samples), found, f"{case.tolerance:g}", same)
+    return table
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,59 @@
+"""prepare: read the raw images once, find the bad ones, split, and pack."""
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from tlpipe.config import PARAMS, ConfigError, load, parse
+from tlpipe.data.pack import pack
+from tlpipe.data.spec import Data
+from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.progress import track
+
+PREPROCESS, PACKED, REPORT = Path("data/preprocess.json"), Path("data/packed"), Path("reports/data.json")
+
+
+def main(params: Path = PARAMS) -> int:
+    """Exit code 0, or 2 after a message about what is wrong with the data or the settings."""
+    try:
+        data: Data = load("data", Data, params)
+        report = pack(data, _preprocess(), PACKED, track)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    REPORT.parent.mkdir(parents=True, exist_ok=True)
+    REPORT.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    _show(report)
+    return 0
+
+
+def _preprocess() -> ImagePreprocess:
+    if not PREPROCESS.is_file():
+        raise ConfigError(f"{PREPROCESS} does not exist; the check stage writes it: run `dvc repro`")
+    preprocess: ImagePreprocess = parse(json.loads(PREPROCESS.read_text()), ImagePreprocess, str(PREPROCESS))
+    return preprocess
+
+
+def _show(report: dict[str, Any], most: int = 12) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    shown = report["classes"] if len(report["classes"]) <= most else []
+    table = Table("split", *shown, "images", title=f"{PACKED}: {report['used']:,} of {report['found']:,} images")
+    for split, classes in report["counts"].items():
+        table.add_row(split, *(f"{classes[label]:,}" for label in shown), f"{sum(classes.values()):,}")
+    console.print(table)
+    for reason, number in sorted(Counter(item["reason"].split(":")[0] for item in report["rejected"]).items()):
+        console.print(f"rejected: {number:,} {reason.replace('_', ' ')}")
+    near, ignored, aside = len(report["duplicates"]["near"]), report["ignored"], sum(report["left_aside"].values())
+    for number, what in ((near, "groups of near duplicates"), (len(ignored), "ignored files"), (aside, "left aside")):
+        if number:
+            console.print(f"{number:,} {what}")
+    console.print(f"imbalance {report['imbalance']:.2f}; details in {REPORT}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

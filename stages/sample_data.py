@@ -1,0 +1,40 @@
+"""sample_data: the offline default's images, scikit-learn's handwritten digits as small PNG files."""
+
+import shutil
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+OUT = Path("data/digits")
+TEST_PER_CLASS = 100
+SEED = 0
+
+
+def main(out: Path = OUT) -> int:
+    """Write out/{train,test}/<digit>/<number>.png: 1,797 images of 8 x 8 pixels, 100 of each digit for testing.
+
+    Source: UCI Optical Recognition of Handwritten Digits (Alpaydin & Kaynak 1998), as scikit-learn ships it.
+    """
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    shutil.rmtree(out, ignore_errors=True)
+    seen: Counter[int] = Counter()
+    for index in np.random.default_rng(SEED).permutation(len(pixels)).tolist():
+        label = int(digits.target[index])
+        seen[label] += 1
+        folder = out / ("test" if seen[label] <= TEST_PER_CLASS else "train") / str(label)
+        folder.mkdir(parents=True, exist_ok=True)
+        # Stored, not compressed: the bytes must not depend on the version of zlib.
+        Image.fromarray(pixels[index]).save(folder / f"{index:04}.png", compress_level=0)
+    test = TEST_PER_CLASS * len(seen)
+    print(f"{out}: {len(pixels) - test} images for training, {test} for testing")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

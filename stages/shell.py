@@ -1,0 +1,62 @@
+"""What every stage does around its work: say what is wrong in one message, and follow a training."""
+
+import sys
+from collections.abc import Callable, Iterator
+
+from tlpipe.config import ConfigError
+from tlpipe.progress import track
+from tlpipe.train.checkpoint import Keeper
+from tlpipe.train.fit import Epoch, Step, Trainer
+
+
+def run(work: Callable[[], None]) -> None:
+    """Do the stage's work; a ConfigError becomes a message on stderr and exit code 2, without a traceback."""
+    try:
+        work()
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def follow(trainer: Trainer, keeper: Keeper, description: str, seen: list[Epoch]) -> Iterator[Epoch]:
+    """Run a training to its end with a progress bar, yielding each epoch; recovery state is saved on the way.
+
+    `seen` holds the epochs of an earlier, killed run on entry (from `resume`), and all of them at the end.
+    """
+    total = _total(trainer)
+    events = _steps(trainer, keeper, seen)
+    for event in track(events, description, total, "steps") if total else events:
+        if isinstance(event, Epoch):
+            yield event
+    keeper.save(_state(trainer, seen))
+
+
+def resume(trainer: Trainer, keeper: Keeper) -> list[Epoch]:
+    """Continue a killed training where it was saved last; the epochs that it had done, none if it is a new one."""
+    state = keeper.load()
+    if state is None:
+        return []
+    trainer.restore(state["trainer"])
+    seen = [Epoch(**epoch) for epoch in state["history"]]
+    print(f"resuming after epoch {trainer.at.epochs}, step {trainer.at.steps} ({keeper.path})", file=sys.stderr)
+    return seen
+
+
+def _steps(trainer: Trainer, keeper: Keeper, seen: list[Epoch]) -> Iterator[Step | Epoch]:
+    for event in trainer.run():
+        if isinstance(event, Epoch):
+            seen.append(event)
+        if isinstance(event, Epoch) or keeper.due():
+            keeper.save(_state(trainer, seen))
+        yield event
+
+
+def _state(trainer: Trainer, seen: list[Epoch]) -> dict[str, object]:
+    return {"trainer": trainer.state(), "history": [vars(epoch) for epoch in seen]}
+
+
+def _total(trainer: Trainer) -> int:
+    """Steps and epochs that are left if nothing ends early."""
+    batches = -(-len(trainer.rows) // trainer.training.batch_size)
+    passes = sum(phase.epochs for phase in trainer.plan.phases[trainer.at.phase :]) - trainer.at.epoch
+    return passes * (batches + 1) - trainer.at.batch

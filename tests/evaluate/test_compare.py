@@ -1,0 +1,172 @@
+"""Champion, ties, costs and the format of comparison.json; a tracker that is away changes none of it."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from stages import compare as stage
+from tlpipe.config import ConfigError
+from tlpipe.evaluate.compare import Compare, Result, champion, compare, read_result
+from tlpipe.metrics import METRICS
+from tlpipe.tracking import RunPayload
+
+NAMES = ("head_only", "top_layers", "all_layers", "scratch")
+
+
+@pytest.fixture(scope="module")
+def results(made: Path) -> list[Result]:
+    return [read_result(made, name) for name in NAMES]
+
+
+def with_scores(result: Result, **scores: float) -> Result:
+    return replace(result, metrics={**result.metrics, "validation": {**result.metrics["validation"], **scores}})
+
+
+def test_the_spec_offers_every_metric():
+    assert set(get_args(Compare.model_fields["metric"].annotation)) == set(METRICS)
+
+
+def test_the_comparison_has_the_promised_form(results: list[Result]):
+    comparison = compare(results, Compare(resamples=200))
+    best = max(NAMES, key=lambda name: comparison["strategies"][name]["validation"]["accuracy"])
+    assert comparison["champion"] == best
+    assert comparison["metric"] == "accuracy"
+    assert set(comparison["strategies"]) == set(NAMES)
+    entry = comparison["strategies"]["head_only"]
+    assert set(entry) == {
+        "validation", "test", "seconds", "trainable_parameters", "total_parameters", "mlflow_run_id"
+    }  # fmt: skip
+    assert set(entry["test"]["accuracy"]) == {"value", "low", "high"}
+    assert entry["mlflow_run_id"] is None
+    assert set(comparison["differences"]) == set(NAMES) - {best}
+    assert "scratch" not in comparison["too_close_to_call"]
+
+
+def test_time_counts_embedding_and_head_where_they_were_used(results: list[Result]):
+    seconds = {result.name: result.seconds for result in results}
+    assert seconds == {"head_only": 3.5, "top_layers": 23.5, "all_layers": 33.5, "scratch": 10.0}
+
+
+def test_lower_is_better_where_it_is(results: list[Result]):
+    scored = [with_scores(result, log_loss=loss) for result, loss in zip(results, (0.4, 0.1, 0.3, 0.2), strict=True)]
+    assert champion(scored, Compare(metric="log_loss")).name == "top_layers"
+
+
+def test_equal_strategies_are_told_apart_by_log_loss_then_by_size(results: list[Result]):
+    equal = [with_scores(result, accuracy=0.9, log_loss=0.3) for result in results]
+    assert champion(equal, Compare()).name == "head_only"
+    assert champion([*equal[:3], with_scores(equal[3], log_loss=0.2)], Compare()).name == "scratch"
+
+
+def test_a_strategy_is_too_close_to_itself(results: list[Result]):
+    twin = replace(results[2], name="twin")
+    comparison = compare([results[2], twin], Compare(resamples=200))
+    assert comparison["too_close_to_call"] == ["twin"]
+    assert comparison["differences"]["twin"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+
+
+def test_other_samples_cannot_be_compared(results: list[Result]):
+    shuffled = replace(results[1].predictions, labels=results[1].predictions.labels[::-1].copy())
+    with pytest.raises(ConfigError, match="different samples"):
+        compare([results[0], replace(results[1], predictions=shuffled)], Compare())
+
+
+def test_a_metric_that_does_not_apply_is_refused(results: list[Result]):
+    values = {name: value for name, value in results[0].metrics["validation"].items() if name != "auroc"}
+    without = replace(results[0], metrics={**results[0].metrics, "validation": values})
+    with pytest.raises(ConfigError, match=r"compare.metric: auroc does not apply .* accuracy"):
+        compare([without], Compare(metric="auroc"))
+
+
+@pytest.fixture
+def own(made: Path, tmp_path: Path) -> Path:
+    for name in ("reports", "models"):
+        shutil.copytree(made / name, tmp_path / name)
+    shutil.copyfile(made / "params.yaml", tmp_path / "params.yaml")
+    return tmp_path
+
+
+def test_the_stage_writes_the_champion_and_ignores_what_is_not_listed(own: Path):
+    (own / "reports/evaluation/left_over").mkdir()
+    (own / "models/champion").mkdir()
+    (own / "models/champion/stale.txt").write_text("of an earlier champion")
+    assert stage.main(own) == 0
+    comparison = json.loads((own / "reports/comparison.json").read_text())
+    best = own / "models/finetuned" / comparison["champion"]
+    figures = {"metrics.json", "intervals.json"}
+    crowned = {path.name for path in (own / "models/champion").iterdir()}
+    assert crowned == {path.name for path in best.iterdir()} | figures
+    assert (own / "models/champion/model.safetensors").read_bytes() == (best / "model.safetensors").read_bytes()
+    lines = (own / "reports/comparison.csv").read_text().splitlines()
+    assert lines[0] == "strategy,validation,test,low,high,seconds,trainable_parameters"
+    assert [line.split(",")[0] for line in lines[1:]] == list(NAMES)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "models/finetuned/scratch/model.json",
+        "reports/evaluation/scratch/metrics.json",
+        "reports/training/scratch/timing.json",
+    ],
+)
+def test_a_listed_strategy_that_is_missing_is_an_error(own: Path, path: str, capsys: pytest.CaptureFixture[str]):
+    (own / path).unlink()
+    assert stage.main(own) == 2
+    message = capsys.readouterr().err
+    assert path in message
+    assert "dvc repro" in message
+    assert not (own / "reports/comparison.json").exists()
+
+
+def test_run_ids_come_from_the_tracker(own: Path, monkeypatch: pytest.MonkeyPatch):
+    seen: list[RunPayload] = []
+
+    def ensure(payloads: list[RunPayload], *_: object) -> dict[str, str | None]:
+        seen.extend(payloads)
+        return {payload.run_key: None if payload.name == "scratch" else f"id-{payload.name}" for payload in payloads}
+
+    monkeypatch.setattr(stage, "ensure_runs", ensure)
+    switch_on(own)
+    assert stage.main(own) == 0
+    entries = json.loads((own / "reports/comparison.json").read_text())["strategies"]
+    assert entries["head_only"]["mlflow_run_id"] == "id-head_only"
+    assert entries["scratch"]["mlflow_run_id"] is None
+    payload = seen[2]
+    assert payload.params["strategy"]["kind"] == "all_layers"
+    assert payload.summary["test/accuracy"] == entries["all_layers"]["test"]["accuracy"]["value"]
+    assert payload.history == own / "reports/training/all_layers/history.csv"
+    assert payload.dataset[1] == "f" * 64 if payload.dataset else False
+    assert all(path.is_file() for path, _ in payload.artifacts)
+    assert [payload.tags["champion"] for payload in seen].count("yes") == 1
+
+
+def test_a_tracker_that_fails_is_only_a_message(
+    own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def fail(*_: object) -> None:
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(stage, "ensure_runs", fail)
+    switch_on(own)
+    assert stage.main(own) == 0
+    assert "no route to host" in capsys.readouterr().err
+    entries = json.loads((own / "reports/comparison.json").read_text())["strategies"]
+    assert {entry["mlflow_run_id"] for entry in entries.values()} == {None}
+
+
+def switch_on(root: Path) -> None:
+    path = root / "params.yaml"
+    path.write_text(path.read_text().replace("enabled: false", "enabled: true"))
+
+
+def test_unknown_bounds_become_null():
+    from tlpipe.evaluate.compare import finite
+    from tlpipe.metrics import Interval
+
+    assert finite(Interval(0.5, -np.inf, np.inf)) == {"value": 0.5, "low": None, "high": None}

@@ -1,0 +1,72 @@
+"""Probabilities of a real (tiny) model, and the stage that writes its evaluation."""
+
+import json
+import shutil
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from stages import evaluate
+from tlpipe.config import ConfigError
+from tlpipe.data.packed import Packed
+from tlpipe.evaluate.predict import predict
+from tlpipe.evaluate.predictions import Predictions
+from tlpipe.train.device import Runtime
+from tlpipe.train.model import load_model
+
+FILES = {
+    "metrics.json", "intervals.json", "predictions.csv", "per_class.csv", "confusion.csv", "reliability.csv",
+    "confusion.png", "reliability.png", "mistakes.png",
+}  # fmt: skip
+CPU = Runtime(device="cpu", threads=1)
+
+
+def test_probabilities_are_the_calibrated_softmax_in_row_order(made: Path):
+    model, about = load_model(made / "models/finetuned/all_layers")
+    packed = Packed.open(made / "data/packed")
+    found = np.concatenate(list(predict(model, about, packed, "validation", 7, CPU.resolve())))
+    view = about.preprocess.normalise(about.preprocess.crop(packed.images[packed.rows("validation")]))
+    with torch.no_grad():
+        expected = (model(torch.from_numpy(view)) / 1.5).softmax(1).numpy()
+    assert found.shape == (60, 3)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert found.std() > 0
+
+
+def test_another_dataset_is_refused(made: Path):
+    model, about = load_model(made / "models/finetuned/all_layers")
+    packed = Packed.open(made / "data/packed")
+    other = about.model_copy(update={"labels": ("zero", "one", "two")})
+    with pytest.raises(ConfigError, match=r"only the model: \['two'\]"):
+        next(predict(model, other, packed, "test", 8, CPU.resolve()))
+    other = about.model_copy(update={"preprocess": about.preprocess.model_copy(update={"resize_to": 40})})
+    with pytest.raises(ConfigError, match="trained on other arrays"):
+        next(predict(model, other, packed, "test", 8, CPU.resolve()))
+
+
+def test_the_stage_writes_every_file_the_same_way_twice(
+    made: Path, tmp_path: Path, maker: ModuleType, capsys: pytest.CaptureFixture[str]
+):
+    for name in ("data", "models"):
+        shutil.copytree(made / name, tmp_path / name)
+    (tmp_path / "params.yaml").write_text(maker.PARAMS)
+    folder = tmp_path / "reports/evaluation/top_layers"
+    assert evaluate.main("top_layers", tmp_path) == 0
+    first = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert set(first) == FILES
+    assert evaluate.main("top_layers", tmp_path) == 0
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
+    said = Predictions.load(folder / "predictions.csv")
+    assert (said.splits.count("validation"), said.splits.count("test")) == (60, 120)
+    accuracy = json.loads((folder / "metrics.json").read_text())["test"]["accuracy"]
+    assert f"top_layers test: accuracy {accuracy:.4f}" in capsys.readouterr().out
+
+
+def test_the_stage_says_what_is_missing(tmp_path: Path, made: Path, capsys: pytest.CaptureFixture[str]):
+    shutil.copytree(made / "data", tmp_path / "data")
+    shutil.copyfile(made / "params.yaml", tmp_path / "params.yaml")
+    assert evaluate.main("nothing", tmp_path) == 2
+    assert "models/finetuned/nothing" in capsys.readouterr().err

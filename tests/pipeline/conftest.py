@@ -1,0 +1,120 @@
+"""A real project in a temporary folder: git, DVC, the shipped params.yaml made small, and one whole `dvc repro`."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIPPED = ("stages", "tlpipe", "dvc.yaml", "params.yaml", "params.schema.json", ".dvcignore", ".gitignore", "examples")
+SMALL = {
+    "data.limit_per_class": 6,
+    "backbone.width": 4,
+    "backbone.samples": 200,
+    "backbone.epochs": 1,
+    "runtime.threads": 1,
+    "head.penalties": [0.1, 0.01],
+    "finetune.top_layers.stage_epochs": 1,
+    "finetune.top_layers.epochs": 1,
+    "finetune.all_layers.stage_epochs": 2,
+    "finetune.all_layers.epochs": 3,
+    "finetune.scratch.epochs": 2,
+    "evaluate.resamples": 100,
+    "compare.resamples": 100,
+    "export.samples": 8,
+}
+
+
+@dataclass
+class Project:
+    """A folder in which dvc is run as a user would."""
+
+    folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end; its output is in the error when it fails."""
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, check=False
+        )
+        if check and done.returncode:
+            raise AssertionError(
+                f"{command} ended with {done.returncode}:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+            )
+        return done
+
+    def repro(self, *arguments: str) -> list[str]:
+        """`dvc repro`; the names of the stages whose commands ran."""
+        done = self.run("dvc", "repro", *arguments)
+        lines = done.stdout.splitlines()
+        return [line.split("'")[1] for line in lines if line.startswith("Running stage '")]
+
+    def params(self) -> dict[str, Any]:
+        """params.yaml as it is."""
+        loaded: dict[str, Any] = YAML(typ="safe", pure=True).load((self.folder / "params.yaml").read_text())
+        return loaded
+
+    def set(self, changes: dict[str, Any]) -> None:
+        """Change values of params.yaml by dotted path; comments stay."""
+        yaml = YAML()
+        path = self.folder / "params.yaml"
+        values = yaml.load(path.read_text())
+        for dotted, value in changes.items():
+            *parents, last = dotted.split(".")
+            node = values
+            for parent in parents:
+                node = node[parent]
+            node[last] = value
+        with path.open("w") as file:
+            yaml.dump(values, file)
+
+    def json(self, name: str) -> Any:
+        """A JSON file of the project."""
+        return json.loads((self.folder / name).read_text())
+
+
+def make_project(folder: Path, changes: dict[str, Any]) -> Project:
+    folder.mkdir(parents=True)
+    for name in SHIPPED:
+        source = ROOT / name
+        copy: Callable[..., Any] = shutil.copytree if source.is_dir() else shutil.copyfile
+        copy(source, folder / name)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "PYTEST", "DVC"))}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    environment |= {"DVC_NO_ANALYTICS": "1", "OMP_NUM_THREADS": "1", "HOME": str(folder.parent)}
+    environment |= {
+        f"GIT_{who}_{what}": "test@example.org" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+    }
+    project = Project(folder, environment)
+    project.run("git", "init", "-q")
+    project.run("dvc", "init", "-q")
+    shutil.copyfile(ROOT / ".dvc/config", folder / ".dvc/config")
+    project.set(changes)
+    return project
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The small project after one `dvc repro`, committed. Shared: leave it as it is, or use `project`."""
+    project = make_project(tmp_path_factory.mktemp("pipeline") / "project", SMALL)
+    project.repro()
+    project.run("git", "add", "-A")
+    project.run("git", "commit", "-qm", "first")
+    return project
+
+
+@pytest.fixture
+def project(finished: Project, tmp_path: Path) -> Iterator[Project]:
+    """A copy of the finished project that a test may change."""
+    folder = tmp_path / "project"
+    shutil.copytree(finished.folder, folder, symlinks=True)
+    yield Project(folder, finished.environment)
+    shutil.rmtree(folder, ignore_errors=True)

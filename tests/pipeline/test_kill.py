@@ -1,0 +1,82 @@
+"""SIGKILL anywhere in a training; `dvc repro` goes on and ends with the same bits."""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+STAGE = "finetune@all_layers"
+EPOCHS = 400
+"""So many that on a busy machine no training ends between two looks at its state."""
+
+
+def digest(folder: Path) -> str:
+    return hashlib.sha256((folder / "models/finetuned/all_layers/model.safetensors").read_bytes()).hexdigest()
+
+
+def stage_of(dvc: int) -> int | None:
+    """The process of the stage that a `dvc repro` is running."""
+    listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    for line in listed.splitlines()[1:]:
+        pid, parent, command = line.split(None, 2)
+        if int(parent) == dvc and "stages.finetune" in command:
+            return int(pid)
+    return None
+
+
+def kill_when(project: Any, ready: Callable[[], bool], delay: float, dvc_too: bool) -> None:
+    """Start `dvc repro` of the training; `delay` seconds after `ready()` kill the stage, or dvc with it."""
+    log = project.folder.parent / "killed.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            ["dvc", "repro", "-s", STAGE], cwd=project.folder, env=project.environment,
+            stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+    deadline = time.monotonic() + 240
+    stage = None
+    while stage is None or not ready():
+        stage = stage or stage_of(process.pid)
+        assert process.poll() is None, f"the training ended before it could be killed:\n{log.read_text()}"
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    time.sleep(delay)
+    if dvc_too:
+        os.kill(process.pid, signal.SIGKILL)
+    os.kill(stage, signal.SIGKILL)
+    process.wait()
+    assert process.returncode != 0, log.read_text()
+
+
+def test_killed_at_five_points_it_ends_with_the_same_bits(project: Any) -> None:
+    project.set({"finetune.all_layers.epochs": EPOCHS, "training.patience": EPOCHS})
+    project.repro(STAGE)
+    expected = digest(project.folder)
+    history = project.folder / "reports/training/all_layers/history.csv"
+    lines = len(history.read_text().splitlines())
+    work = project.folder / ".tlpipe/work/finetune-all_layers"
+    assert not list(work.glob("*/state.pt")), "recovery state is left behind"
+    shutil.rmtree(project.folder / ".dvc/cache/runs")
+    (project.folder / "dvc.lock").unlink()
+    seen: list[int] = []  # when the state was saved that was looked at last
+
+    def saved_again() -> bool:
+        now = [path.stat().st_mtime_ns for path in work.glob("*/state.pt")]
+        fresh = bool(now) and now != seen
+        seen[:] = now
+        return fresh
+
+    kill_when(project, lambda: True, delay=0.5, dvc_too=False)
+    for delay, dvc_too in ((0, False), (0.02, False), (0.01, True), (0.03, False)):
+        kill_when(project, saved_again, delay, dvc_too)
+    assert len(list(work.glob("*/state.pt"))) == 1
+    project.repro("-s", STAGE)
+    assert digest(project.folder) == expected
+    assert len(history.read_text().splitlines()) == lines == 1 + 2 + EPOCHS

@@ -1,0 +1,149 @@
+"""The page: everything on it, nothing from outside, and whatever a user named is only text."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from stages import report as stage
+from tlpipe.config import ConfigError
+from tlpipe.report.collect import collect, data_findings, plan_matrix
+from tlpipe.report.render import render, verdict
+
+VOID = {"meta", "img", "br"}
+
+
+@pytest.fixture(scope="module")
+def facts(made: Path) -> dict:
+    return collect(made)
+
+
+@pytest.fixture(scope="module")
+def page(facts: dict) -> str:
+    return render(facts)
+
+
+class Balance(HTMLParser):
+    """Elements that are opened and not closed, and the text outside of scripts and styles."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list) -> None:
+        self.seen.add(tag)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_well_formed(page: str):
+    parser = Balance()
+    parser.feed(page)
+    assert parser.open == []
+    assert "script" not in parser.seen
+
+
+def test_class_names_are_only_text(page: str):
+    assert "<script>" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+
+
+def test_nothing_is_loaded_from_outside(page: str):
+    addresses = re.findall(r'(?:src|href)="([^"#]{1,40})', page)
+    assert [address for address in addresses if not address.startswith("data:image/png;base64,")] == []
+    assert "@import" not in page
+    assert not re.search(r"url\((?!#)", page)
+
+
+def test_the_page_tells_the_champion_and_its_figures(page: str, made: Path):
+    comparison = json.loads((made / "reports/comparison.json").read_text())
+    best = comparison["strategies"][comparison["champion"]]
+    accuracy = f"{100 * best['test']['accuracy']['value']:.1f} %"
+    assert f"<h1>{comparison['champion']}: {accuracy} test accuracy</h1>" in page
+    for name in comparison["strategies"]:
+        assert f"Confusion: {name}</h3>" in page
+    assert "parity passed" in page
+    assert "ends after 312 bytes" in page
+    assert page.count("<svg ") == 1 + 4 * 3
+
+
+def test_equal_files_give_equal_bytes(made: Path, page: str):
+    assert render(collect(made)) == page
+
+
+def test_the_stage_writes_the_page(made: Path, tmp_path: Path, page: str):
+    for name in ("reports", "models"):
+        shutil.copytree(made / name, tmp_path / name)
+    assert stage.main(tmp_path) == 0
+    assert (tmp_path / "reports/report.html").read_text(encoding="utf-8") == page
+
+
+def test_the_stage_names_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert stage.main(tmp_path) == 2
+    assert "reports/comparison.json does not exist; run `dvc repro`" in capsys.readouterr().err
+
+
+def test_a_changed_bundle_is_no_proof(made: Path, tmp_path: Path):
+    for name in ("reports", "models"):
+        shutil.copytree(made / name, tmp_path / name)
+    (tmp_path / "models/bundle/model.onnx").write_bytes(b"something else")
+    with pytest.raises(ConfigError, match="is not the file that was exported"):
+        collect(tmp_path)
+
+
+def test_without_a_bundle_the_page_says_so(facts: dict):
+    assert "No bundle was exported." in render({**facts, "bundle": None})
+
+
+def test_the_verdict_names_who_is_too_close_to_call(facts: dict):
+    comparison = {**facts["comparison"], "champion": "all_layers"}
+    champion = {"name": "all_layers", **comparison["strategies"]["all_layers"]}
+    close = {
+        **facts,
+        "champion": champion,
+        "comparison": {**comparison, "too_close_to_call": ["top_layers", "scratch"]},
+    }
+    assert re.search(r"top_layers \(.* %\) and scratch \(.* %\) are too close to call on 60 validation", verdict(close))
+    clear = {**close, "comparison": {**comparison, "too_close_to_call": []}}
+    assert "separates it from every other one" in verdict(clear)
+    alone = {**close, "comparison": {**comparison, "strategies": {"all_layers": champion}}}
+    assert "One strategy ran" in verdict(alone)
+
+
+def test_the_plan_becomes_a_matrix_also_when_phases_share_a_name():
+    def row(group: str, parameters: int, rate: float | None) -> dict:
+        return {
+            "phase": "again", "epochs": 2, "group": group, "parameters": parameters, "trainable": rate is not None,
+            "learning_rate": rate,
+        }  # fmt: skip
+
+    matrix = plan_matrix([row("stem", 10, None), row("head", 5, 0.1), row("stem", 10, 0.01), row("head", 5, 0.1)])
+    assert [phase["trainable"] for phase in matrix["phases"]] == [5, 15]
+    assert [group["rates"] for group in matrix["groups"]] == [[None, 0.01], [0.1, 0.1]]
+    assert matrix["total"] == 15
+
+
+def test_rejected_samples_are_counted_by_reason():
+    rejected = [{"id": str(i), "reason": f"duplicate_of:{i}", "detail": ""} for i in range(20)]
+    data = {
+        "counts": {"train": {"a": 3}},
+        "classes": ["a"],
+        "rejected": [*rejected, {"id": "x", "reason": "truncated"}],
+    }
+    found = data_findings(data)
+    assert found["reasons"] == [("duplicate_of", 20), ("truncated", 1)]
+    assert (len(found["rejected"]), found["rejected_total"]) == (12, 21)
+
+
+def test_confusions_come_with_the_most_frequent_first(facts: dict):
+    counts = [pair["samples"] for pair in facts["confusions"]]
+    assert counts == sorted(counts, reverse=True)
+    assert sum(counts) == facts["mistakes"] > 0
+    assert all(pair["true"] != pair["predicted"] for pair in facts["confusions"])

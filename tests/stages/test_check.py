@@ -1,0 +1,43 @@
+"""The check stage: writes the preprocessing and starts nothing, or refuses and writes nothing."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stages.check import main
+from tlpipe.params import load_params
+from tlpipe.preprocess.image import ImagePreprocess
+
+ROOT = Path(__file__).resolve().parents[2]
+PARAMS = ROOT / "params.yaml"
+
+
+def test_it_writes_the_preprocessing_that_the_backbone_asks_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "data" / "preprocess.json"
+    assert main(PARAMS, out) == 0
+    params = load_params(PARAMS)
+    assert ImagePreprocess.model_validate_json(out.read_text()) == params.backbone.preprocess()
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in printed[: len(params.strategies)]] == list(params.strategies)
+
+
+def test_its_output_depends_on_the_preprocessing_alone(tmp_path: Path):
+    other = tmp_path / "params.yaml"
+    text = PARAMS.read_text()
+    assert "patience: " in text
+    other.write_text(text.replace("patience: ", "patience: 1"))
+    assert (main(PARAMS, tmp_path / "a.json"), main(other, tmp_path / "b.json")) == (0, 0)
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+def test_a_bad_file_is_refused_with_code_2_and_nothing_is_written(tmp_path: Path):
+    (tmp_path / "params.yaml").write_text(PARAMS.read_text().replace("\ntraining:", "\ntrainin:"))
+    command = [sys.executable, "-m", "stages.check"]
+    env = {"PYTHONPATH": str(ROOT), "PATH": ""}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "did you mean 'training'?" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "data").exists()

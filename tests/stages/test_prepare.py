@@ -1,0 +1,53 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from stages import prepare
+from tlpipe.data.packed import Packed
+from tlpipe.preprocess.image import ImagePreprocess
+
+PARAMS = """
+data:
+  source: {kind: image_folder, path: raw}
+  split: {validation: 0.25, test: 0.25, seed: 0}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "preprocess.json").write_text(ImagePreprocess(size=8, resize_to=8).model_dump_json())
+    generator = np.random.default_rng(0)
+    for name in [f"raw/{label}/{number}.png" for label in "ab" for number in range(4)]:
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, (9, 9, 3), dtype=np.uint8)).save(name)
+    return tmp_path
+
+
+def test_it_writes_the_arrays_and_the_report_and_says_what_it_did(project: Path, capsys: pytest.CaptureFixture[str]):
+    (project / "raw/a/broken.jpg").write_bytes(b"no")
+    assert prepare.main() == 0
+    report = json.loads((project / "reports/data.json").read_text())
+    assert len(Packed.open(project / "data/packed").ids) == report["used"] == 8
+    said = capsys.readouterr().out
+    assert "8 of 9 images" in said
+    assert "rejected: 1 not an image" in said
+
+
+def test_what_is_wrong_is_said_and_nothing_is_left(project: Path, capsys: pytest.CaptureFixture[str]):
+    for path in (project / "raw/b").iterdir():
+        path.write_bytes(b"no")
+    assert prepare.main() == 2
+    assert "4 not_an_image" in capsys.readouterr().err
+    assert [path.name for path in (project / "data").iterdir()] == ["preprocess.json"]
+
+
+def test_without_the_check_stage(project: Path, capsys: pytest.CaptureFixture[str]):
+    (project / "data/preprocess.json").unlink()
+    assert prepare.main() == 2
+    assert "the check stage writes it" in capsys.readouterr().err

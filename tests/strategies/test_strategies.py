@@ -1,0 +1,147 @@
+"""Plans against numbers worked out by hand."""
+
+import pytest
+
+from tlpipe.config import ConfigError, members, parse
+from tlpipe.strategies import AnyStrategy
+from tlpipe.strategies.base import layerwise
+from tlpipe.strategies.plan import HEAD, assign, table
+
+GROUPS = ("stem", "block1", "block2", "block3")
+
+
+def strategy(**values: object) -> object:
+    return parse(values, AnyStrategy, "finetune.it")
+
+
+def test_layerwise_rates_of_the_seed_article() -> None:
+    # lr_base 0.001, gamma 0.1, four layers: the head is the fourth
+    rates = layerwise(("layer1", "layer2", "layer3"), 0.001, 0.1)
+    assert list(rates.values()) == pytest.approx([0.000001, 0.00001, 0.0001, 0.001])
+    assert list(rates) == ["layer1", "layer2", "layer3", HEAD]
+
+
+def test_head_only_has_no_phase() -> None:
+    plan = strategy(kind="head_only").plan(GROUPS)
+    assert (plan.start, plan.phases, plan.ever_trained) == ("head", (), ())
+
+
+def test_top_layers_unfreezes_one_group_a_phase() -> None:
+    plan = strategy(kind="top_layers", layers=2, lr=0.01, gamma=0.5, stage_epochs=3, epochs=7).plan(GROUPS)
+    assert [phase.name for phase in plan.phases] == ["top 1", "top 2"]
+    assert [phase.epochs for phase in plan.phases] == [3, 7]
+    assert plan.phases[0].rates == {"stem": None, "block1": None, "block2": None, "block3": 0.005, HEAD: 0.01}
+    assert plan.phases[1].rates == {"stem": None, "block1": None, "block2": 0.0025, "block3": 0.005, HEAD: 0.01}
+    assert plan.phases[1].frozen == ("stem", "block1")
+    assert plan.ever_trained == ("block2", "block3", HEAD)
+
+
+def test_all_layers_in_stages_ends_with_everything() -> None:
+    plan = strategy(kind="all_layers", lr=0.01, gamma=0.5, stages=2, stage_epochs=1, epochs=2).plan(GROUPS)
+    assert [phase.name for phase in plan.phases] == ["top 2", "all"]
+    assert plan.phases[-1].frozen == ()
+    assert plan.phases[-1].rates["stem"] == pytest.approx(0.01 * 0.5**4)
+
+
+def test_rho_is_the_ratio_of_the_lowest_group_to_the_head() -> None:
+    plan = strategy(kind="all_layers", lr=0.01, rho=0.1, stages=1, epochs=2).plan(GROUPS)
+    rates = plan.phases[0].rates
+    assert rates["stem"] / rates[HEAD] == pytest.approx(0.1)
+    assert rates["block1"] / rates["stem"] == pytest.approx(0.1 ** (-1 / 4))
+
+
+def phases(**rates: float | None) -> object:
+    return strategy(kind="phases", start="head", phases=[{"name": "only", "epochs": 1, "rates": rates}])
+
+
+def test_explicit_phases_resolve_their_patterns() -> None:
+    plan = phases(**{"head": 0.1, "block[23]": 0.01, "*": None}).plan(GROUPS)
+    assert plan.phases[0].rates == {"stem": None, "block1": None, "block2": 0.01, "block3": 0.01, HEAD: 0.1}
+
+
+def test_explicit_phases_that_train_nothing_are_refused() -> None:
+    with pytest.raises(ConfigError, match="freezes every layer group"):
+        phases(**{"*": None}).plan(GROUPS)
+
+
+def test_scratch_starts_from_random_weights_at_one_rate() -> None:
+    plan = strategy(kind="scratch", lr=0.002, epochs=9).plan(GROUPS)
+    assert plan.start == "random"
+    assert set(plan.phases[0].rates.values()) == {0.002}
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"kind": "top_layers", "layers": 5, "lr": 0.1, "gamma": 1.0, "stage_epochs": 1, "epochs": 1}, "has 4"),
+        ({"kind": "all_layers", "stages": 9, "lr": 0.1, "gamma": 1.0, "stage_epochs": 1, "epochs": 1}, "at most 4"),
+    ],
+)
+def test_more_groups_than_there_are_is_refused(values: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        strategy(**values).plan(GROUPS)
+
+
+@pytest.mark.parametrize("decays", [{}, {"gamma": 0.5, "rho": 0.5}])
+def test_exactly_one_of_gamma_and_rho(decays: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match="exactly one of gamma and rho"):
+        strategy(kind="all_layers", lr=0.1, stages=1, epochs=1, **decays)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"kind": "top_layers", "layers": 1, "gamma": 1.0, "stage_epochs": 2}, "has no effect"),
+        ({"kind": "top_layers", "layers": 2, "gamma": 1.0}, "stage_epochs is missing"),
+        ({"kind": "all_layers", "stages": 1, "gamma": 1.0, "stage_epochs": 2}, "has no effect"),
+        ({"kind": "all_layers", "stages": 2, "gamma": 1.0, "stage_epochs": None}, "stage_epochs is missing"),
+    ],
+)
+def test_stage_epochs_are_given_exactly_when_there_are_stages(values: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        strategy(**values, lr=0.1, epochs=1)
+
+
+EXAMPLES = {
+    "head_only": {},
+    "top_layers": {"layers": 3, "lr": 0.1, "gamma": 0.5, "stage_epochs": 1, "epochs": 1},
+    "all_layers": {"lr": 0.1, "gamma": 0.5, "stages": 3, "stage_epochs": 1, "epochs": 1},
+    "scratch": {"lr": 0.1, "epochs": 1},
+    "phases": {"start": "head", "phases": [{"name": "top", "epochs": 1, "rates": {"block3": 0.1, "*": None}}]},
+}
+
+
+@pytest.mark.parametrize("member", members(AnyStrategy), ids=lambda member: member.__name__)
+def test_contract_every_group_in_every_phase_once_and_something_trains(member: type) -> None:
+    kind = member.model_fields["kind"].annotation.__args__[0]
+    plan = strategy(kind=kind, **EXAMPLES[kind]).plan(GROUPS)
+    for phase in plan.phases:
+        assert tuple(phase.rates) == (*GROUPS, HEAD)
+        assert phase.trainable
+        assert set(phase.trainable) | set(phase.frozen) == {*GROUPS, HEAD}
+    assert plan.groups == GROUPS
+
+
+def test_assign_first_match_wins_and_none_freezes() -> None:
+    assert assign(GROUPS, [("block3", 0.1), ("block*", 0.01), ("*", None)]) == {
+        "stem": None, "block1": 0.01, "block2": 0.01, "block3": 0.1,
+    }  # fmt: skip
+
+
+def test_assign_refuses_a_pattern_without_a_layer_and_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"'blok1' matches no layer group.*did you mean 'block1'"):
+        assign(GROUPS, [("blok1", 0.1), ("*", None)])
+
+
+def test_assign_refuses_a_group_that_no_row_covers() -> None:
+    with pytest.raises(ConfigError, match="'stem' is covered by no row"):
+        assign(GROUPS, [("block*", 0.1)])
+
+
+def test_table_has_a_row_a_phase_and_group() -> None:
+    plan = strategy(kind="top_layers", layers=2, lr=0.01, gamma=0.5, stage_epochs=3, epochs=7).plan(GROUPS)
+    rows = table(plan, dict.fromkeys((*GROUPS, HEAD), 10))
+    assert len(rows) == 10
+    assert rows[3] == {
+        "phase": "top 1", "epochs": 3, "group": "block3", "parameters": 10, "trainable": True, "learning_rate": 0.005,
+    }  # fmt: skip

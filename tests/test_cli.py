@@ -1,0 +1,112 @@
+"""The command line: checks, tables, the schema file, and messages instead of tracebacks."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+import tlpipe
+from tlpipe.cli import app, known_classes, schema_text
+from tlpipe.config import read
+from tlpipe.params import load_params, outline
+
+ROOT = Path(__file__).resolve().parents[1]
+PARAMS = ROOT / "params.yaml"
+
+
+def run(*arguments: Any, code: int = 0) -> Any:
+    result = CliRunner().invoke(app, [str(each) for each in arguments], env={"COLUMNS": "200"})
+    assert result.exit_code == code, result.output
+    return result
+
+
+def test_version():
+    assert run("--version").stdout == f"tlpipe {tlpipe.__version__}\n"
+
+
+def test_help_loads_nothing_heavy():
+    code = "import sys, tlpipe.cli; print(sorted({'torch', 'mlflow', 'sklearn', 'numpy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert {"check", "plan", "schema", "publish"} <= set(run("--help").stdout.split())
+
+
+def test_check_says_ok_and_what_each_strategy_trains():
+    lines = run("check", PARAMS).stdout.splitlines()
+    assert lines[0].startswith(f"{PARAMS}: ok")
+    assert [line.split(":")[0].strip() for line in lines[1:]] == list(read(PARAMS)["strategies"])
+    assert all("parameters train" in line for line in lines[1:])
+
+
+def test_a_bad_file_ends_with_a_message_on_stderr_and_code_2(tmp_path: Path):
+    bad = tmp_path / "params.yaml"
+    bad.write_text(PARAMS.read_text().replace("\ntraining:", "\ntrainin:"))
+    for command in ("check", "plan"):
+        result = run(command, bad, code=2)
+        assert result.stdout == ""
+        assert "did you mean 'training'?" in result.stderr
+        assert "Traceback" not in result.output
+
+
+def test_a_missing_file_is_said_from_a_real_process(tmp_path: Path):
+    command = [sys.executable, "-c", "from tlpipe.cli import main; main()", "check", "absent.yaml"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "absent.yaml does not exist; run from the project's folder, or name the file\n"
+
+
+def test_plan_shows_every_group_of_every_strategy():
+    text = run("plan", PARAMS, "--classes", "10").stdout
+    for name, plan in outline(load_params(PARAMS), 10)[0].items():
+        assert f"{name}: " in text
+        for phase in plan.phases:
+            assert phase.name in text
+            assert all(group in text for group in phase.rates)
+    assert "counted for 10 classes" in text
+
+
+def test_plan_as_json_has_the_rows_and_the_totals():
+    content = json.loads(run("plan", PARAMS, "--json", "--classes", "7").stdout)
+    assert content["classes"] == 7
+    for name, plan in outline(load_params(PARAMS), 7)[0].items():
+        found = content["strategies"][name]
+        assert len(found["rows"]) == sum(len(phase.rates) for phase in plan.phases)
+        by_phase: dict[str, int] = {}
+        for row in found["rows"]:
+            by_phase[row["phase"]] = by_phase.get(row["phase"], 0) + row["trainable"] * row["parameters"]
+            assert row["trainable"] == (row["learning_rate"] is not None)
+        if plan.phases:
+            assert found["trainable"] == max(by_phase.values())
+        assert found["ratio"] == found["trainable"] / found["parameters"]
+
+
+def test_the_head_has_as_many_classes_as_prepare_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert known_classes() is None
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "data.json").write_text('{"classes": ["a", "b", "c"]}')
+    assert known_classes() == 3
+    assert json.loads(run("plan", PARAMS, "--json").stdout)["classes"] == 3
+
+
+def test_the_schema_file_is_fresh(tmp_path: Path):
+    out = tmp_path / "schema.json"
+    assert run("schema", "--out", out).stdout == f"wrote {out}\n"
+    assert out.read_text() == schema_text()
+    assert (ROOT / "params.schema.json").read_text() == schema_text(), "run `tlpipe schema`"
+
+
+def test_the_schema_describes_every_section_and_refuses_others():
+    content = json.loads(schema_text())
+    assert content["additionalProperties"] is False
+    assert set(content["required"]) == set(read(PARAMS))
+    for name, section in content["properties"].items():
+        assert section.get("description"), f"{name} needs a docstring"
+
+
+def test_publish_with_nothing_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("publish").stdout == "nothing waits to be published\n"

@@ -1,0 +1,82 @@
+"""A module imports only from lower layers, or from its own package."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ORDER = (
+    "wording", "config", "preprocess", "bundle", "metrics", "schedule", "data", "backbones", "tasks", "strategies",
+    "plan_table", "train", "evaluate", "export", "serve", "tracking", "report", "params", "progress", "cli",
+)  # fmt: skip
+MODULES = sorted(
+    path for path in (ROOT / "tlpipe").rglob("*.py") if path.parent != ROOT / "tlpipe" or path.stem != "__init__"
+)
+
+
+def layer(module: str) -> str:
+    return module.split(".")[1] if "." in module else module
+
+
+def resolve(module: str, name: str) -> str:
+    """`from package import name` is an import of the submodule where there is one."""
+    folder = ROOT.joinpath(*module.split("."))
+    is_module = (folder / f"{name}.py").is_file() or (folder / name / "__init__.py").is_file()
+    return f"{module}.{name}" if is_module else module
+
+
+def imported(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {resolve(node.module, alias.name) for alias in node.names}
+    return {name for name in found if name.startswith("tlpipe.")}
+
+
+def own_layer(path: Path) -> str:
+    return path.relative_to(ROOT / "tlpipe").parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_go_downhill(path: Path) -> None:
+    mine = ORDER.index(own_layer(path))
+    above = {name for name in imported(path) if ORDER.index(layer(name)) > mine}
+    assert not above, f"{path.name} is in layer {ORDER[mine]!r} and imports {sorted(above)} from above"
+
+
+def test_every_layer_is_there() -> None:
+    assert {own_layer(path) for path in MODULES} <= set(ORDER)
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if path.stem == "__init__"], ids=lambda path: path.parent.name
+)
+def test_siblings_do_not_import_their_packages_union(path: Path) -> None:
+    package = "tlpipe." + ".".join(path.parent.relative_to(ROOT / "tlpipe").parts)
+    for sibling in path.parent.glob("*.py"):
+        if sibling != path:
+            assert package not in imported(sibling), f"{sibling.name} imports the union of its own package"
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("tlpipe.preprocess.image", "torch"),
+        ("tlpipe.bundle", "torch"),
+        ("tlpipe.strategies", "torch"),
+        ("tlpipe.tracking", "mlflow"),
+        ("tlpipe.cli", "torch"),
+        ("tlpipe.train.fit", "mlflow"),
+        ("tlpipe.train.fit", "torchvision"),
+        ("tlpipe.backbones", "torchvision"),
+        ("tlpipe.backbones", "timm"),
+    ],
+)
+def test_light_modules_do_not_load_heavy_ones(module: str, heavy: str) -> None:
+    code = f"import sys, {module}; sys.exit({heavy!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -1,0 +1,218 @@
+"""The shipped params.yaml is right, and every way of getting it wrong is refused with a way out."""
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from tlpipe.backbones import AnyBackbone
+from tlpipe.backbones.letters import Letters
+from tlpipe.config import ConfigError, members, parse, read
+from tlpipe.params import Params, across, load_params, outline, readable, skeleton
+from tlpipe.strategies.base import Strategy
+from tlpipe.strategies.plan import HEAD, Phase, Plan, assign
+from tlpipe.tasks.base import Task
+
+ROOT = Path(__file__).resolve().parents[1]
+SHIPPED = read(ROOT / "params.yaml")
+LAYERS = next(name for name, entry in SHIPPED["finetune"].items() if entry["kind"] == "top_layers")
+Edit = Callable[[dict[str, Any]], object]
+
+
+def write(folder: Path, data: dict[str, Any]) -> Path:
+    path = folder / "params.yaml"
+    with path.open("w") as file:
+        YAML(typ="safe", pure=True).dump(data, file)
+    return path
+
+
+def refusal(folder: Path, edit: Edit) -> str:
+    data = copy.deepcopy(SHIPPED)
+    edit(data)
+    with pytest.raises(ConfigError) as caught:
+        load_params(write(folder, data))
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "path", [ROOT / "params.yaml", *sorted((ROOT / "recipes").glob("*.yaml"))], ids=lambda p: p.name
+)
+def test_what_is_shipped_is_accepted(path: Path):
+    params = load_params(path)
+    assert list(outline(params, 2)[0]) == list(params.strategies)
+    assert path.read_text().startswith("# yaml-language-server: $schema=")
+
+
+def test_every_section_is_required(tmp_path: Path):
+    for section in Params.model_fields:
+        text = refusal(tmp_path, lambda data, section=section: data.pop(section))
+        assert f"{section}: is missing" in text
+        assert f"do:      add {section}: ..." in text
+
+
+TOP = f"finetune/{LAYERS}"
+GONE = object()
+WRONG: list[tuple[str, Any, list[str]]] = [
+    ("backbon", {}, ["backbon (line ", "unknown key 'backbon'", "did you mean 'backbone'?"]),
+    ("task/kind", "image_clasification", ["'image_clasification'", "did you mean 'image_classification'?"]),
+    ("backbone/kind", "leters", ["backbone", "'leters'", "letters", "did you mean 'letters'?"]),
+    ("runtime/device", "gpu", ["runtime.device", "'gpu' (text)", "auto or cpu or cuda or mps"]),
+    ("training/seed", "0", ["training.seed", "'0' (text)", "a whole number", "without quotes: 0"]),
+    ("training/batch_size", True, ["training.batch_size", "given:   true", "a whole number from 2"]),
+    ("training/batch_size", 1, ["training.batch_size", "given:   1\n", "from 2 to 65_536"]),
+    ("training/augment/flp", True, ["training.augment.flp", "did you mean 'flip'?"]),
+    ("training/augment/zoom", [2.0, 1.0], ["training.augment", "smallest, largest", "[2.0, 1.0]"]),
+    (f"{TOP}/lr", "1e-3", [f"finetune.{LAYERS}.lr", "'1e-3' (text)", "without quotes: 0.001"]),
+    (f"{TOP}/lr", -1, [f"finetune.{LAYERS}.lr", "given:   -1\n", "a number above 0"]),
+    (f"{TOP}/layers", 99, [f"finetune.{LAYERS} (line ", "99", "this backbone has", "at most"]),
+    (f"{TOP}/kind", "top_layer", [f"finetune.{LAYERS}", "'top_layer'", "did you mean 'top_layers'?"]),
+    (f"{TOP}/kind", GONE, [f"finetune.{LAYERS}", "has no kind", "add kind: ", "top_layers"]),
+    ("finetune/a.b", {"kind": "head_only"}, ["finetune.a.b", "'a.b' is not a name that can be used"]),
+    ("finetune/spare", {"kind": "head_only"}, ["finetune.spare (line ", "changes nothing", "or remove it"]),
+    ("strategies", [], ["strategies", "given:   [] (a list of 0)", "at least 1"]),
+    ("strategies", "all", ["strategies", "'all' (text)", "put it into a list"]),
+    ("strategies", [LAYERS, LAYERS], ["strategies (line ", f"'{LAYERS}' is listed twice", "remove one of the two"]),
+    ("strategies", ["top_layrs"], ["no strategy 'top_layrs'", LAYERS, "did you mean 'top_layers'?"]),
+    ("finetune", {}, ["finetune has no strategy", "none: finetune is empty"]),
+    ("finetune", None, ["finetune", "given:   null (nothing)"]),
+    ("data", 3, ["data", "given:   3\n", "a mapping"]),
+]
+
+
+def put(data: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split("/")
+    for part in parents:
+        data = data[part]
+    data[last] = value
+    if value is GONE:
+        del data[last]
+
+
+@pytest.mark.parametrize(("place", "value", "expected"), WRONG)
+def test_a_mistake_is_refused_with_a_way_out(tmp_path: Path, place: str, value: Any, expected: list[str]):
+    text = refusal(tmp_path, lambda data: put(data, place, value)) + "\n"
+    assert [part for part in expected if part not in text] == [], text
+    assert "pydantic" not in text
+
+
+def test_problems_within_and_across_sections_are_told_at_once(tmp_path: Path):
+    def edit(data: dict[str, Any]) -> None:
+        data["training"]["seed"] = "x"
+        data["finetune"][LAYERS]["layers"] = 99
+        data["strategies"].append("absent")
+        data["extra"] = 1
+
+    text = refusal(tmp_path, edit)
+    for part in ("training.seed", f"finetune.{LAYERS} (line", "'absent'", "extra"):
+        assert part in text
+
+
+def test_a_strategy_that_was_probably_meant_is_not_also_called_useless(tmp_path: Path):
+    text = refusal(tmp_path, lambda data: data["strategies"].__setitem__(data["strategies"].index(LAYERS), LAYERS[:-1]))
+    assert f"did you mean {LAYERS!r}?" in text
+    assert "changes nothing" not in text
+
+
+class TextTask(Task):
+    """A task that no image backbone can serve."""
+
+    modality: ClassVar[Literal["image", "text"]] = "text"
+    kind: Literal["text_classification"] = "text_classification"
+
+
+class Patterns(Strategy):
+    """A strategy whose pattern matches no layer of the offline default."""
+
+    def plan(self, groups: Sequence[str]) -> Plan:
+        rates = assign([*groups, HEAD], [("block*", 1e-3), ("*", None)])
+        return Plan(strategy="x", start="head", groups=tuple(groups), phases=(Phase(name="x", epochs=1, rates=rates),))
+
+
+def test_a_text_task_on_an_image_backbone_is_refused():
+    sections = {**readable(SHIPPED), "task": TextTask(), "backbone": Letters()}
+    text = "\n".join(across(SHIPPED, sections))
+    for part in ("a task on texts", "a backbone for images", "task text_classification, backbone letters", "do:  "):
+        assert part in text
+
+
+def test_a_pattern_that_matches_no_layer_is_refused_with_the_layers_that_there_are():
+    sections = {**readable(SHIPPED), "backbone": Letters()}
+    text = "\n".join(across(SHIPPED, {**sections, "finetune": {**sections["finetune"], LAYERS: Patterns()}}))
+    for part in (f"finetune.{LAYERS}: ", "'block*'", "matches no layer", "stem", "stage4"):
+        assert part in text
+
+
+def test_a_backbone_that_cannot_be_built_is_a_problem_of_its_own():
+    class Broken(Letters):
+        def encoder(self) -> Any:
+            raise ConfigError("no model named x")
+
+    assert "backbone: no model named x" in "\n".join(across(SHIPPED, {**readable(SHIPPED), "backbone": Broken()}))
+
+
+def test_a_skeleton_has_no_storage_and_draws_no_random_numbers():
+    before = torch.random.get_rng_state()
+    encoder = skeleton(Letters(width=256))
+    assert {parameter.device.type for parameter in encoder.parameters()} == {"meta"}
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_parameters_are_counted_by_group_and_for_the_head():
+    params = load_params(ROOT / "params.yaml")
+    counts = outline(params, 10)[1]
+    encoder = params.backbone.encoder()
+    assert sum(counts.values()) - counts[HEAD] == sum(parameter.numel() for parameter in encoder.parameters())
+    assert counts[HEAD] == (encoder.feature_dim + 1) * 10
+    assert list(counts) == [*encoder.groups, HEAD]
+
+
+def key_paths(data: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, value in data.items() if isinstance(data, dict) else ():
+        if path != ("finetune",):
+            yield (*path, key)
+        yield from key_paths(value, (*path, key))
+
+
+LETTERS = st.sampled_from("abcdefghijklmnopqrstuvwxyz_0")
+
+
+@st.composite
+def typos(draw: st.DrawFn, word: str) -> str:
+    """One character too many, too few, another, or two that have changed places."""
+    at = draw(st.integers(0, len(word) - 1))
+    kind = draw(st.sampled_from(["insert", "drop", "replace", "swap"]))
+    if kind == "insert":
+        return word[:at] + draw(LETTERS) + word[at:]
+    if kind == "drop":
+        return word[:at] + word[at + 1 :]
+    if kind == "replace":
+        return word[:at] + draw(LETTERS) + word[at + 1 :]
+    return word[:at] + word[at : at + 2][::-1] + word[at + 2 :]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_typo_in_any_key_is_refused_and_the_right_key_suggested(draw: st.DataObject):
+    path = draw.draw(st.sampled_from(sorted(key_paths(SHIPPED))))
+    typo = draw.draw(typos(path[-1]))
+    data = copy.deepcopy(SHIPPED)
+    around = data
+    for part in path[:-1]:
+        around = around[part]
+    assume(typo and typo not in around)
+    around[typo] = around.pop(path[-1])
+    with pytest.raises(ConfigError) as caught:
+        parse(data, Params, "")
+    text = str(caught.value)
+    assert repr(typo) in text
+    assert f"{path[-1]!r}" in next(line for line in text.splitlines() if "do:" in line and repr(path[-1]) in line)
+
+
+def test_every_backbone_and_task_says_its_modality():
+    assert {spec.modality for spec in members(AnyBackbone)} <= {"image", "text"}

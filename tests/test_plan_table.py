@@ -1,0 +1,70 @@
+"""The plan table against numbers worked out by hand."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from tlpipe.plan_table import line, rate, render, summary
+from tlpipe.strategies.plan import Phase, Plan
+
+COUNTS = {"stem": 1_000, "top": 8_000, "head": 1_000}
+PLAN = Plan(
+    strategy="all_layers",
+    start="head",
+    groups=("stem", "top"),
+    phases=(
+        Phase(name="top 1", epochs=1, rates={"stem": None, "top": 5e-4, "head": 1e-3}),
+        Phase(name="all", epochs=10, rates={"stem": 1 / 30_000, "top": 5e-4, "head": 1e-3}),
+    ),
+)
+
+
+def text(plan: Plan, width: int = 120, title: str | None = None) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(render(plan, COUNTS, title))
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(1e-4, "1e-4"), (1 / 30_000, "3.33e-5"), (0.025, "2.5e-2"), (1.0, "1e0"), (10.0, "1e1"), (None, "frozen")],
+)
+def test_rates_are_short(value: float | None, shown: str):
+    assert rate(value) == shown
+
+
+def test_the_summary_counts_what_trains_in_the_largest_phase():
+    facts = summary(PLAN, COUNTS)
+    assert facts == {
+        "strategy": "all_layers",
+        "start": "head",
+        "phases": 2,
+        "epochs": 11,
+        "parameters": 10_000,
+        "trainable": 10_000,
+        "ratio": 1.0,
+    }
+
+
+def test_a_plan_without_phases_trained_the_head_in_the_head_stage():
+    plan = Plan(strategy="head_only", start="head", groups=("stem", "top"), phases=())
+    assert summary(plan, COUNTS)["trainable"] == 1_000
+    assert line(plan, COUNTS) == "1,000 of 10,000 parameters train (10.00%), in the head stage alone"
+    assert text(plan, title="frozen").strip() == f"frozen: {line(plan, COUNTS)}"
+
+
+def test_the_table_has_a_row_a_group_and_a_column_a_phase():
+    rows = [line.split() for line in text(PLAN).splitlines()]
+    assert ["stem", "1,000", "frozen", "3.33e-5"] in rows
+    assert ["top", "8,000", "5e-4", "5e-4"] in rows
+    assert ["head", "1,000", "1e-3", "1e-3"] in rows
+    assert ["trainable", "10,000", "9,000", "10,000"] in rows
+    assert ["ratio", "90.00%", "100.00%"] in rows
+
+
+def test_many_phases_do_not_make_the_table_wider():
+    phases = tuple(PLAN.phases[1].model_copy(update={"name": f"step {i}"}) for i in range(20))
+    shown = text(PLAN.model_copy(update={"phases": phases}), width=100)
+    assert all(f"step {i}" in shown for i in range(20))
+    assert shown.count("stem") == 4

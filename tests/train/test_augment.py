@@ -1,0 +1,76 @@
+"""Views: the evaluation view is ImagePreprocess to the bit; random views do what their settings say."""
+
+import numpy as np
+import pytest
+import torch
+
+from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.train.augment import Views, mix, windows
+from tlpipe.train.randomness import torch_generator
+from tlpipe.train.spec import Augment
+
+CPU = torch.device("cpu")
+STILL = Augment(flip=False, zoom=(1, 1), rotate=0, shift=0, brightness=0, mixup=0, cutmix=0)
+
+
+def images(count: int, edge: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, edge, edge, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(("edge", "size"), [(20, 16), (21, 16), (16, 16)])
+def test_evaluation_view_is_what_preprocess_gives(edge: int, size: int) -> None:
+    preprocess = ImagePreprocess(size=size, resize_to=edge)
+    batch = images(3, edge)
+    expected = preprocess.normalise(preprocess.crop(batch))
+    ours = Views(preprocess, CPU).evaluation(torch.from_numpy(batch)).numpy()
+    assert np.abs(ours - expected).max() <= 1e-6
+
+
+def test_without_augmentation_the_training_view_is_the_evaluation_view() -> None:
+    views = Views(ImagePreprocess(size=16, resize_to=20), CPU)
+    batch = torch.from_numpy(images(4, 20))
+    ours = views.training(batch, STILL, torch_generator(0))
+    assert torch.allclose(ours, views.evaluation(batch), atol=1e-4)
+
+
+def test_flip_mirrors_about_half_of_the_images() -> None:
+    maps = windows(2000, 1.0, STILL.model_copy(update={"flip": True}), torch_generator(1))
+    share = float((maps[:, 0, 0] < 0).float().mean())
+    assert abs(share - 0.5) < 3 * np.sqrt(0.25 / 2000)
+    assert (maps[:, 1, 1] > 0).all()
+
+
+def test_zoom_rotation_and_shift_stay_in_their_ranges() -> None:
+    augment = STILL.model_copy(update={"zoom": (0.5, 0.8), "rotate": 30.0, "shift": 0.1})
+    maps = windows(2000, 0.5, augment, torch_generator(2))
+    zoom = maps[:, :, :2].det().sqrt() / 0.5
+    assert 0.5 <= float(zoom.min()) < 0.51
+    assert 0.79 < float(zoom.max()) <= 0.8 + 1e-6
+    angle = torch.rad2deg(torch.atan2(maps[:, 1, 0], maps[:, 0, 0])).abs()
+    assert 29 < float(angle.max()) <= 30 + 1e-4
+    assert 0.09 < float(maps[:, :, 2].abs().max()) <= 0.1 + 1e-6
+
+
+def test_brightness_stays_in_range_and_changes_pixels() -> None:
+    views = Views(ImagePreprocess(size=16, resize_to=16, mean=(0, 0, 0), std=(1, 1, 1)), CPU)
+    batch = torch.from_numpy(images(8, 16))
+    lit = views.training(batch, STILL.model_copy(update={"brightness": 0.5}), torch_generator(3))
+    assert float(lit.min()) >= 0
+    assert float(lit.max()) <= 1
+    assert not torch.allclose(lit, views.training(batch, STILL, torch_generator(3)), atol=0.05)
+
+
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_mixed_targets_stay_probabilities_and_match_the_pixels(kind: str) -> None:
+    batch = torch.zeros(6, 3, 32, 32)
+    batch[3:] = 1.0
+    targets = torch.nn.functional.one_hot(torch.tensor([0, 0, 0, 1, 1, 1]), 2).float()
+    for seed in range(20):
+        mixed, soft = mix(batch, targets, STILL.model_copy(update={kind: 1.0}), torch_generator(seed))
+        assert torch.allclose(soft.sum(1), torch.ones(6))
+        assert torch.allclose(mixed.mean(dim=(1, 2, 3)), soft[:, 1], atol=1e-5)
+
+
+def test_nothing_is_mixed_when_both_are_off() -> None:
+    batch, targets = torch.rand(2, 3, 4, 4), torch.eye(2)
+    assert mix(batch, targets, STILL, torch_generator(0)) == (batch, targets)

@@ -1,0 +1,65 @@
+"""The head against scikit-learn's logistic regression, and its own promises."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import make_classification
+from sklearn.linear_model import LogisticRegression
+from torch import Tensor
+from torch.nn import functional
+
+from tlpipe.train.head import Head, minimise
+
+HEAD = Head(penalties=(1.0, 0.1, 0.01, 0.001), balance="none", iterations=500)
+
+
+def data(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    features, labels = make_classification(
+        600, n_features=12, n_informative=6, n_classes=3, class_sep=0.8, random_state=5, flip_y=0.1
+    )
+    rows = np.random.default_rng(seed).permutation(600)[:count]
+    return torch.from_numpy(features[rows] * 7 + 100).float(), torch.from_numpy(labels[rows])
+
+
+def test_it_finds_the_same_minimum_as_scikit_learn() -> None:
+    features, labels = data(200)
+    inputs = (features.double() - features.double().mean(0)) / features.double().std(0, correction=0)
+    start = (torch.zeros(3, 12, dtype=torch.float64), torch.zeros(3, dtype=torch.float64))
+    weight, bias = minimise(inputs, labels, None, 0.01, start, 500)
+    reference = LogisticRegression(C=1 / (0.01 * 200), tol=1e-10, max_iter=5000).fit(inputs.numpy(), labels.numpy())
+    ours = torch.softmax(inputs @ weight.T + bias, 1).numpy()
+    assert np.abs(ours - reference.predict_proba(inputs.numpy())).max() < 1e-5
+
+
+def test_class_weights_as_scikit_learn_counts_them() -> None:
+    features, labels = data(200)
+    keep = torch.cat([torch.where(labels == 0)[0][:10], torch.where(labels > 0)[0]])
+    features, labels = features[keep], labels[keep]
+    head = Head(penalties=(0.05,), balance="weights", iterations=500).fit((features, labels), (features, labels), 3)
+    inputs = (features.double() - features.double().mean(0)) / features.double().std(0, correction=0)
+    reference = LogisticRegression(C=1 / (0.05 * len(labels)), class_weight="balanced", tol=1e-10, max_iter=5000)
+    expected = reference.fit(inputs.numpy(), labels.numpy()).predict_proba(inputs.numpy())
+    ours = torch.softmax(features.double() @ head.weight.T + head.bias, 1).numpy()
+    assert np.abs(ours - expected).max() < 1e-5
+
+
+def test_the_penalty_with_the_lowest_validation_loss_wins_and_its_head_comes_back() -> None:
+    train, validation = data(60), data(300, seed=1)
+    fitted = HEAD.fit(train, validation, 3)
+    losses = {point.penalty: point.validation_loss for point in fitted.path}
+    assert fitted.penalty == min(losses, key=lambda penalty: losses[penalty])
+    loss = functional.cross_entropy(validation[0].double() @ fitted.weight.T + fitted.bias, validation[1])
+    assert float(loss) == pytest.approx(losses[fitted.penalty], rel=1e-9)
+
+
+def test_a_constant_feature_does_no_harm() -> None:
+    features, labels = data(80)
+    features[:, 3] = 42.0
+    fitted = HEAD.fit((features, labels), (features, labels), 3)
+    assert torch.isfinite(fitted.weight).all()
+    assert fitted.weight[:, 3].abs().max() < 1e-9 * fitted.weight.abs().max()
+
+
+def test_it_is_deterministic() -> None:
+    first, second = (HEAD.fit(data(60), data(100, seed=1), 3) for _ in range(2))
+    assert torch.equal(first.weight, second.weight)

@@ -1,0 +1,12 @@
+"""Where a backbone comes from: the union of sources is the registry."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tlpipe.backbones.checkpoint import Checkpoint
+from tlpipe.backbones.letters import Letters
+from tlpipe.backbones.timm import Timm
+from tlpipe.backbones.torchvision import Torchvision
+
+AnyBackbone = Annotated[Letters | Torchvision | Timm | Checkpoint, Field(discriminator="kind")]

@@ -1,0 +1,144 @@
+"""The contract of a backbone: a spec that builds an encoder of ordered, named layer groups."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterator
+from typing import ClassVar, Literal, Self
+
+import torch
+from torch import Tensor, nn
+
+from tlpipe.config import ConfigError, Spec
+from tlpipe.preprocess.image import ImagePreprocess
+
+
+class Encoder(nn.Module, ABC):
+    """Preprocessed inputs to features (B, feature_dim) through layer groups ordered from the input to the top.
+
+    The groups partition the parameters. `cuts` are the group indices at which the forward can be split:
+    `run(run(x, 0, i), i)` equals `forward(x)` bit for bit for every i in `cuts`; 0 and len(groups) always are.
+    """
+
+    groups: tuple[str, ...]
+    cuts: tuple[int, ...]
+    feature_dim: int
+    channel_axis: int = 1
+    """Where 4-D activations between groups hold their channels: 1 for (B, C, H, W), -1 for (B, H, W, C)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._frozen: frozenset[str] = frozenset()
+
+    @abstractmethod
+    def run(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+        """Groups `start` to `stop` (exclusive; None = to the end). Both must be in `cuts`."""
+
+    @abstractmethod
+    def members(self, group: str) -> Iterator[tuple[str, nn.Module]]:
+        """(qualified name, module) of every module whose own parameters, buffers or randomness belong to `group`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The whole encoder: inputs (B, 3, S, S) -> features (B, feature_dim)."""
+        return self.run(x)
+
+    def parameters_of(self, group: str) -> Iterator[tuple[str, nn.Parameter]]:
+        """(qualified name, parameter) of one group."""
+        for name, module in self.members(group):
+            for local, parameter in module.named_parameters(recurse=False):
+                yield f"{name}.{local}" if name else local, parameter
+
+    def freeze(self, groups: Collection[str]) -> Self:
+        """Freeze exactly `groups`, and free all others; holds until the next call, whatever `train()` is told.
+
+        A frozen group has no gradient, its norm layers use their stored statistics and its dropout is off, so
+        it is a pure function of its sample.
+        """
+        unknown = sorted(set(groups) - set(self.groups))
+        if unknown:
+            raise ConfigError(f"no layer group named {unknown}; this backbone has {list(self.groups)}")
+        self._frozen = frozenset(groups)
+        for group in self.groups:
+            for _, parameter in self.parameters_of(group):
+                parameter.requires_grad_(group not in self._frozen)
+                if group in self._frozen:
+                    parameter.grad = None
+        return self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        """As nn.Module.train, but frozen groups stay in eval mode."""
+        super().train(mode)
+        for group in self._frozen:
+            for _, module in self.members(group):
+                module.training = False
+        return self
+
+    @torch.no_grad()
+    def depths(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """(group, pooled features (B, D_g)) after the last group before each cut, from the input to the top."""
+        for start, stop in zip(self.cuts, self.cuts[1:], strict=False):
+            x = self.run(x, start, stop)
+            yield self.groups[stop - 1], pool(x, self.channel_axis)
+
+
+def pool(x: Tensor, channel_axis: int = 1) -> Tensor:
+    """Maps (B, C, H, W) or, with `channel_axis` -1, (B, H, W, C); tokens (B, N, C); (B, C) -> (B, C), the mean."""
+    if x.ndim == 4:
+        return x.mean(dim=(2, 3) if channel_axis == 1 else (1, 2))
+    return x.mean(dim=1) if x.ndim == 3 else x
+
+
+def construct(build: Callable[[], nn.Module]) -> nn.Module:
+    """`build()` on torch's default device; on `meta` even what computes its own shape with tensors (RegNet) works."""
+    if torch.get_default_device().type != "meta":
+        return build()
+    try:
+        return build()
+    except (NotImplementedError, RuntimeError):
+        with torch.device("cpu"):
+            model = build()
+        return model.to("meta")
+
+
+class SequentialEncoder(Encoder):
+    """Groups that are modules applied one after the other: every boundary is a cut."""
+
+    def __init__(self, stages: dict[str, nn.Module], feature_dim: int, channel_axis: int = 1) -> None:
+        super().__init__()
+        self.channel_axis = channel_axis
+        self.groups = tuple(stages)
+        self.cuts = tuple(range(len(stages) + 1))
+        self.feature_dim = feature_dim
+        self.stages = nn.ModuleDict(stages)
+
+    def run(self, x: Tensor, start: int = 0, stop: int | None = None) -> Tensor:
+        """Groups `start` to `stop`, one after the other."""
+        for group in self.groups[start:stop]:
+            x = self.stages[group](x)
+        return x
+
+    def members(self, group: str) -> Iterator[tuple[str, nn.Module]]:
+        """Every module below the group's stage."""
+        yield from self.stages[group].named_modules(prefix=f"stages.{group}")
+
+
+class Backbone(Spec):
+    """A source backbone: what it is, where its weights come from, and how its inputs are made."""
+
+    modality: ClassVar[Literal["image", "text"]]
+    trained_here: ClassVar[bool] = False
+    """True when the `pretrain` stage makes the weights; `pretrained()` is then not available."""
+
+    def preprocess(self) -> ImagePreprocess:
+        """The preprocessing that these weights were trained with. Cheap: no weights are read."""
+        raise NotImplementedError
+
+    def encoder(self) -> Encoder:
+        """The architecture with fresh random weights (torch's global generator); nothing is downloaded or read."""
+        raise NotImplementedError
+
+    def pretrained(self) -> tuple[Encoder, dict[str, str | list[str]]]:
+        """The encoder with its pretrained weights, and where they came from.
+
+        The provenance has `origin` (file, hub id or weights enum), `sha256` of the weights, `skipped` (names of
+        the classifier tensors that were left out on purpose). Raises ConfigError when keys do not match.
+        """
+        raise NotImplementedError

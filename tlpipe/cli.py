@@ -1,0 +1,135 @@
+"""The command line: what can be checked, seen and published without running a stage."""
+
+# Nothing heavy is imported above the commands: `tlpipe --help` must be there at once.
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from tlpipe import __version__
+from tlpipe.config import PARAMS, ConfigError, read
+
+if TYPE_CHECKING:
+    from tlpipe.params import Params
+
+SCHEMA = Path("params.schema.json")
+FALLBACK_CLASSES = 2
+
+
+class _Readable(TyperGroup):
+    """A bad configuration ends as a message and exit code 2, never as a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:
+            typer.echo(error, err=True)
+            raise typer.Exit(2) from None
+
+
+app = typer.Typer(cls=_Readable, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+ParamsFile = Annotated[Path, typer.Argument(help="The params file.", show_default=True)]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"tlpipe {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show it.")] = False,
+) -> None:
+    """Declarative transfer learning: the pipeline itself runs with `dvc repro`."""
+
+
+@app.command()
+def check(params: ParamsFile = PARAMS) -> None:
+    """Check everything in the params file, before any work."""
+    loaded = _load(params)
+    from tlpipe.params import outline
+    from tlpipe.plan_table import line
+
+    plans, counts = outline(loaded, known_classes() or FALLBACK_CLASSES)
+    typer.echo(f"{params}: ok; {loaded.task.kind} on {loaded.backbone.kind}")
+    for name, plan in plans.items():
+        typer.echo(f"  {name}: {line(plan, counts)}")
+
+
+@app.command()
+def plan(
+    params: ParamsFile = PARAMS,
+    as_json: Annotated[bool, typer.Option("--json", help="Rows for programs instead of tables.")] = False,
+    classes: Annotated[
+        int | None, typer.Option(min=2, help="Size of the head; what `prepare` found, else 2, if not given.")
+    ] = None,
+) -> None:
+    """Show what each strategy trains, in which phase and at which rate; touches no data and no weights."""
+    loaded = _load(params)
+    from tlpipe.params import outline
+    from tlpipe.plan_table import render, summary
+    from tlpipe.strategies.plan import table
+
+    outputs = classes or known_classes() or FALLBACK_CLASSES
+    plans, counts = outline(loaded, outputs)
+    if as_json:
+        content = {name: summary(each, counts) | {"rows": table(each, counts)} for name, each in plans.items()}
+        typer.echo(json.dumps({"classes": outputs, "strategies": content}, indent=2))
+        return
+    from rich.console import Console
+
+    console = Console(soft_wrap=False)
+    for name, each in plans.items():
+        console.print(render(each, counts, name))
+    console.print(f"The head is counted for {outputs} classes.", style="dim")
+
+
+@app.command()
+def schema(out: Annotated[Path, typer.Option(help="Where to write it.")] = SCHEMA) -> None:
+    """Write the JSON Schema of the params file, for editors."""
+    out.write_text(schema_text(), encoding="utf-8")
+    typer.echo(f"wrote {out}")
+
+
+@app.command()
+def publish() -> None:
+    """Publish the runs that MLflow did not take while they ran; exit code 1 when some still wait."""
+    from tlpipe.tracking import flush, pending
+
+    if not pending():
+        typer.echo("nothing waits to be published")
+        return
+    report = flush()
+    for name in report.published:
+        typer.echo(f"published {name}")
+    for name, reason in report.waiting.items():
+        typer.echo(f"{name} still waits: {reason}", err=True)
+    raise typer.Exit(1 if report.waiting else 0)
+
+
+def _load(path: Path) -> "Params":
+    read(path)  # A file that is not there or not YAML should not wait for torch to be imported.
+    from tlpipe.params import load_params
+
+    return load_params(path)
+
+
+def schema_text() -> str:
+    """The JSON Schema of params.yaml, as `tlpipe schema` writes it."""
+    from tlpipe.params import Params
+
+    content = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Params.model_json_schema()}
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def known_classes(report: Path = Path("reports/data.json")) -> int | None:
+    """How many classes `prepare` found here, or None if it has not run."""
+    return len(json.loads(report.read_text(encoding="utf-8"))["classes"]) if report.is_file() else None
+
+
+def main() -> None:
+    """The `tlpipe` command."""
+    app()

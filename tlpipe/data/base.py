@@ -1,0 +1,108 @@
+"""The contract of a source of samples: what there is, and the raw bytes of each."""
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Protocol, TypeVar
+
+from pydantic import Field
+
+from tlpipe.config import ConfigError, Spec
+from tlpipe.data.packed import Split
+from tlpipe.preprocess.decode import EXTENSIONS
+
+T = TypeVar("T")
+ROLES: dict[str, Split] = {
+    "train": "train", "training": "train",
+    "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+"""The usual names of splits, in lower case, and what each is."""
+
+
+@dataclass(frozen=True, order=True)
+class Sample:
+    """One labelled sample. Samples of one `group` (a patient, a video) must not be in different splits."""
+
+    id: str
+    """Names the sample for `Source.read`: its path below the source's folder, with forward slashes."""
+    label: str
+    split: Split | None = None
+    """None where tlpipe is to make the splits."""
+    group: str | None = None
+
+
+class Source(Spec):
+    """Where the raw samples are."""
+
+    path: Annotated[str, Field(min_length=1)]
+    """The folder that holds everything that is read; dvc.yaml depends on it."""
+
+    def scan(self) -> list[Sample]:
+        """Every labelled sample, sorted by id. Raises ConfigError when the layout cannot be understood."""
+        raise NotImplementedError
+
+    def ignored(self) -> list[str]:
+        """Paths below the folder that are not samples; a folder, ending in a slash, stands for all that it holds."""
+        raise NotImplementedError
+
+    def read(self, sample: str) -> bytes:
+        """The raw bytes of the sample with this id. Raises OSError."""
+        return (self.root / sample).read_bytes()
+
+    @property
+    def root(self) -> Path:
+        """The folder. Raises ConfigError when there is none."""
+        folder = Path(self.path)
+        if not folder.is_dir():
+            what = "is not a folder" if folder.exists() else "does not exist"
+            raise ConfigError(f"data.source.path: {self.path!r} {what} (seen from {Path.cwd()})")
+        return folder
+
+
+def is_image(path: str) -> bool:
+    """Whether a relative path is named like an image; hidden files (`._photo.jpg`, `.thumbnails/1.jpg`) are not."""
+    portable = PurePosixPath(path)
+    return portable.suffix.lower() in EXTENSIONS and not any(part.startswith(".") for part in portable.parts)
+
+
+def files_below(folder: Path, root: Path) -> Iterator[str]:
+    """Every file in `folder` and its sub-folders, as paths below `root`; links to folders are followed once."""
+    seen: set[str] = set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(here)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        for name in names:
+            yield _portable(Path(here, name).relative_to(root).as_posix())
+
+
+def _portable(path: str) -> str:
+    try:
+        path.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ConfigError(f"data.source.path: the name of {path!r} is not valid UTF-8; rename the file") from None
+    return path
+
+
+def listing(names: list[str], most: int = 20) -> str:
+    """`a, b, c` for messages, cut short after `most` names; `nothing` for none."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) + more) or "nothing"
+
+
+class Track(Protocol):
+    """What `tlpipe.progress.track` is to those who call it: yields what it is given, and shows how far it is."""
+
+    def __call__(
+        self, iterable: Iterable[T], /, description: str, total: int | None = None, unit: str = "it"
+    ) -> Iterator[T]:
+        """Yield from `iterable`."""
+
+
+def silently(iterable: Iterable[T], /, description: str, total: int | None = None, unit: str = "it") -> Iterator[T]:
+    """The `Track` that shows nothing."""
+    yield from iterable

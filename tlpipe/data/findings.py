@@ -1,0 +1,110 @@
+"""What was found out about the data: the report, and the errors that only counting can find."""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from statistics import median
+from typing import Any
+
+from tlpipe.config import ConfigError
+from tlpipe.data.base import Sample
+from tlpipe.data.duplicates import Rejected, components
+from tlpipe.data.packed import SPLITS, Split
+from tlpipe.data.spec import Data
+
+Counts = Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What became of every sample; numbers are indices of `samples`."""
+
+    samples: Sequence[Sample]
+    classes: Sequence[str]
+    rejected: Mapping[int, Rejected]
+    exact: Sequence[Sequence[int]]
+    """Groups with equal pixels."""
+    near: Mapping[tuple[int, int], float]
+    """Similarity of near duplicates."""
+    splits: Mapping[int, Split]
+    """Of what is used."""
+    aside: Sequence[int]
+    """What `limit_per_class` did not take."""
+
+    @cached_property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """{split: {class: number of samples}}, zeros included."""
+        counts: dict[str, dict[str, int]] = {split: dict.fromkeys(self.classes, 0) for split in SPLITS}
+        for index, split in self.splits.items():
+            counts[split][self.samples[index].label] += 1
+        return counts
+
+    def report(self) -> dict[str, Any]:
+        """The content of reports/data.json; depends on the data alone, so that equal data gives equal bytes.
+
+        `left_aside` counts what `limit_per_class` did not take, a class; `imbalance` is the largest class of the train
+        split over the smallest.
+        """
+        train = self.counts["train"].values()
+        return {
+            "found": len(self.samples),
+            "used": len(self.splits),
+            "classes": list(self.classes),
+            "counts": self.counts,
+            "imbalance": round(max(train) / min(train), 3),
+            "left_aside": dict(sorted(Counter(self.samples[index].label for index in self.aside).items())),
+            "rejected": [asdict(self.rejected[index]) for index in sorted(self.rejected)],
+            "duplicates": {"exact": [self._members(group) for group in self.exact], "near": list(self._clusters())},
+        }
+
+    def _members(self, group: Sequence[int]) -> dict[str, Any]:
+        return {
+            "ids": [self.samples[index].id for index in group],
+            "labels": sorted({self.samples[index].label for index in group}),
+            "splits": [self.splits.get(index) for index in group],
+        }
+
+    def _clusters(self) -> Iterator[dict[str, Any]]:
+        """Near duplicates that hang together, with the range of the similarities; split null = not used."""
+        clusters = components({index for pair in self.near for index in pair}, self.near)
+        number = {index: cluster for cluster, group in enumerate(clusters) for index in group}
+        values: dict[int, list[float]] = defaultdict(list)
+        for (first, _), value in self.near.items():
+            values[number[first]].append(round(value, 3))
+        for cluster, group in enumerate(clusters):
+            yield {**self._members(group), "similarity": [min(values[cluster]), max(values[cluster])]}
+
+
+def image_sizes(sizes: Collection[tuple[int, int]]) -> dict[str, Any]:
+    """Smallest, median and largest of the (width, height) of raw images, pixels."""
+    sides = {"width": [width for width, _ in sizes], "height": [height for _, height in sizes]}
+    return {
+        "images": {side: {"min": min(n), "median": median(n), "max": max(n)} for side, n in sides.items()},
+    }
+
+
+def check_classes(counts: Counts, rejected: Iterable[Rejected], data: Data) -> None:
+    """Raise ConfigError when a class has no sample in one of the splits."""
+    empty = [(label, split) for split, classes in counts.items() for label, number in classes.items() if not number]
+    if not empty:
+        return
+    reasons = Counter((finding.label, finding.reason.split(":")[0]) for finding in rejected)
+    lines = [f"data: {len(empty)} classes would be empty in a split"]
+    for label in sorted({label for label, _ in empty})[:20]:
+        lost = ", ".join(f"{number} {reason}" for (owner, reason), number in sorted(reasons.items()) if owner == label)
+        have = ", ".join(f"{split} {classes[label]}" for split, classes in counts.items())
+        lines.append(f"    {label}: {have}" + (f"; rejected: {lost}" if lost else ""))
+    lines.append(f"    do:      {_way_out(data)}")
+    raise ConfigError("\n".join(lines))
+
+
+def _way_out(data: Data) -> str:
+    ways = ["add samples of these classes", "remove the classes from the source"]
+    if data.split.test is not None or data.split.validation is not None:
+        ways.append("change the shares in data.split")
+    if data.limit_per_class is not None:
+        ways.append(f"raise data.limit_per_class (now {data.limit_per_class})")
+    if data.checks.near_duplicates is not None:
+        ways.append("set data.checks.near_duplicates to null if what it rejects or binds together are no copies")
+    return ", or ".join(ways)

@@ -1,0 +1,155 @@
+"""The strategies side by side: who wins on validation, who is too close to call, and what each costs."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from tlpipe.config import ConfigError, Spec
+from tlpipe.evaluate.predictions import Predictions
+from tlpipe.evaluate.spec import Resamples, Seed
+from tlpipe.metrics import METRICS, Interval, paired_difference
+from tlpipe.train.model import About, load_about
+
+EVALUATION, TRAINING, FINETUNED = Path("reports/evaluation"), Path("reports/training"), Path("models/finetuned")
+
+
+class Compare(Spec):
+    """The choice of the champion."""
+
+    metric: Literal["accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "ece", "auroc"] = "accuracy"
+    """Ranks the strategies on the validation split. Equal ones: lower log loss, then fewer trainable parameters."""
+    resamples: Resamples = 1000
+    """Paired bootstrap resamples that tell which strategies are too close to the champion to call."""
+    seed: Seed = 0
+    """Of the resampling."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is known of one strategy."""
+
+    name: str
+    about: About
+    predictions: Predictions
+    metrics: dict[str, dict[str, float]]
+    intervals: dict[str, dict[str, dict[str, float]]]
+    seconds: float
+    """Training time: the strategy's own and, when it started there, the embedding's and the head's."""
+
+
+def read_result(root: Path, name: str) -> Result:
+    """Everything that the stages wrote about one strategy below `root`.
+
+    Raises:
+        ConfigError: a file is missing, which it names.
+    """
+    about = load_about(root / FINETUNED / name)
+    before = ("embed", "head") if about.plan.start == "head" else ()
+    seconds = sum(_seconds(root, stage) for stage in (name, *before))
+    evaluation = root / EVALUATION / name
+    return Result(
+        name=name,
+        about=about,
+        predictions=Predictions.load(evaluation / "predictions.csv"),
+        metrics=_json(evaluation / "metrics.json", name),
+        intervals=_json(evaluation / "intervals.json", name),
+        seconds=seconds,
+    )
+
+
+def _seconds(root: Path, name: str) -> float:
+    return float(_json(root / TRAINING / name / "timing.json", name)["seconds"])
+
+
+def _json(path: Path, name: str) -> Any:
+    if not path.is_file():
+        raise ConfigError(
+            f"{path} does not exist: {name!r} was not trained and evaluated; run `dvc repro`, "
+            "or take it out of `strategies` in params.yaml"
+        )
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def compare(results: Sequence[Result], spec: Compare) -> dict[str, Any]:
+    """The content of comparison.json; every strategy's `mlflow_run_id` is None until somebody knows better.
+
+    `differences` is champion minus strategy on validation with its paired 95 % interval; the strategies whose
+    interval holds zero are `too_close_to_call`.
+
+    Raises:
+        ConfigError: nothing to compare, a metric that does not apply, or strategies evaluated on other samples.
+    """
+    _check(results, spec)
+    best = champion(results, spec)
+    others = [result for result in results if result is not best]
+    differences = {result.name: _difference(best, result, spec) for result in others}
+    return {
+        "champion": best.name,
+        "metric": spec.metric,
+        "too_close_to_call": [name for name, each in differences.items() if each.low <= 0 <= each.high],
+        "differences": {name: finite(each) for name, each in differences.items()},
+        "strategies": {result.name: _entry(result) for result in results},
+    }
+
+
+def champion(results: Sequence[Result], spec: Compare) -> Result:
+    """The best on validation; equal ones by lower log loss, then fewer trainable parameters, then by name."""
+    sign = -1 if METRICS[spec.metric].higher_is_better else 1
+
+    def key(result: Result) -> tuple[float, float, int, str]:
+        values = result.metrics["validation"]
+        return sign * values[spec.metric], values["log_loss"], result.about.trainable_parameters, result.name
+
+    return min(results, key=key)
+
+
+def _difference(best: Result, other: Result, spec: Compare) -> Interval:
+    first, second = best.predictions.of("validation"), other.predictions.of("validation")
+    return paired_difference(
+        spec.metric, first.labels, first.probabilities, second.probabilities, spec.resamples, spec.seed
+    )
+
+
+def _entry(result: Result) -> dict[str, Any]:
+    return {
+        "validation": result.metrics["validation"],
+        "test": result.intervals["test"],
+        "seconds": result.seconds,
+        "trainable_parameters": result.about.trainable_parameters,
+        "total_parameters": result.about.total_parameters,
+        "mlflow_run_id": None,
+    }
+
+
+def finite(interval: Interval) -> dict[str, float | None]:
+    """An interval as JSON has it: None for a bound that is not known."""
+    return {name: value if np.isfinite(value) else None for name, value in interval._asdict().items()}
+
+
+def _check(results: Sequence[Result], spec: Compare) -> None:
+    if not results:
+        raise ConfigError("strategies is empty: list at least one strategy in params.yaml")
+    for result in results:
+        if spec.metric not in result.metrics["validation"]:
+            raise ConfigError(
+                f"compare.metric: {spec.metric} does not apply to {result.name}'s validation split (AUROC needs every "
+                f"class there); choose one of {', '.join(result.metrics['validation'])}"
+            )
+        if not _same_samples(result.predictions, results[0].predictions):
+            raise ConfigError(
+                f"{result.name} and {results[0].name} were evaluated on different samples; run `dvc repro` to evaluate "
+                "every strategy on the data as it is now"
+            )
+
+
+def _same_samples(first: Predictions, second: Predictions) -> bool:
+    return (
+        first.classes == second.classes
+        and first.ids == second.ids
+        and first.splits == second.splits
+        and np.array_equal(first.labels, second.labels)
+    )

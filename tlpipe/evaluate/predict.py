@@ -1,0 +1,46 @@
+"""A model's probabilities on packed arrays, batch by batch."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tlpipe.config import ConfigError
+from tlpipe.data.packed import Packed, Split
+from tlpipe.train.device import Machine
+from tlpipe.train.model import About, Classifier
+
+
+def predict(
+    model: Classifier, about: About, packed: Packed, split: Split, batch_size: int, machine: Machine
+) -> Iterator[NDArray[np.float32]]:
+    """Yield probabilities (b, C) of one split in row order: softmax(logits / temperature) on the evaluation view.
+
+    In full precision whatever the machine trains in: the numbers are those of the exported model.
+
+    Raises:
+        ConfigError: the model and the arrays have other classes or another preprocessing.
+    """
+    _check(about, packed)
+    placed, rows = machine.place(model.eval()), packed.rows(split)
+    for start in range(0, len(rows), batch_size):
+        low, high = rows[start], rows[min(start + batch_size, len(rows)) - 1] + 1
+        view = about.preprocess.normalise(about.preprocess.crop(packed.images[low:high]))
+        with torch.inference_mode():
+            logits = placed(torch.from_numpy(view).to(machine.device)).double()
+            yield (logits / about.temperature).softmax(1).float().cpu().numpy()
+
+
+def _check(about: About, packed: Packed) -> None:
+    if about.labels != packed.classes:
+        given, found = set(about.labels), set(packed.classes)
+        raise ConfigError(
+            f"the model knows {len(given)} classes and {packed.folder} has {len(found)} (only the model: "
+            f"{sorted(given - found)}, only the data: {sorted(found - given)}); run `dvc repro` to train on this data"
+        )
+    if about.preprocess != packed.preprocess:
+        raise ConfigError(
+            f"the model was trained on other arrays than {packed.folder} holds: its preprocessing is "
+            f"{about.preprocess!r}, theirs is {packed.preprocess!r}; run `dvc repro`"
+        )

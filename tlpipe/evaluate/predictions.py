@@ -1,0 +1,85 @@
+"""What a model said of every validation and test sample, in memory and as predictions.csv."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlpipe.config import ConfigError
+from tlpipe.data.packed import Split
+
+COLUMNS = ("row", "id", "split", "label", "predicted")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """N samples; everything is aligned. Probabilities are float32 values, which the file keeps exactly."""
+
+    classes: tuple[str, ...]
+    rows: NDArray[np.int64]
+    """Rows of the packed arrays (N,)."""
+    ids: tuple[str, ...]
+    splits: tuple[str, ...]
+    labels: NDArray[np.int64]
+    """Index of the true class (N,)."""
+    probabilities: NDArray[np.float64]
+    """(N, C), rows sum to one."""
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """Index of the most probable class (N,)."""
+        return np.asarray(self.probabilities.argmax(1), np.int64)
+
+    def of(self, split: Split) -> "Predictions":
+        """The samples of one split."""
+        chosen = [index for index, name in enumerate(self.splits) if name == split]
+        return Predictions(
+            self.classes,
+            self.rows[chosen],
+            tuple(self.ids[index] for index in chosen),
+            tuple(self.splits[index] for index in chosen),
+            self.labels[chosen],
+            self.probabilities[chosen],
+        )
+
+    def confusion(self) -> NDArray[np.int64]:
+        """Samples by true class (row) and predicted class (column): (C, C)."""
+        size = len(self.classes)
+        return np.bincount(self.labels * size + self.predicted, minlength=size * size).reshape(size, size)
+
+    def worst(self, count: int) -> NDArray[np.int64]:
+        """Positions of up to `count` mistakes, the one whose true class was the least probable first."""
+        wrong = np.flatnonzero(self.predicted != self.labels)
+        given = self.probabilities[wrong, self.labels[wrong]]
+        return wrong[np.argsort(given, kind="stable")][:count]
+
+    def save(self, path: Path) -> None:
+        """Write row, id, split, label, predicted and one column `p_<class>` a class."""
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow([*COLUMNS, *(f"p_{name}" for name in self.classes)])
+            for index, (label, predicted) in enumerate(zip(self.labels, self.predicted, strict=True)):
+                names = (self.classes[label], self.classes[predicted])
+                numbers = (f"{value:.9g}" for value in self.probabilities[index])
+                writer.writerow([self.rows[index], self.ids[index], self.splits[index], *names, *numbers])
+
+    @classmethod
+    def load(cls, path: Path) -> "Predictions":
+        """Read what `save` wrote. Raises ConfigError when there is no such file."""
+        if not path.is_file():
+            raise ConfigError(f"{path} does not exist: the strategy was not evaluated; run `dvc repro`")
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *lines = csv.reader(file)
+        width = len(COLUMNS)
+        classes = tuple(name.removeprefix("p_") for name in header[width:])
+        index = {name: position for position, name in enumerate(classes)}
+        return cls(
+            classes,
+            np.array([int(line[0]) for line in lines], np.int64),
+            tuple(line[1] for line in lines),
+            tuple(line[2] for line in lines),
+            np.array([index[line[3]] for line in lines], np.int64),
+            np.array([line[width:] for line in lines], np.float32).astype(np.float64),
+        )

@@ -1,0 +1,67 @@
+"""The numbers of an evaluation as JSON and CSV, for DVC, for MLflow and for people."""
+
+import csv
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlpipe.data.packed import Split
+from tlpipe.evaluate.predictions import Predictions
+from tlpipe.evaluate.spec import Evaluate
+from tlpipe.metrics import bootstrap, measure, reliability
+
+EVALUATED: tuple[Split, ...] = ("validation", "test")
+
+
+def write_tables(folder: Path, predictions: Predictions, spec: Evaluate) -> dict[str, dict[str, float]]:
+    """Write the evaluation's tables to `folder` and return metrics.json's content: {split: {metric: value}}."""
+    parts = {split: predictions.of(split) for split in EVALUATED}
+    metrics: dict[str, dict[str, float]] = {
+        split: measure(part.labels, part.probabilities) for split, part in parts.items()
+    }
+    intervals = {
+        split: {
+            name: interval._asdict()
+            for name, interval in bootstrap(part.labels, part.probabilities, spec.resamples, spec.seed).items()
+        }
+        for split, part in parts.items()
+    }
+    write_json(folder / "metrics.json", metrics)
+    write_json(folder / "intervals.json", intervals)
+    predictions.save(folder / "predictions.csv")
+    test = parts["test"]
+    _write_rows(folder / "per_class.csv", ("class", "precision", "recall", "f1", "support"), per_class(test))
+    names = np.array(test.classes)
+    _write_rows(
+        folder / "confusion.csv", ("actual", "predicted"), zip(names[test.labels], names[test.predicted], strict=True)
+    )
+    bins = [asdict(part).values() for part in reliability(test.labels, test.probabilities)]
+    _write_rows(folder / "reliability.csv", ("bin", "confidence", "accuracy", "count"), bins)
+    return metrics
+
+
+def per_class(predictions: Predictions) -> list[tuple[str, float, float, float, int]]:
+    """(class, precision, recall, F1, support) in class order; 0 where a class was never predicted or never there."""
+    confusion = predictions.confusion()
+    hits, support, predicted = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+    precision = hits / np.maximum(predicted, 1)
+    recall = hits / np.maximum(support, 1)
+    f1 = 2 * hits / np.maximum(support + predicted, 1)
+    columns = (predictions.classes, precision.tolist(), recall.tolist(), f1.tolist(), support.tolist())
+    return list(zip(*columns, strict=True))
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Indented, in the order given, ending with a newline; NaN and infinity are refused."""
+    path.write_text(json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _write_rows(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)

@@ -1,0 +1,100 @@
+"""One ONNX file: preprocessing, network, temperature and softmax, with its labels inside."""
+
+import json
+
+import onnx
+import torch
+from onnx.compose import merge_models
+from torch import Tensor, nn
+
+from tlpipe import __version__
+from tlpipe.config import ConfigError
+from tlpipe.export.graph import VIEW, preprocessing_graph
+from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.train.model import About, Classifier
+
+LOGITS, PROBABILITIES = "logits", "probabilities"
+LARGEST = 2**31 - 2**24
+"""Bytes of weights that fit in one protobuf file, with room for the graph itself."""
+
+
+class Calibrated(nn.Module):
+    """Views (B, 3, S, S) -> (logits / temperature, their softmax), both (B, C): what the exported file computes."""
+
+    def __init__(self, model: nn.Module, temperature: float) -> None:
+        super().__init__()
+        self.model = model
+        self.temperature = temperature
+        self.eval()
+
+    def forward(self, view: Tensor) -> tuple[Tensor, Tensor]:
+        """Calibrated logits and probabilities."""
+        logits = self.model(view) / self.temperature
+        return logits, torch.softmax(logits, dim=-1)
+
+
+def onnx_model(model: Classifier, about: About, opset: int) -> onnx.ModelProto:
+    """The whole graph, from raw `image` (uint8 NHWC, any size) to `logits` and `probabilities`, checked.
+
+    `logits` are already divided by the temperature: `softmax(logits) == probabilities`. The metadata has `labels`
+    (a JSON list in output order), `task` and `tlpipe_version`. The bytes depend on the weights and `about` alone.
+
+    Raises:
+        ConfigError: When the weights do not fit in one ONNX file.
+    """
+    network = network_graph(model, about.temperature, about.preprocess, opset)
+    front = preprocessing_graph(about.preprocess, opset, network.ir_version)
+    merged = merge_models(front, network, io_map=[(VIEW, VIEW)], name=about.task.kind)
+    merged.producer_name, merged.producer_version = "tlpipe", __version__
+    onnx.helper.set_model_props(merged, metadata(about))
+    onnx.checker.check_model(merged, full_check=True)
+    return merged
+
+
+def metadata(about: About) -> dict[str, str]:
+    """What the file itself says about its outputs."""
+    labels = json.dumps(about.labels, ensure_ascii=False)
+    return {"labels": labels, "task": about.task.kind, "tlpipe_version": __version__}
+
+
+def labels_of(metadata: dict[str, str]) -> tuple[str, ...]:
+    """The class names in output order, from an ONNX file's metadata."""
+    return tuple(json.loads(metadata["labels"]))
+
+
+def network_graph(model: Classifier, temperature: float, preprocess: ImagePreprocess, opset: int) -> onnx.ModelProto:
+    """`view` float32 (batch, 3, size, size) -> `logits`, `probabilities` (batch, C), without the exporter's traces."""
+    refuse_too_large(model)
+    example = torch.zeros(2, 3, preprocess.size, preprocess.size)
+    program = torch.onnx.export(
+        Calibrated(model, temperature),
+        (example,),
+        input_names=[VIEW],
+        output_names=[LOGITS, PROBABILITIES],
+        opset_version=opset,
+        dynamic_shapes={"view": {0: torch.export.Dim("batch")}},
+        dynamo=True,
+        verbose=False,
+    )
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned no program")
+    return without_traces(program.model_proto)
+
+
+def refuse_too_large(model: nn.Module, largest: int = LARGEST) -> None:
+    """Raises ConfigError when `model`'s weights exceed `largest` bytes."""
+    size = sum(value.numel() * value.element_size() for value in model.state_dict().values())
+    if size > largest:
+        raise ConfigError(
+            f"the model has {size / 2**30:.2f} GiB of weights; one ONNX file holds at most {largest / 2**30:.2f} GiB "
+            "(protobuf's limit), and a bundle is one file: export a smaller backbone"
+        )
+
+
+def without_traces(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`model` without stack traces and module paths, which name this machine's folders and change with the code."""
+    graph = model.graph
+    for part in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    return model

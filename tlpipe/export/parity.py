@@ -1,0 +1,192 @@
+"""The gate: the exported file, run by onnxruntime, must compute what torch computes from the same raw images."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from tlpipe.bundle import Case
+from tlpipe.export.graph import INPUT
+from tlpipe.export.onnx import LOGITS, PROBABILITIES, Calibrated, labels_of
+from tlpipe.export.spec import Export
+from tlpipe.train.model import About, Classifier
+
+Pictures = NDArray[np.uint8]
+Scores = NDArray[np.float32]
+
+
+class ParityError(RuntimeError):
+    """The exported file does not compute what was trained."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Images that the model has not seen, in two forms."""
+
+    raw: Iterable[Pictures]
+    """(H, W, 3) uint8 RGB as decoded, each of its own size; read once, a batch at a time."""
+    packed: Pictures
+    """(N, R, R, 3) uint8 at the size to which the preprocessing resizes, where its resize does nothing: both sides
+    then see the same numbers, and what is compared, strictly, is the network."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Calibrated logits and probabilities, both (N, C), columns in the order of the trained model's labels."""
+
+    logits: Scores
+    probabilities: Scores
+
+
+class Reference:
+    """The truth: Pillow and numpy preprocessing, then the trained model in torch on the CPU."""
+
+    def __init__(self, model: Classifier, about: About) -> None:
+        self.model = Calibrated(model, about.temperature)
+        self.preprocess = about.preprocess
+
+    @torch.no_grad()
+    def __call__(self, images: Iterable[Pictures]) -> Outputs:
+        """Outputs of raw RGB images, (H, W, 3) each, of one size or of many."""
+        view = torch.from_numpy(np.stack([self.preprocess(image) for image in images]))
+        logits, probabilities = self.model(view)
+        return Outputs(logits.numpy(), probabilities.numpy())
+
+
+class Exported:
+    """The file under test, by onnxruntime on the CPU as anyone would run it, its columns found by their labels."""
+
+    def __init__(self, path: Path, labels: Sequence[str]) -> None:
+        options = onnxruntime.SessionOptions()
+        # torch's threads and onnxruntime's take turns here: those that wait must not spin.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        names = labels_of(self.session.get_modelmeta().custom_metadata_map)
+        if sorted(names) != sorted(labels):
+            raise ParityError(f"{path.name} names the classes {list(names)}, the trained model {list(labels)}")
+        self.columns = [names.index(label) for label in labels]
+
+    def __call__(self, images: Pictures) -> Outputs:
+        """Outputs of raw RGB images (N, H, W, 3)."""
+        logits, probabilities = self.session.run([LOGITS, PROBABILITIES], {INPUT: images})
+        return Outputs(logits[:, self.columns], probabilities[:, self.columns])
+
+
+@dataclass
+class Tally:
+    """What has been seen of one case so far."""
+
+    case: str
+    batch: int
+    strict: bool
+    """Nothing is resized, so that only the network's arithmetic can differ."""
+    pairs: list[tuple[Outputs, Outputs]] = field(default_factory=list)
+
+    def result(self, spec: Export) -> Case:
+        """The figures of the case; differences are between torch (first of each pair) and onnxruntime."""
+        torch_logits, onnx_logits = (np.concatenate([pair[i].logits for pair in self.pairs]) for i in (0, 1))
+        truth, found = (np.concatenate([pair[i].probabilities for pair in self.pairs]) for i in (0, 1))
+        finite = bool(np.isfinite(found).all() and np.isfinite(onnx_logits).all() and np.isfinite(torch_logits).all())
+        tolerance = spec.network_tolerance if self.strict else spec.tolerance
+        same, ties = agreement(truth, found, tolerance)
+        scale = max(1.0, float(np.abs(torch_logits).max()))
+        return Case(
+            name=self.case,
+            batch=self.batch,
+            samples=len(truth),
+            finite=finite,
+            probabilities=float(np.abs(truth - found).max()) if finite else None,
+            logits=float(np.abs(torch_logits - onnx_logits).max()) / scale if finite else None,
+            tolerance=tolerance,
+            logits_tolerance=tolerance if self.strict else None,
+            same=same if finite else None,
+            ties=ties if finite else None,
+            agreement=spec.agreement,
+        )
+
+
+def agreement(truth: Scores, found: Scores, tolerance: float) -> tuple[float, float]:
+    """(share of the samples with the same first label, share of those that differ by a tie); both inputs (N, C).
+
+    A tie is a sample for which the label that `found` puts first has, in `truth`, a probability within `tolerance`
+    of the first one's.
+    """
+    first, chosen = truth.argmax(axis=1), found.argmax(axis=1)
+    rows = np.arange(len(truth))
+    tied = (first != chosen) & (truth[rows, first] - truth[rows, chosen] <= tolerance)
+    return float((first == chosen).mean()), float(tied.mean())
+
+
+def compare(path: Path, model: Classifier, about: About, images: HeldOut, spec: Export) -> tuple[Case, ...]:
+    """Every case's figures for the ONNX file `path`; whether they are good enough is `Case.problems`'s to say.
+
+    Raises:
+        ParityError: When the file's labels are not the model's, or there are no images.
+    """
+    reference, exported = Reference(model, about), Exported(path, about.labels)
+    tallies: dict[tuple[str, int], Tally] = {}
+    for name, chunk in _chunks_by_case(images, about.preprocess.resize_to, spec.batch):
+        for batch, truth, found in _alone_and_together(chunk, spec.batch, reference, exported):
+            tally = tallies.setdefault((name, batch), Tally(name, batch, strict=name == "packed"))
+            tally.pairs.append((truth, found))
+    return tuple(tally.result(spec) for tally in tallies.values())
+
+
+def _chunks_by_case(images: HeldOut, edge: int, batch: int) -> Iterator[tuple[str, list[Pictures]]]:
+    """(case, at most `batch` images) of everything that is compared."""
+    first: Pictures | None = None
+    for chunk in _chunks(images.raw, batch):
+        first = chunk[0] if first is None else first
+        yield "raw", chunk
+    if first is None or not len(images.packed):
+        raise ParityError("there are no held-out images to compare torch and onnxruntime on: the test split is empty")
+    for image in awkward(first, edge):
+        yield "awkward", [image]
+    for chunk in _chunks(images.packed, batch):
+        yield "packed", chunk
+
+
+def _alone_and_together(
+    chunk: list[Pictures], batch: int, reference: Reference, exported: Exported
+) -> Iterator[tuple[int, Outputs, Outputs]]:
+    """(images a call, torch's outputs, onnxruntime's) of the chunk's images one by one, then in one call."""
+    truth = reference(chunk)
+    for row, image in enumerate(chunk):
+        yield 1, Outputs(truth.logits[row : row + 1], truth.probabilities[row : row + 1]), exported(image[None])
+    stack = _stack(chunk)
+    unchanged = [image.shape for image in chunk] == [image.shape for image in stack]
+    yield batch, truth if unchanged else reference(stack), exported(stack)
+
+
+def _chunks(images: Iterable[Pictures], count: int) -> Iterator[list[Pictures]]:
+    iterator = iter(images)
+    while chunk := list(islice(iterator, count)):
+        yield chunk
+
+
+def _stack(images: list[Pictures]) -> Pictures:
+    """One batch of raw images: cut to the size that all of them have, a single one joined by its mirror image."""
+    if len(images) == 1:
+        images = [images[0], images[0][:, ::-1]]
+    height, width = (min(image.shape[axis] for image in images) for axis in (0, 1))
+    return np.stack([_middle(image, height, width) for image in images])
+
+
+def _middle(image: Pictures, height: int, width: int) -> Pictures:
+    top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
+    return image[top : top + height, left : left + width]
+
+
+def awkward(image: Pictures, edge: int) -> Iterator[Pictures]:
+    """`image` at sizes that break careless graphs (one pixel, extreme shapes, around `edge`), and without colour."""
+    shapes = ((1, 1), (1, 9), (9, 1), (edge - 1, edge), (edge, edge + 1), (2 * edge + 1, edge // 2), (edge, 3 * edge))
+    picture = Image.fromarray(image)
+    for height, width in shapes:
+        yield np.asarray(picture.resize((width, height)))
+    yield np.asarray(picture.convert("L").convert("RGB"))

@@ -1,0 +1,105 @@
+"""The bundle, written only when the exported file has passed its gate."""
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+import onnxruntime
+import torch
+
+from tlpipe import __version__
+from tlpipe.bundle import MODEL, Bundle, Case, Figure, Port, digest, write_bundle
+from tlpipe.export.graph import INPUT
+from tlpipe.export.onnx import LOGITS, PROBABILITIES, onnx_model
+from tlpipe.export.parity import HeldOut, ParityError, compare
+from tlpipe.export.spec import Export
+from tlpipe.train.model import About, Classifier
+
+Figures = dict[str, dict[str, Figure]]
+
+
+def export_bundle(
+    folder: Path, report: Path, model: Classifier, about: About, images: HeldOut, metrics: Figures, spec: Export
+) -> Bundle:
+    """Write `folder` (`model.onnx`, `bundle.json`) and `report` (the gate's figures, whether it passed or not).
+
+    An older bundle in `folder` goes first; the new one appears there whole, or not at all.
+
+    Raises:
+        ParityError: When the exported file does not compute what `model` does; no bundle is left.
+        ConfigError: When the model does not fit in one file.
+    """
+    report.unlink(missing_ok=True)
+    with _all_or_nothing(folder) as building:
+        path = building / MODEL
+        path.write_bytes(onnx_model(model, about, spec.opset).SerializeToString(deterministic=True))
+        cases = compare(path, model, about, images, spec)
+        write_report(report, cases)
+        require(cases, report)
+        bundle = describe(path, about, metrics, cases, spec)
+        write_bundle(building, bundle)
+    return bundle
+
+
+@contextmanager
+def _all_or_nothing(folder: Path) -> Iterator[Path]:
+    """A new folder that becomes `folder` when the block ends well, and is removed when it does not."""
+    building = folder.with_name(f".{folder.name}.building")
+    for old in (folder, building):
+        shutil.rmtree(old, ignore_errors=not old.exists())
+    building.mkdir(parents=True)
+    try:
+        yield building
+        building.rename(folder)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def write_report(path: Path, cases: Sequence[Case]) -> None:
+    """`{"passed": bool, "problems": [sentence], "cases": [figures]}`."""
+    problems = [problem for case in cases for problem in case.problems()]
+    data = {"passed": not problems, "problems": problems, "cases": [case.model_dump(mode="json") for case in cases]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+
+
+def require(cases: Sequence[Case], report: Path) -> None:
+    """Raises ParityError when a case has a problem; the message has them all."""
+    problems = [problem for case in cases for problem in case.problems()]
+    if problems:
+        raise ParityError(
+            "the exported model does not compute what was trained:\n"
+            + "".join(f"  {problem}\n" for problem in problems)
+            + f"No bundle was written; every figure is in {report}. A difference a little over its tolerance can be "
+            "allowed in params.yaml (export.tolerance, export.network_tolerance, export.agreement); a large one is "
+            "a fault of the exporter or of onnxruntime: try another export.opset."
+        )
+
+
+def describe(path: Path, about: About, metrics: Figures, cases: Sequence[Case], spec: Export) -> Bundle:
+    """What `bundle.json` is to say of the ONNX file at `path`."""
+    classes = len(about.labels)
+    return Bundle(
+        task=about.task.kind,
+        labels=about.labels,
+        inputs=(Port(name=INPUT, dtype="uint8", shape=("batch", "height", "width", 3), layout="NHWC"),),
+        outputs=tuple(
+            Port(name=name, dtype="float32", shape=("batch", classes), layout="NC") for name in (LOGITS, PROBABILITIES)
+        ),
+        preprocessing=about.preprocess,
+        temperature=about.temperature,
+        strategy=about.strategy,
+        metrics=metrics,
+        parity=tuple(cases),
+        versions={
+            "tlpipe": __version__,
+            "torch": torch.__version__,
+            "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+            "opset": str(spec.opset),
+        },
+        sha256={path.name: digest(path)},
+    )

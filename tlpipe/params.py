@@ -1,0 +1,183 @@
+"""The whole of params.yaml: its sections, and what must hold between them."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
+
+import torch
+from pydantic import Field
+
+from tlpipe.backbones import AnyBackbone
+from tlpipe.backbones.base import Encoder
+from tlpipe.config import PARAMS, ConfigError, Spec, block, line_of, members, parse, read
+from tlpipe.data.spec import Data
+from tlpipe.evaluate.compare import Compare
+from tlpipe.evaluate.spec import Evaluate
+from tlpipe.export.spec import Export
+from tlpipe.strategies import AnyStrategy
+from tlpipe.strategies.plan import HEAD, Plan
+from tlpipe.tasks import AnyTask
+from tlpipe.tracking.spec import Tracking
+from tlpipe.train.device import Runtime
+from tlpipe.train.head import Head
+from tlpipe.train.spec import Training
+from tlpipe.wording import either, nearest
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+"""Strategies name folders and DVC stages, and dots separate sections."""
+
+
+class Params(Spec):
+    """Everything that can change what comes out: the root of params.yaml. Every section is required."""
+
+    task: AnyTask
+    """What is learnt."""
+    data: Data
+    """Where the samples come from, and how they are split."""
+    backbone: AnyBackbone
+    """The pretrained network that everything starts from."""
+    runtime: Runtime
+    """The machine: device, precision, threads."""
+    head: Head
+    """The head stage: the classifier on frozen features that every strategy starts from."""
+    training: Training
+    """How every fine-tuning strategy is trained."""
+    strategies: Annotated[tuple[str, ...], Field(min_length=1)]
+    """The entries of `finetune` to run and to compare."""
+    finetune: dict[Name, AnyStrategy]
+    """The strategies by name: what trains, when, at which rate."""
+    evaluate: Evaluate
+    """What is measured on the validation and test splits."""
+    compare: Compare
+    """How the champion is chosen."""
+    export: Export
+    """The bundle and the gate that it must pass."""
+    tracking: Tracking
+    """Where runs are published."""
+
+
+def load_params(path: Path = PARAMS) -> Params:
+    """The whole file, checked within and across its sections.
+
+    Raises:
+        ConfigError: With every problem, a block each, those across sections too where the sections can be read.
+    """
+    raw = read(path)
+    problems: list[str] = []
+    params = None
+    try:
+        params = parse(raw, Params, "", path)
+    except ConfigError as error:
+        problems.append(str(error))
+    problems += across(raw, readable(raw), path)
+    if problems or not isinstance(params, Params):
+        raise ConfigError("\n".join(problems))
+    return params
+
+
+def readable(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections that can be read on their own, those of `finetune` one by one."""
+    hints = get_type_hints(Params, include_extras=True)
+    sections = {name: _read(raw.get(name), hint) for name, hint in hints.items() if name != "finetune"}
+    entries = raw.get("finetune")
+    strategies = {str(name): _read(data, AnyStrategy) for name, data in _mapping(entries).items()}
+    sections["finetune"] = {name: spec for name, spec in strategies.items() if spec is not None}
+    return sections
+
+
+def _read(data: Any, kind: Any) -> Any:
+    try:
+        return parse(data, kind, "")
+    except ConfigError:
+        return None
+
+
+def _mapping(data: Any) -> dict[Any, Any]:
+    return data if isinstance(data, dict) else {}
+
+
+def across(raw: Mapping[str, Any], sections: Mapping[str, Any], path: Path | None = None) -> Iterator[str]:
+    """What is wrong between sections, a block each; a section that cannot be read (None) is passed over."""
+    task, backbone = sections["task"], sections["backbone"]
+    if task is not None and backbone is not None:
+        yield from _modality(task, backbone, path)
+    if sections["strategies"] is not None and isinstance(raw.get("finetune"), dict):
+        yield from _names(sections["strategies"], [str(name) for name in raw["finetune"]], path)
+    if backbone is not None:
+        yield from _unplannable(backbone, sections["finetune"], path)
+
+
+def _modality(task: Any, backbone: Any, path: Path | None) -> Iterator[str]:
+    if task.modality == backbone.modality:
+        return
+    fitting = [get_args(spec.model_fields["kind"].annotation)[0] for spec in _takers(task.modality)]
+    yield block(
+        "task.kind and backbone.kind",
+        f"a task on {task.modality}s cannot use a backbone for {backbone.modality}s",
+        {
+            "given": f"task {task.kind}, backbone {backbone.kind}",
+            "allowed": f"for this task the backbones {', '.join(fitting) or 'of no kind yet'}",
+            "do": "change the one or the other",
+        },
+        line_of(path, "backbone", ["kind"]),
+    )
+
+
+def _takers(modality: str) -> list[Any]:
+    specs: tuple[Any, ...] = members(AnyBackbone)
+    return [spec for spec in specs if spec.modality == modality]
+
+
+def _names(chosen: tuple[str, ...], there: list[str], path: Path | None) -> Iterator[str]:
+    meant: set[str] = set()
+    for index, name in enumerate(chosen):
+        line = line_of(path, "strategies", [index])
+        if name not in there:
+            near = nearest(name, there)
+            meant.update(near)
+            do = f"did you mean {either(near)}? rename it, or add" if near else "add"
+            details = {"allowed": ", ".join(there) or "none: finetune is empty", "do": f"{do} finetune.{name}"}
+            yield block("strategies", f"finetune has no strategy {name!r}", details, line)
+        elif name in chosen[:index]:
+            yield block("strategies", f"{name!r} is listed twice", {"do": "remove one of the two"}, line)
+    for name in there:
+        if name not in chosen and name not in meant:
+            details = {"given": f"strategies: {', '.join(chosen)}", "do": f"add {name} there, or remove it here"}
+            line = line_of(path, "finetune", [name])
+            yield block(f"finetune.{name}", "changes nothing: strategies does not list it", details, line)
+
+
+def _unplannable(backbone: Any, strategies: Mapping[str, Any], path: Path | None) -> Iterator[str]:
+    try:
+        backbone.preprocess()
+        groups = skeleton(backbone).groups
+    except ConfigError as error:
+        yield block("backbone", str(error), {}, line_of(path, "backbone", []))
+        return
+    for name, strategy in strategies.items():
+        try:
+            strategy.plan(groups)
+        except ConfigError as error:
+            yield block(f"finetune.{name}", str(error), {}, line_of(path, "finetune", [name]))
+
+
+def skeleton(backbone: Any) -> Encoder:
+    """The backbone's encoder without its numbers: groups, names and shapes only; takes no memory and reads no file."""
+    with torch.device("meta"):
+        encoder: Encoder = backbone.encoder()
+    return encoder
+
+
+def outline(params: Params, classes: int) -> tuple[dict[str, Plan], dict[str, int]]:
+    """What is going to happen, without data or weights.
+
+    Returns:
+        The plan of every strategy that is to run, in the order of `strategies`; and the parameters of each layer
+        group, from the input to the top, and of the head for `classes` classes.
+    """
+    encoder = skeleton(params.backbone)
+    plans = {name: params.finetune[name].plan(encoder.groups) for name in params.strategies}
+    counts = {group: sum(p.numel() for _, p in encoder.parameters_of(group)) for group in encoder.groups}
+    with torch.device("meta"):
+        head = params.task.head(encoder.feature_dim, classes, 0.0)
+    return plans, {**counts, HEAD: sum(parameter.numel() for parameter in head.parameters())}

@@ -1,0 +1,106 @@
+"""Raw bytes of an image file to RGB pixels, read right whatever the mode, or a typed reason why not."""
+
+import io
+import re
+import warnings
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+FORMATS = ("JPEG", "PNG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
+"""What is tried: raster formats only, because EPS and WMF files are programs that other software would run."""
+EXTENSIONS = frozenset((
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp",
+    ".ppm", ".pgm", ".pbm", ".pnm", ".mpo", ".jp2", ".j2k", ".avif",
+))  # fmt: skip
+"""Names (lower case) by which files are taken for images."""
+MOST_PIXELS = 178_956_970
+"""Pillow refuses larger images whatever it is told; `max_pixels` above it would have no effect."""
+
+
+class UnreadableImage(ValueError):  # noqa: N818 - it is raised for data, and reads as a finding
+    """An image file that cannot be used.
+
+    `reason` is for programs: `empty`, `not_an_image`, `truncated`, `too_large`, `corrupt` or `unsupported`;
+    `detail` is for people.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"
+
+
+def decode(raw: bytes, max_pixels: int) -> NDArray[np.uint8]:
+    """The file `raw` as RGB pixels (H, W, 3) uint8: the first frame, turned as its EXIF orientation says.
+
+    Transparency is flattened on white, 16-bit grey is divided by 257 and rounded, CMYK is taken as Adobe's (inverted)
+    in JPEG files, and colour profiles are not applied.
+
+    Raises:
+        UnreadableImage: Also when the header announces more than `max_pixels` pixels; those are never decoded.
+    """
+    if not raw:
+        raise UnreadableImage("empty", "the file has no bytes")
+    # Pillow tells its findings (odd EXIF, malformed MPO, many pixels) as warnings; here they are reasons or nothing.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return _pixels(raw, max_pixels)
+        except (UnreadableImage, MemoryError):
+            raise
+        except Image.DecompressionBombError as error:
+            raise UnreadableImage("too_large", _first_line(error)) from None
+        except UnidentifiedImageError:
+            raise UnreadableImage("not_an_image", f"{len(raw):,} bytes of no image format that is read") from None
+        except Exception as error:  # a broken file can raise nearly anything from inside a decoder
+            reason = "truncated" if re.search("truncated|unexpected end", str(error), re.IGNORECASE) else "corrupt"
+            raise UnreadableImage(reason, _first_line(error)) from None
+
+
+def _pixels(raw: bytes, max_pixels: int) -> NDArray[np.uint8]:
+    with Image.open(io.BytesIO(raw), formats=_formats()) as image:
+        width, height = image.size
+        if width * height > max_pixels:
+            raise UnreadableImage("too_large", f"{width} x {height} pixels, more than the {max_pixels:,} allowed")
+        if width * height == 0:
+            raise UnreadableImage("empty", f"{width} x {height} pixels")
+        image.load()
+        return np.array(_rgb(_upright(image)))
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of FORMATS that this build of Pillow has."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # broken metadata does not make the pixels unusable
+        return image
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        grey = np.clip(np.asarray(image).astype(np.int64), 0, 65_535)
+        return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise UnreadableImage(
+            "unsupported", f"pixels of mode {image.mode} have no defined white; save as 8 or 16 bits a channel"
+        )
+    if image.has_transparency_data:
+        colours = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", colours.size, "white"), colours).convert("RGB")
+    return image.convert("RGB")
+
+
+def _first_line(error: Exception) -> str:
+    return f"{error}".partition("\n")[0][:200] or type(error).__name__

@@ -1,0 +1,83 @@
+"""What an image goes through before the network sees it; it travels with the weights, never with a model's name."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import Field, model_validator
+
+from tlpipe.config import Spec
+
+Channels = tuple[float, float, float]
+IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
+IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
+
+
+class ImagePreprocess(Spec):
+    """Resize (Pillow's antialiased filters on uint8 RGB), centre crop, scale to [0, 1], normalise.
+
+    `resize` is the policy: `shorter` brings the shorter edge to `resize_to` and keeps the aspect ratio,
+    `squash` ignores the aspect ratio and gives `resize_to` x `resize_to`.
+    """
+
+    size: Annotated[int, Field(ge=8, le=2048)] = 224
+    """Edge of the square that the network sees, pixels."""
+    resize_to: Annotated[int, Field(ge=8, le=4096)] = 256
+    """Edge after the resize, before the centre crop, pixels; at least `size`."""
+    resize: Literal["shorter", "squash"] = "shorter"
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    mean: Channels = IMAGENET_MEAN
+    """Subtracted after scaling to [0, 1], one number a channel, RGB order."""
+    std: Channels = IMAGENET_STD
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> "ImagePreprocess":
+        if self.resize_to < self.size:
+            raise ValueError(
+                f"resize_to ({self.resize_to}) must be at least size ({self.size}): "
+                "a crop cannot be larger than the image"
+            )
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be positive in every channel, got {self.std}")
+        return self
+
+    def resized_shape(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) after the resize; the longer edge is rounded down, as in torchvision.
+
+        All integer arithmetic, so that the ONNX graph can do exactly the same.
+        """
+        if self.resize == "squash":
+            return self.resize_to, self.resize_to
+        shorter = min(height, width)
+        return self.resize_to * height // shorter, self.resize_to * width // shorter
+
+    def pack(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Raw RGB (H, W, 3) uint8 -> resized and centre-cropped to (resize_to, resize_to, 3) uint8."""
+        height, width = self.resized_shape(*image.shape[:2])
+        resample = Image.Resampling.BICUBIC if self.interpolation == "bicubic" else Image.Resampling.BILINEAR
+        raw = Image.fromarray(image)
+        # One axis at a time, across first: Pillow 13 picks the order by cost, older ones and onnxruntime do not.
+        resized = raw.resize((width, raw.height), resample).resize((width, height), resample)
+        return centre_crop(np.asarray(resized), self.resize_to)
+
+    def crop(self, packed: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Packed (..., resize_to, resize_to, 3) -> the evaluation view (..., size, size, 3)."""
+        return centre_crop(packed, self.size)
+
+    def normalise(self, view: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """uint8 (N, S, S, 3) -> float32 (N, 3, S, S), normalised: what the network takes."""
+        scaled = view.astype(np.float32) / np.float32(255)
+        result = (scaled - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
+        return np.ascontiguousarray(np.moveaxis(result, -1, -3))
+
+    def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """One raw RGB (H, W, 3) uint8 image of any size -> float32 (3, size, size)."""
+        view: NDArray[np.float32] = self.normalise(self.crop(self.pack(image))[None])[0]
+        return view
+
+
+def centre_crop(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """The central `size` x `size` of (..., H, W, 3); odd margins leave the extra pixel at the bottom and right."""
+    top, left = (image.shape[-3] - size) // 2, (image.shape[-2] - size) // 2
+    return image[..., top : top + size, left : left + size, :]

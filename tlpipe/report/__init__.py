@@ -1,0 +1,1 @@
+"""The self-contained report: one HTML file from what the stages wrote."""

@@ -1,0 +1,165 @@
+"""Read what the stages wrote and arrange it for the template."""
+
+import base64
+import csv
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlpipe.bundle import Bundle, read_bundle
+from tlpipe.config import ConfigError
+from tlpipe.evaluate.figures import confusion_figure, reliability_figure
+from tlpipe.evaluate.predictions import Predictions
+from tlpipe.metrics import METRICS
+from tlpipe.report.figures import VARIABLES, caption, comparison_figure, curves_figure, inline_svg
+
+REASONS_SHOWN = 12
+"""Rejected samples that the report names; the rest is in reports/data.json."""
+
+
+def collect(root: Path) -> dict[str, Any]:
+    """Everything that the template needs, from the project's folder.
+
+    Raises:
+        ConfigError: a file that an earlier stage writes is missing.
+    """
+    comparison = read_json(root / "reports/comparison.json")
+    metric, names = comparison["metric"], list(comparison["strategies"])
+    champion, proof = comparison["champion"], bundle_proof(root)
+    evaluated = {name: Predictions.load(root / "reports/evaluation" / name / "predictions.csv") for name in names}
+    test = evaluated[champion].of("test")
+    return {
+        "comparison": comparison,
+        "champion": {"name": champion, **comparison["strategies"][champion]},
+        "metric": metric,
+        "metrics": [
+            name for name in METRICS if any(name in each["test"] for each in comparison["strategies"].values())
+        ],
+        "task": read_json(root / "models/champion/model.json"),
+        "overview": inline_svg(comparison_figure(comparison, metric), caption(metric)),
+        "overview_caption": caption(metric),
+        "strategies": [_strategy(root, name, evaluated[name]) for name in names],
+        "test_samples": len(test.rows),
+        "validation_samples": len(evaluated[champion].of("validation").rows),
+        "mistakes": int((test.predicted != test.labels).sum()),
+        "mistakes_png": _data_uri(root / "reports/evaluation" / champion / "mistakes.png"),
+        "per_class": sorted(_rows(root / "reports/evaluation" / champion / "per_class.csv"), key=_f1),
+        "confusions": confusions(test),
+        "data": data_findings(read_json(root / "reports/data.json")),
+        **proof,
+    }
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file; ConfigError when an earlier stage has not written it."""
+    if not path.is_file():
+        raise ConfigError(f"{path} does not exist; run `dvc repro` to make it")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        raise ConfigError(f"{path} does not exist; run `dvc repro` to make it")
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _f1(row: Mapping[str, str]) -> tuple[float, str]:
+    return float(row["f1"]), row["class"]
+
+
+def _data_uri(path: Path) -> str:
+    if not path.is_file():
+        raise ConfigError(f"{path} does not exist; run `dvc repro` to make it")
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def _strategy(root: Path, name: str, predictions: Predictions) -> dict[str, Any]:
+    training, test = root / "reports/training" / name, predictions.of("test")
+    history = _rows(training / "history.csv") if (training / "history.csv").is_file() else []
+    plan = plan_matrix(read_json(training / "plan.json"))
+    staged = bool(plan["phases"])
+    confusion = confusion_figure(test.confusion(), test.classes, VARIABLES)
+    return {
+        "name": name,
+        "start": read_json(root / "models/finetuned" / name / "model.json")["plan"]["start"],
+        "plan": plan,
+        "epochs": len(history) if staged else 0,
+        "timing": read_json(training / "timing.json"),
+        "curves": inline_svg(curves_figure(history, staged), f"learning curves of {name}") if history else None,
+        "confusion": inline_svg(confusion, f"confusion matrix of {name}"),
+        "reliability": inline_svg(reliability_figure(test, VARIABLES), f"reliability of {name}"),
+    }
+
+
+def plan_matrix(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The plan's rows (one a phase and group) as a matrix: phases across, groups down, rates in the cells."""
+    phases: dict[int, dict[str, Any]] = {}
+    groups: dict[str, dict[str, Any]] = {}
+    index = -1
+    for row in rows:
+        # The same name may come twice; a phase begins where its first group comes again.
+        index += 1 if not groups or row["group"] == next(iter(groups)) else 0
+        phase = phases.setdefault(index, {"name": row["phase"], "epochs": row["epochs"], "trainable": 0})
+        group = groups.setdefault(row["group"], {"name": row["group"], "parameters": row["parameters"], "rates": []})
+        group["rates"].append(row["learning_rate"])
+        phase["trainable"] += row["parameters"] if row["trainable"] else 0
+    total = sum(group["parameters"] for group in groups.values())
+    return {"phases": list(phases.values()), "groups": list(groups.values()), "total": total}
+
+
+def confusions(test: Predictions, count: int = 8) -> list[dict[str, Any]]:
+    """The classes that are most often taken for another: true, predicted, samples, share of the true class."""
+    matrix = test.confusion()
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    pairs = [(int(row), int(column)) for row, column in np.argwhere(matrix > 0) if row != column]
+    pairs.sort(key=lambda pair: (-matrix[pair], -shares[pair]))
+    return [
+        {
+            "true": test.classes[row],
+            "predicted": test.classes[column],
+            "samples": matrix[row, column],
+            "share": shares[row, column],
+        }
+        for row, column in pairs[:count]
+    ]
+
+
+def data_findings(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Counts a class and split with totals, the rejected by reason, and examples of them."""
+    splits, rejected = list(data["counts"]), data["rejected"]
+    classes = [
+        {"name": name, "counts": [data["counts"][split].get(name, 0) for split in splits]} for name in data["classes"]
+    ]
+    return {
+        "splits": splits,
+        "classes": classes,
+        "totals": [sum(data["counts"][split].values()) for split in splits],
+        "reasons": Counter(each["reason"].split(":")[0] for each in rejected).most_common(),
+        "rejected": rejected[:REASONS_SHOWN],
+        "rejected_total": len(rejected),
+        "found": data.get("found"),
+        "left_aside": sum(data.get("left_aside", {}).values()),
+        "ignored": len(data.get("ignored", ())),
+        "imbalance": data.get("imbalance"),
+        "images": data.get("images"),
+        "duplicates": {name: _amount(found) for name, found in data.get("duplicates", {}).items()},
+    }
+
+
+def _amount(found: Any) -> Any:
+    return len(found) if isinstance(found, (list, dict)) else found
+
+
+def bundle_proof(root: Path) -> dict[str, Any]:
+    """The verified bundle, its size and the gate's cases; `bundle` is None when none was exported."""
+    folder = root / "models/bundle"
+    if not folder.is_dir():
+        return {"bundle": None}
+    bundle: Bundle = read_bundle(folder)
+    size = sum((folder / name).stat().st_size for name in bundle.sha256)
+    return {"bundle": bundle, "bundle_size": size, "passed": not any(case.problems() for case in bundle.parity)}

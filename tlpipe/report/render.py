@@ -1,0 +1,80 @@
+"""From the collected facts to one HTML file; whatever a user named is escaped."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from tlpipe.report import text
+
+HERE = Path(__file__).parent
+TILES = ("accuracy", "macro_f1", "ece")
+"""Metrics of the champion that the top of the page shows, besides the one that ranks."""
+
+
+def render(facts: Mapping[str, Any]) -> str:
+    """The page for what `collect` returned."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(text.FILTERS)
+    css = Markup((HERE / "style.css").read_text(encoding="utf-8"))  # noqa: S704  # our own file
+    template = environment.get_template("report.html.j2")
+    return template.render(
+        **facts,
+        css=css,
+        headline=headline(facts),
+        verdict=verdict(facts),
+        data_sentence=data_sentence(facts["data"]),
+        tiles=[name for name in dict.fromkeys((facts["metric"], *TILES)) if name in facts["champion"]["test"]][:3],
+    )
+
+
+def headline(facts: Mapping[str, Any]) -> str:
+    """The champion and its figure in a few words."""
+    champion, metric = facts["champion"], facts["metric"]
+    test = champion["test"].get(metric)
+    if not test:
+        return f"{champion['name']} is the champion"
+    return f"{champion['name']}: {text.value(test['value'], metric)} test {text.lower_title(metric)}"
+
+
+def verdict(facts: Mapping[str, Any]) -> str:
+    """What was compared, who won by how much, and what is too close to call."""
+    comparison, champion, metric = facts["comparison"], facts["champion"], facts["metric"]
+    named, close = text.lower_title(metric), comparison["too_close_to_call"]
+    count = len(comparison["strategies"])
+    if count == 1:
+        return f"One strategy ran: {champion['name']}. List more under strategies in params.yaml to compare them."
+    reached = text.value(champion["validation"][metric], metric)
+    won = f"Of {count} strategies {champion['name']} has the best validation {named}, {reached}"
+    if not close:
+        return f"{won}; the paired bootstrap separates it from every other one."
+    also = text.listing(
+        [f"{name} ({text.value(comparison['strategies'][name]['validation'][metric], metric)})" for name in close]
+    )
+    verb = "is" if len(close) == 1 else "are"
+    return (
+        f"{won}. {also} {verb} too close to call on {facts['validation_samples']:,} validation samples: "
+        "prefer the cheaper one if cost matters."
+    )
+
+
+def data_sentence(data: Mapping[str, Any]) -> str:
+    """How many samples there were and what became of them."""
+    used = sum(data["totals"])
+    parts = [f"{count:,} for {split}" for split, count in zip(data["splits"], data["totals"], strict=True)]
+    found = f"{data['found']:,} labelled samples were found; " if data["found"] else ""
+    sentence = f"{found}{used:,} are used: {text.listing(parts)}."
+    if data["rejected_total"]:
+        sentence += f" {data['rejected_total']:,} {'was' if data['rejected_total'] == 1 else 'were'} rejected."
+    if data["left_aside"]:
+        sentence += f" {data['left_aside']:,} were left aside by the limit of samples a class."
+    if data["imbalance"] and data["imbalance"] >= 1.5:
+        sentence += f" The largest class has {data['imbalance']:.1f} times the training samples of the smallest."
+    if data["images"]:
+        width, height = data["images"]["width"], data["images"]["height"]
+        sentence += f" The median raw image is {width['median']:.0f} x {height['median']:.0f} pixels."
+    return sentence

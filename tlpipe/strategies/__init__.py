@@ -1,0 +1,13 @@
+"""How to transfer: the union of strategies is the registry."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tlpipe.strategies.explicit import Explicit
+from tlpipe.strategies.head_only import HeadOnly
+from tlpipe.strategies.scratch import Scratch
+from tlpipe.strategies.unfreeze import AllLayers, TopLayers
+
+AnyStrategy = Annotated[HeadOnly | TopLayers | AllLayers | Scratch | Explicit, Field(discriminator="kind")]
+"""A strategy plus the backbone's layer groups is a Plan."""

@@ -1,0 +1,31 @@
+"""MLflow without waiting for it: a journal on disk, and processes of their own that publish it.
+
+Only stages and the command line import this package. Nothing that is exported here loads mlflow.
+"""
+
+from tlpipe.tracking.journal import Journal, Recorder
+from tlpipe.tracking.launch import Report, flush, flush_in_background, pending, start_publisher, wait
+from tlpipe.tracking.runs import RunPayload, curve_values, ensure_run, ensure_runs, log_bundle
+from tlpipe.tracking.spec import Tracking
+from tlpipe.tracking.versions import code_tags, dvc_tags, hardware_tags, source_tags
+
+__all__ = [
+    "Journal",
+    "Recorder",
+    "Report",
+    "RunPayload",
+    "Tracking",
+    "code_tags",
+    "curve_values",
+    "dvc_tags",
+    "ensure_run",
+    "ensure_runs",
+    "flush",
+    "flush_in_background",
+    "hardware_tags",
+    "log_bundle",
+    "pending",
+    "source_tags",
+    "start_publisher",
+    "wait",
+]

@@ -1,0 +1,33 @@
+"""Loaded by MLflow ("models from code"): raw images in, probabilities out. No pickles."""
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+from mlflow.pyfunc import PythonModel, PythonModelContext
+from numpy.typing import NDArray
+
+
+class ImageClassifier(PythonModel):  # type: ignore[misc]
+    """A model folder as an MLflow model: uint8 (N, H, W, 3), RGB, any size -> float32 (N, C)."""
+
+    def load_context(self, context: PythonModelContext) -> None:
+        """Load the model folder; torch is imported here and not before."""
+        from tlpipe.train.model import load_model
+
+        self._model, self._about = load_model(Path(context.artifacts["model"]))
+
+    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> NDArray[np.float32]:
+        """Probabilities (N, C), in the order of the labels in the model's metadata."""
+        import torch
+
+        images = np.asarray(model_input, dtype=np.uint8)
+        batch = np.stack([self._about.preprocess(image) for image in images])
+        with torch.inference_mode():
+            logits = self._model(torch.from_numpy(batch)) / self._about.temperature
+        result: NDArray[np.float32] = torch.softmax(logits, dim=-1).numpy()
+        return result
+
+
+mlflow.models.set_model(ImageClassifier())

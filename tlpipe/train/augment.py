@@ -1,0 +1,101 @@
+"""Random views of packed images, a whole batch at a time, on whatever device the batch is."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.train.spec import Augment
+
+
+class Views:
+    """Packed uint8 (B, R, R, 3) -> normalised float (B, 3, S, S), for training and for evaluation."""
+
+    def __init__(self, preprocess: ImagePreprocess, device: torch.device) -> None:
+        self.preprocess = preprocess
+        shape = (1, 3, 1, 1)
+        self.mean = torch.tensor(preprocess.mean, device=device).view(shape)
+        self.std = torch.tensor(preprocess.std, device=device).view(shape)
+
+    def evaluation(self, packed: Tensor) -> Tensor:
+        """The central crop: what `ImagePreprocess` gives for the same packed images."""
+        size, edge = self.preprocess.size, packed.shape[1]
+        margin = (edge - size) // 2
+        crop = packed[:, margin : margin + size, margin : margin + size]
+        return self._normalise(crop.permute(0, 3, 1, 2).float() / 255)
+
+    def training(self, packed: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
+        """A random window of each image: flipped, zoomed, rotated, shifted, brightened."""
+        images = packed.permute(0, 3, 1, 2).float() / 255
+        theta = windows(len(packed), self.preprocess.size / packed.shape[1], augment, generator)
+        shape = (len(packed), 3, self.preprocess.size, self.preprocess.size)
+        grid = functional.affine_grid(theta.to(packed.device), list(shape), align_corners=False)
+        views = functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+        if augment.brightness:
+            views = _light(views, augment.brightness, generator)
+        return self._normalise(views)
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        normalised: Tensor = (images - self.mean) / self.std
+        return normalised.contiguous()
+
+
+def windows(count: int, crop: float, augment: Augment, generator: torch.Generator) -> Tensor:
+    """Affine maps (count, 2, 3) from output to input coordinates in [-1, 1]; `crop` = evaluation crop / image edge.
+
+    Every draw takes the same number of random numbers whatever the settings, so that changing one kind of
+    augmentation does not change what the others draw.
+    """
+    draws = torch.rand(count, 5, generator=generator)
+    low, high = augment.zoom
+    zoom = (low + (high - low) * draws[:, 0]) * crop
+    angle = (2 * draws[:, 1] - 1) * math.radians(augment.rotate)
+    mirror = torch.where((draws[:, 2] < 0.5) & augment.flip, -1.0, 1.0)
+    shift = (2 * draws[:, 3:5] - 1) * (2 * augment.shift * crop)
+    cosine, sine = torch.cos(angle) * zoom, torch.sin(angle) * zoom
+    rows: Tensor = torch.stack([cosine * mirror, -sine, shift[:, 0], sine * mirror, cosine, shift[:, 1]], dim=1)
+    return rows.view(count, 2, 3)
+
+
+def _light(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+    """Multiply brightness and contrast (around each image's mean) by 1 +- strength; stays in [0, 1]."""
+    draws = 1 + strength * (2 * torch.rand(2, len(images), 1, 1, 1, generator=generator) - 1)
+    brightness, contrast = draws.to(images.device)
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    lit: Tensor = ((images - mean) * contrast + mean * brightness).clamp(0, 1)
+    return lit
+
+
+def mix(images: Tensor, targets: Tensor, augment: Augment, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Mixup or CutMix (a coin decides where both are on) of images (B, 3, S, S) and class probabilities (B, C)."""
+    choices = [name for name in ("mixup", "cutmix") if getattr(augment, name)]
+    if not choices:
+        return images, targets
+    kind = choices[int(torch.randint(len(choices), (), generator=generator))]
+    other = torch.randperm(len(images), generator=generator).to(images.device)
+    share = _beta(getattr(augment, kind), generator)
+    if kind == "cutmix":
+        images, share = _paste(images, images[other], share, generator)
+    else:
+        images = share * images + (1 - share) * images[other]
+    return images, share * targets + (1 - share) * targets[other]
+
+
+def _beta(alpha: float, generator: torch.Generator) -> float:
+    """One draw of Beta(alpha, alpha) as a ratio of Gamma draws from `generator`."""
+    gammas = torch._standard_gamma(torch.full((2,), alpha, dtype=torch.float64), generator=generator)
+    return float(gammas[0] / gammas.sum().clamp_min(1e-300))
+
+
+def _paste(images: Tensor, others: Tensor, share: float, generator: torch.Generator) -> tuple[Tensor, float]:
+    """Replace a rectangle of area 1 - share; the share that is really left comes back with the images."""
+    height, width = images.shape[-2:]
+    side = math.sqrt(1 - share)
+    tall, wide = int(height * side), int(width * side)
+    top = int(torch.randint(height - tall + 1, (), generator=generator))
+    left = int(torch.randint(width - wide + 1, (), generator=generator))
+    pasted = images.clone()
+    pasted[..., top : top + tall, left : left + wide] = others[..., top : top + tall, left : left + wide]
+    return pasted, 1 - tall * wide / (height * width)

@@ -1,0 +1,72 @@
+"""Recovery state outside of DVC's outs: kill the training anywhere, run it again, get the same bits."""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+WORK = Path(".tlpipe/work")
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def run_key(*parts: Any) -> str:
+    """32 hex digits from everything that decides a training: plain values, in order."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
+
+
+def hash_files(paths: Iterable[Path]) -> str:
+    """sha256 over the contents of files, and of all files below folders, in sorted order."""
+    digest = hashlib.sha256()
+    for path in paths:
+        for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+            if file.is_file() and file.suffix != ".pyc":
+                digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def hash_code() -> str:
+    """Of the packages whose code decides a training's bits."""
+    names = ("config.py", "schedule.py", "preprocess", "data", "backbones", "tasks", "strategies", "train")
+    return hash_files(PACKAGE / name for name in names)
+
+
+class Keeper:
+    """Saves a state now and then, and hands the last one back after a crash."""
+
+    def __init__(self, stage: str, key: str, every: float = 30.0, root: Path = WORK) -> None:
+        self.folder = root / stage / key
+        self.path = self.folder / "state.pt"
+        self.every = every
+        self._saved = time.monotonic()
+
+    def load(self) -> dict[str, Any] | None:
+        """The last state that was saved whole, or None."""
+        if not self.path.is_file():
+            return None
+        state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        return state
+
+    def due(self) -> bool:
+        """Whether `every` seconds have passed since the last save."""
+        return time.monotonic() - self._saved >= self.every
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the saved state in one step: a kill leaves the old one or the new one, never half of one."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        half = self.path.with_suffix(".half")
+        with half.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        half.replace(self.path)
+        self._saved = time.monotonic()
+
+    def drop(self) -> None:
+        """Forget the state: the outs are written."""
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,111 @@
+"""The head: converged multinomial logistic regression on cached features; seconds, and no rate to tune."""
+
+from typing import Annotated, Literal, NamedTuple
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from tlpipe.config import Spec
+
+
+class Point(NamedTuple):
+    """One penalty of the path; losses are cross-entropies in nats, without the penalty."""
+
+    penalty: float
+    train_loss: float
+    validation_loss: float
+    validation_accuracy: float
+
+
+class Fitted(NamedTuple):
+    """A linear head on raw features, and what was found on the way."""
+
+    weight: Tensor
+    """(C, D) float64"""
+    bias: Tensor
+    """(C,) float64"""
+    penalty: float
+    """The strength of the L2 penalty that validation chose."""
+    path: tuple[Point, ...]
+    """What was tried, from the strongest penalty to the weakest."""
+
+
+class Head(Spec):
+    """L2-regularised logistic regression; the penalty with the lowest validation cross-entropy wins."""
+
+    penalties: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
+    """Candidates for lambda in mean cross-entropy + lambda / 2 * ||W||^2, on standardised features."""
+    balance: Literal["none", "weights"]
+    """Weigh samples by inverse class frequency, or not."""
+    iterations: Annotated[int, Field(ge=1)]
+    """Limit of L-BFGS iterations for each penalty; it stops by itself when it has converged."""
+
+    def fit(self, train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor], classes: int) -> Fitted:
+        """Fit on features (N, D) and labels (N,); choose the penalty on `validation`. Deterministic.
+
+        Features are standardised with the training split's statistics, which are folded into the result. The path
+        goes from the strongest penalty to the weakest, each start being the last one's end.
+        """
+        features, labels = train[0].double(), train[1]
+        mean, deviation = features.mean(0), features.std(0, correction=0)
+        # a feature that hardly varies is noise; blown up to unit variance it would make huge weights for fine-tuning
+        scale = 1 / deviation.clamp_min(0.1 * float(deviation.mean())).clamp_min(1e-12)
+        inputs, held_out = (features - mean) * scale, (validation[0].double() - mean) * scale
+        weights = _balanced(labels, classes) if self.balance == "weights" else None
+        weight = torch.zeros(classes, features.shape[1], dtype=torch.float64, device=features.device)
+        bias = torch.zeros(classes, dtype=torch.float64, device=features.device)
+        path: list[Point] = []
+        best, chosen = (weight, bias), max(self.penalties)
+        for penalty in sorted(set(self.penalties), reverse=True):
+            weight, bias = minimise(inputs, labels, weights, penalty, (weight, bias), self.iterations)
+            point = _score(penalty, (weight, bias), (inputs, labels), (held_out, validation[1]))
+            if point.validation_loss <= min((each.validation_loss for each in path), default=point.validation_loss):
+                best, chosen = (weight, bias), penalty
+            path.append(point)
+        folded = best[0] * scale
+        return Fitted(folded, best[1] - folded @ mean, chosen, tuple(path))
+
+
+def _score(
+    penalty: float, head: tuple[Tensor, Tensor], train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor]
+) -> Point:
+    weight, bias = head
+    held_out = validation[0] @ weight.T + bias
+    return Point(
+        penalty,
+        float(functional.cross_entropy(train[0] @ weight.T + bias, train[1])),
+        float(functional.cross_entropy(held_out, validation[1])),
+        float((held_out.argmax(1) == validation[1]).double().mean()),
+    )
+
+
+def _balanced(labels: Tensor, classes: int) -> Tensor:
+    counts = torch.bincount(labels, minlength=classes).double()
+    return len(labels) / (classes * counts)
+
+
+def minimise(
+    inputs: Tensor,
+    labels: Tensor,
+    class_weights: Tensor | None,
+    penalty: float,
+    start: tuple[Tensor, Tensor],
+    iterations: int,
+) -> tuple[Tensor, Tensor]:
+    """L-BFGS with strong Wolfe line search on the penalised mean cross-entropy; the bias is not penalised."""
+    weight, bias = (each.clone().requires_grad_() for each in start)
+    optimizer = torch.optim.LBFGS(
+        [weight, bias], max_iter=iterations, tolerance_grad=1e-7, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(inputs @ weight.T + bias, labels, weight=class_weights)
+        loss = loss + penalty / 2 * weight.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    return weight.detach(), bias.detach()

@@ -1,0 +1,82 @@
+"""Encoder plus head, and the model folder that stages hand to each other."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from tlpipe.backbones import AnyBackbone
+from tlpipe.backbones.base import Encoder
+from tlpipe.config import ConfigError, Spec, parse
+from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.strategies.plan import Plan
+from tlpipe.tasks import AnyTask
+
+WEIGHTS, ABOUT = "model.safetensors", "model.json"
+
+
+class About(Spec):
+    """What `model.json` says: enough to rebuild the model, to name its outputs and to know how it was made."""
+
+    strategy: str
+    run_key: str
+    """Hash of everything the training stage read; the run's identity in MLflow."""
+    task: AnyTask
+    backbone: AnyBackbone
+    preprocess: ImagePreprocess
+    labels: tuple[str, ...]
+    """Class names in output order."""
+    dropout: float
+    temperature: float
+    """Fitted on the validation split; probabilities = softmax(logits / temperature)."""
+    validation: dict[str, float]
+    plan: Plan
+    total_parameters: int
+    trainable_parameters: int
+    """The largest number that trains in any one phase."""
+
+
+class Classifier(nn.Module):
+    """Preprocessed inputs (B, 3, S, S) -> logits (B, C), not divided by the temperature."""
+
+    def __init__(self, encoder: Encoder, head: nn.Sequential) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = head
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, C)."""
+        logits: Tensor = self.head(self.encoder(x))
+        return logits
+
+
+def save_model(folder: Path, model: Classifier, about: About) -> None:
+    """Write a model folder; the bytes depend on the weights and `about` alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    save_file(state, folder / WEIGHTS)
+    (folder / ABOUT).write_text(about.model_dump_json(indent=2) + "\n")
+
+
+def load_about(folder: Path) -> About:
+    """What `folder`'s model.json says. Raises ConfigError when there is none."""
+    path = folder / ABOUT
+    if not path.is_file():
+        raise ConfigError(f"{path} does not exist: {folder} is not a model folder; run `dvc repro` to make it")
+    data: dict[str, Any] = json.loads(path.read_text())
+    about: About = parse(data, About, str(path))
+    return about
+
+
+def load_model(folder: Path) -> tuple[Classifier, About]:
+    """The model of a folder on the CPU in eval mode, and what is known of it."""
+    about = load_about(folder)
+    with torch.random.fork_rng(devices=[]):
+        encoder = about.backbone.encoder()
+    head = about.task.head(encoder.feature_dim, len(about.labels), about.dropout)
+    model = Classifier(encoder, head)
+    model.load_state_dict(load_file(folder / WEIGHTS))
+    return model.eval(), about

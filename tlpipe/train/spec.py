@@ -1,0 +1,67 @@
+"""How fine-tuning is done, whatever the strategy: the `training:` section of params.yaml."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from tlpipe.config import Spec
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Augment(Spec):
+    """Random views of training images; drawn anew for every image and epoch, on the device, in batches."""
+
+    flip: bool
+    """Mirror half of the images left to right; false where left and right differ in meaning, as in letters."""
+    zoom: tuple[Annotated[float, Field(gt=0, le=4)], Annotated[float, Field(gt=0, le=4)]]
+    """Smallest and largest edge of the window that is cut out, relative to the evaluation crop."""
+    rotate: Annotated[float, Field(ge=0, le=180)]
+    """Largest rotation either way, degrees."""
+    shift: Annotated[float, Field(ge=0, le=1)]
+    """Largest displacement of the window's centre from the image's, relative to the evaluation crop."""
+    brightness: Fraction
+    """Brightness and contrast are multiplied by 1 +- this."""
+    mixup: Annotated[float, Field(ge=0, le=4)]
+    """Alpha of the Beta distribution that mixes pairs of images and labels; 0 = off (arXiv 1710.09412)."""
+    cutmix: Annotated[float, Field(ge=0, le=4)]
+    """Alpha of the Beta distribution that pastes rectangles of other images; 0 = off (arXiv 1905.04899)."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Augment":
+        if self.zoom[0] > self.zoom[1]:
+            raise ValueError(f"zoom must be [smallest, largest], got {list(self.zoom)}")
+        return self
+
+
+class Training(Spec):
+    """The recipe that all fine-tuning strategies share; what differs between them is in their own sections."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+    """Of the order of the samples, the augmentation, dropout and fresh weights."""
+    batch_size: Annotated[int, Field(ge=2, le=65_536)]
+    optimizer: Literal["adamw", "sgd"]
+    """AdamW (bias-corrected) or SGD with Nesterov momentum 0.9."""
+    weight_decay: Annotated[float, Field(ge=0, le=10)]
+    """Decoupled for AdamW; never on biases, norms and other one-dimensional tensors."""
+    schedule: Literal["constant", "linear", "cosine"]
+    """Of the learning rate over each phase, after the warm-up."""
+    warmup: Fraction
+    """Share of each phase in which the rate climbs from 0, newly unfrozen groups and all."""
+    label_smoothing: Fraction
+    clip_norm: Annotated[float, Field(gt=0)] | None
+    """Largest global gradient norm; null = no clipping."""
+    norm_statistics: Literal["source", "batch"]
+    """Batch norms of layers that train: keep the source's running statistics, so that fine-tuning begins with exactly
+    the function that the head was fitted on, or use and update each batch's. Fresh weights always use the batch's."""
+    balance: Literal["none", "weights", "sampling"]
+    """Against class imbalance: weigh the loss by inverse class frequency, or draw classes equally often."""
+    dropout: Fraction
+    """Before the head's linear layer."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None
+    """Decay a step of an exponential moving average of the weights, which is then what is validated and kept."""
+    monitor: Literal["accuracy", "loss"]
+    """Validation figure of early stopping and best-weights restore; of equally good epochs the later one is kept."""
+    patience: Annotated[int, Field(ge=1)]
+    """A phase ends when `monitor` has not improved for this many epochs."""
+    augment: Augment
