@@ -22,7 +22,8 @@ from tlpipe.train.batches import Batches
 from tlpipe.train.calibrate import fit_temperature
 from tlpipe.train.checkpoint import Keeper, hash_code, hash_files, run_key
 from tlpipe.train.device import Machine, Runtime
-from tlpipe.train.fit import Epoch, Trainer
+from tlpipe.train.events import Epoch
+from tlpipe.train.fit import Trainer
 from tlpipe.train.history import write_history, write_json
 from tlpipe.train.model import About, Classifier, load_about, load_model, save_model
 from tlpipe.train.optimizer import count_parameters

@@ -16,7 +16,7 @@ from tlpipe.tasks.base import Task
 from tlpipe.train.calibrate import fit_temperature
 from tlpipe.train.checkpoint import hash_code, hash_files, run_key
 from tlpipe.train.embed import Features
-from tlpipe.train.fit import Epoch
+from tlpipe.train.events import Epoch
 from tlpipe.train.head import Fitted, Head
 from tlpipe.train.history import write_history, write_json
 from tlpipe.train.model import About, Classifier, save_model

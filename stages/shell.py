@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from tlpipe.config import ConfigError
 from tlpipe.progress import track
 from tlpipe.train.checkpoint import Keeper
-from tlpipe.train.fit import Epoch, Step, Trainer
+from tlpipe.train.events import Epoch, Event, Notice
+from tlpipe.train.fit import Trainer
 
 
 def run(work: Callable[[], None]) -> None:
@@ -26,6 +27,8 @@ def follow(trainer: Trainer, keeper: Keeper, description: str, seen: list[Epoch]
     total = _total(trainer)
     events = _steps(trainer, keeper, seen)
     for event in track(events, description, total, "steps") if total else events:
+        if isinstance(event, Notice):
+            print(f"{description}: {event.text}", file=sys.stderr)
         if isinstance(event, Epoch):
             yield event
     keeper.save(_state(trainer, seen))
@@ -42,7 +45,7 @@ def resume(trainer: Trainer, keeper: Keeper) -> list[Epoch]:
     return seen
 
 
-def _steps(trainer: Trainer, keeper: Keeper, seen: list[Epoch]) -> Iterator[Step | Epoch]:
+def _steps(trainer: Trainer, keeper: Keeper, seen: list[Epoch]) -> Iterator[Event]:
     for event in trainer.run():
         if isinstance(event, Epoch):
             seen.append(event)
@@ -56,7 +59,7 @@ def _state(trainer: Trainer, seen: list[Epoch]) -> dict[str, object]:
 
 
 def _total(trainer: Trainer) -> int:
-    """Steps and epochs that are left if nothing ends early."""
+    """Steps and epochs that are left if nothing ends early, and first looks at frozen layers if none was had."""
     batches = -(-len(trainer.rows) // trainer.training.batch_size)
     passes = sum(phase.epochs for phase in trainer.plan.phases[trainer.at.phase :]) - trainer.at.epoch
-    return passes * (batches + 1) - trainer.at.batch
+    return passes * (batches + 1) - trainer.at.batch + trainer.frozen.looks

@@ -19,7 +19,7 @@ from tlpipe.train.batches import Batches
 from tlpipe.train.device import Machine, Runtime
 from tlpipe.train.fit import Trainer
 from tlpipe.train.model import Classifier
-from tlpipe.train.spec import Augment, Training
+from tlpipe.train.spec import Augment, Cache, Training
 
 COUNTS = {"train": 30, "validation": 12, "test": 12}
 
@@ -76,21 +76,23 @@ def machine() -> Machine:
 def make_training(**changes: object) -> Training:
     """A short recipe with everything on that a resume could get wrong."""
     augment = Augment(flip=True, zoom=(0.8, 1.1), rotate=10, shift=0.1, brightness=0.2, mixup=0.2, cutmix=0.5)
+    cache = Cache(views=1, noise=0.05, storage="auto", gigabytes=1)
     values = {
         "seed": 3, "batch_size": 8, "optimizer": "adamw", "weight_decay": 0.05, "schedule": "cosine", "warmup": 0.2,
         "label_smoothing": 0.1, "clip_norm": 1.0, "norm_statistics": "batch",
-         "balance": "none", "dropout": 0.2, "ema": None, "monitor": "loss",
-        "patience": 100, "augment": augment,
+        "balance": "none", "dropout": 0.2, "ema": None, "monitor": "loss",
+        "patience": 100, "augment": augment, "cache": cache,
     }  # fmt: skip
     return Training.model_validate({**values, **changes})
 
 
 @pytest.fixture
-def make_trainer(packed: Packed, machine: Machine) -> Callable[..., Trainer]:
+def make_trainer(packed: Packed, machine: Machine, tmp_path: Path) -> Callable[..., Trainer]:
     def make(plan: Plan, **changes: object) -> Trainer:
         training, task = make_training(**changes), ImageClassification()
         encoder = make_encoder()
         model = Classifier(encoder, task.head(16, len(packed.classes), training.dropout))
-        return Trainer(model, plan, task, training, Batches(packed, machine.device), machine)
+        batches = Batches(packed, machine.device)
+        return Trainer(model, plan, task, training, batches, machine, tmp_path / "cache")
 
     return make

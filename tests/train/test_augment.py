@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from tlpipe.preprocess.image import ImagePreprocess
-from tlpipe.train.augment import Views, mix, windows
+from tlpipe.train.augment import DRAWS, Views, draw, mix, windows
 from tlpipe.train.randomness import torch_generator
 from tlpipe.train.spec import Augment
 
@@ -29,12 +29,12 @@ def test_evaluation_view_is_what_preprocess_gives(edge: int, size: int) -> None:
 def test_without_augmentation_the_training_view_is_the_evaluation_view() -> None:
     views = Views(ImagePreprocess(size=16, resize_to=20), CPU)
     batch = torch.from_numpy(images(4, 20))
-    ours = views.training(batch, STILL, torch_generator(0))
+    ours = views.training(batch, STILL, draw(4, torch_generator(0)))
     assert torch.allclose(ours, views.evaluation(batch), atol=1e-4)
 
 
 def test_flip_mirrors_about_half_of_the_images() -> None:
-    maps = windows(2000, 1.0, STILL.model_copy(update={"flip": True}), torch_generator(1))
+    maps = windows(draw(2000, torch_generator(1)), 1.0, STILL.model_copy(update={"flip": True}))
     share = float((maps[:, 0, 0] < 0).float().mean())
     assert abs(share - 0.5) < 3 * np.sqrt(0.25 / 2000)
     assert (maps[:, 1, 1] > 0).all()
@@ -42,7 +42,7 @@ def test_flip_mirrors_about_half_of_the_images() -> None:
 
 def test_zoom_rotation_and_shift_stay_in_their_ranges() -> None:
     augment = STILL.model_copy(update={"zoom": (0.5, 0.8), "rotate": 30.0, "shift": 0.1})
-    maps = windows(2000, 0.5, augment, torch_generator(2))
+    maps = windows(draw(2000, torch_generator(2)), 0.5, augment)
     zoom = maps[:, :, :2].det().sqrt() / 0.5
     assert 0.5 <= float(zoom.min()) < 0.51
     assert 0.79 < float(zoom.max()) <= 0.8 + 1e-6
@@ -54,10 +54,11 @@ def test_zoom_rotation_and_shift_stay_in_their_ranges() -> None:
 def test_brightness_stays_in_range_and_changes_pixels() -> None:
     views = Views(ImagePreprocess(size=16, resize_to=16, mean=(0, 0, 0), std=(1, 1, 1)), CPU)
     batch = torch.from_numpy(images(8, 16))
-    lit = views.training(batch, STILL.model_copy(update={"brightness": 0.5}), torch_generator(3))
+    draws = draw(8, torch_generator(3))
+    lit = views.training(batch, STILL.model_copy(update={"brightness": 0.5}), draws)
     assert float(lit.min()) >= 0
     assert float(lit.max()) <= 1
-    assert not torch.allclose(lit, views.training(batch, STILL, torch_generator(3)), atol=0.05)
+    assert not torch.allclose(lit, views.training(batch, STILL, draws), atol=0.05)
 
 
 @pytest.mark.parametrize("kind", ["mixup", "cutmix"])
@@ -74,3 +75,13 @@ def test_mixed_targets_stay_probabilities_and_match_the_pixels(kind: str) -> Non
 def test_nothing_is_mixed_when_both_are_off() -> None:
     batch, targets = torch.rand(2, 3, 4, 4), torch.eye(2)
     assert mix(batch, targets, STILL, torch_generator(0)) == (batch, targets)
+
+
+def test_a_sample_gets_the_same_view_in_any_batch() -> None:
+    views, batch = Views(ImagePreprocess(size=16, resize_to=20), CPU), torch.from_numpy(images(6, 20))
+    lively = STILL.model_copy(update={"flip": True, "zoom": (0.7, 1.1), "rotate": 20.0, "brightness": 0.3})
+    draws = draw(6, torch_generator(4))
+    assert draws.shape == (6, DRAWS)
+    together = views.training(batch, lively, draws)
+    alone = torch.cat([views.training(batch[i : i + 1], lively, draws[i : i + 1]) for i in range(6)])
+    assert torch.equal(together, alone)

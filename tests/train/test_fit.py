@@ -15,7 +15,8 @@ from tlpipe.strategies.plan import HEAD, Phase, Plan
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
 from tlpipe.train.checkpoint import Keeper
-from tlpipe.train.fit import Epoch, Trainer
+from tlpipe.train.events import Epoch, Step
+from tlpipe.train.fit import Trainer
 from tlpipe.train.optimizer import count_parameters, layer_groups
 
 GROUPS = ("stem", "middle", "top")
@@ -140,8 +141,7 @@ def test_norms_and_biases_have_no_weight_decay(make_trainer: Make) -> None:
 
 def test_groups_train_at_the_rates_of_the_plan(make_trainer: Make) -> None:
     trainer = make_trainer(STAGED, schedule="constant", warmup=0.0)
-    steps = iter(trainer.run())
-    next(steps)
+    next(event for event in trainer.run() if isinstance(event, Step))
     rates = {group["layer_group"]: group["lr"] for group in trainer.optimizer.param_groups}
     assert rates == {name: rate or 0.0 for name, rate in STAGED.phases[0].rates.items()}
 

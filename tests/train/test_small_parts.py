@@ -122,7 +122,7 @@ def test_the_last_features_are_the_encoders_output(packed: Packed, machine: Mach
     encoder = Letters(width=4).encoder()
     list(embed(encoder, packed, machine, tmp_path, 8))
     rows = packed.rows("test")[:8]
-    batch, _ = Batches(packed, machine.device).load(rows)
+    batch = Batches(packed, machine.device).images.take(rows)
     from tlpipe.train.augment import Views
 
     with torch.no_grad():

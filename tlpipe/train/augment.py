@@ -9,6 +9,17 @@ from torch.nn import functional
 from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.train.spec import Augment
 
+DRAWS = 7
+"""Random numbers of one view: zoom, angle, mirror, two of shift, brightness, contrast."""
+
+
+def draw(count: int, generator: torch.Generator) -> Tensor:
+    """(count, DRAWS) uniform in [0, 1): all that is random in as many views, whatever the settings.
+
+    Changing one kind of augmentation thus does not change what the others draw.
+    """
+    return torch.rand(count, DRAWS, generator=generator)
+
 
 class Views:
     """Packed uint8 (B, R, R, 3) -> normalised float (B, 3, S, S), for training and for evaluation."""
@@ -26,15 +37,18 @@ class Views:
         crop = packed[:, margin : margin + size, margin : margin + size]
         return self._normalise(crop.permute(0, 3, 1, 2).float() / 255)
 
-    def training(self, packed: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
-        """A random window of each image: flipped, zoomed, rotated, shifted, brightened."""
+    def training(self, packed: Tensor, augment: Augment, draws: Tensor) -> Tensor:
+        """A window of each image by its `draws` (B, DRAWS): flipped, zoomed, rotated, shifted, brightened."""
+        if augment.still:
+            return self.evaluation(packed)
         images = packed.permute(0, 3, 1, 2).float() / 255
-        theta = windows(len(packed), self.preprocess.size / packed.shape[1], augment, generator)
+        draws = draws.to(packed.device, non_blocking=True)
+        theta = windows(draws, self.preprocess.size / packed.shape[1], augment)
         shape = (len(packed), 3, self.preprocess.size, self.preprocess.size)
-        grid = functional.affine_grid(theta.to(packed.device), list(shape), align_corners=False)
+        grid = functional.affine_grid(theta, list(shape), align_corners=False)
         views = functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
         if augment.brightness:
-            views = _light(views, augment.brightness, generator)
+            views = _light(views, augment.brightness, draws[:, 5:7])
         return self._normalise(views)
 
     def _normalise(self, images: Tensor) -> Tensor:
@@ -42,13 +56,8 @@ class Views:
         return normalised.contiguous()
 
 
-def windows(count: int, crop: float, augment: Augment, generator: torch.Generator) -> Tensor:
-    """Affine maps (count, 2, 3) from output to input coordinates in [-1, 1]; `crop` = evaluation crop / image edge.
-
-    Every draw takes the same number of random numbers whatever the settings, so that changing one kind of
-    augmentation does not change what the others draw.
-    """
-    draws = torch.rand(count, 5, generator=generator)
+def windows(draws: Tensor, crop: float, augment: Augment) -> Tensor:
+    """Affine maps (B, 2, 3) from output to input coordinates in [-1, 1]; `crop` = evaluation crop / image edge."""
     low, high = augment.zoom
     zoom = (low + (high - low) * draws[:, 0]) * crop
     angle = (2 * draws[:, 1] - 1) * math.radians(augment.rotate)
@@ -56,20 +65,22 @@ def windows(count: int, crop: float, augment: Augment, generator: torch.Generato
     shift = (2 * draws[:, 3:5] - 1) * (2 * augment.shift * crop)
     cosine, sine = torch.cos(angle) * zoom, torch.sin(angle) * zoom
     rows: Tensor = torch.stack([cosine * mirror, -sine, shift[:, 0], sine * mirror, cosine, shift[:, 1]], dim=1)
-    return rows.view(count, 2, 3)
+    return rows.view(len(draws), 2, 3)
 
 
-def _light(images: Tensor, strength: float, generator: torch.Generator) -> Tensor:
+def _light(images: Tensor, strength: float, draws: Tensor) -> Tensor:
     """Multiply brightness and contrast (around each image's mean) by 1 +- strength; stays in [0, 1]."""
-    draws = 1 + strength * (2 * torch.rand(2, len(images), 1, 1, 1, generator=generator) - 1)
-    brightness, contrast = draws.to(images.device)
+    brightness, contrast = (1 + strength * (2 * draws - 1)).T.reshape(2, len(images), 1, 1, 1)
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     lit: Tensor = ((images - mean) * contrast + mean * brightness).clamp(0, 1)
     return lit
 
 
 def mix(images: Tensor, targets: Tensor, augment: Augment, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Mixup or CutMix (a coin decides where both are on) of images (B, 3, S, S) and class probabilities (B, C)."""
+    """Mixup or CutMix (a coin decides where both are on) of images (B, 3, S, S) and class probabilities (B, C).
+
+    Activations (B, C, H, W) are mixed like images (manifold mixup, arXiv 1806.05236); mixup takes any shape.
+    """
     choices = [name for name in ("mixup", "cutmix") if getattr(augment, name)]
     if not choices:
         return images, targets

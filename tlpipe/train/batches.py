@@ -1,7 +1,10 @@
-"""Which samples make a batch, and how they come from the memory-mapped array to the device."""
+"""Which samples make a batch, and how they come from the memory-mapped arrays to the device."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,30 +13,86 @@ from torch import Tensor
 
 from tlpipe.data.packed import Packed, Split
 
+RESIDENT_SHARE = 0.4
+"""Of a GPU's free memory: an array that takes at most this lives there for the whole training."""
+AHEAD = 2
+"""Batches that are read while one is computed on."""
+RowNumbers = NDArray[np.int64]
+
+
+class Rows:
+    """Rows of a memory-mapped array (N, ...) as tensors on the device.
+
+    On a GPU the array is copied there once if it fits, and a batch is then gathered without the host; where it does
+    not fit, batches are read ahead by a thread into pinned memory. On a CPU nothing but the batches is in memory.
+    """
+
+    def __init__(self, array: NDArray[Any], device: torch.device) -> None:
+        self.array = array
+        self.device = device
+        self._resident = torch.from_numpy(np.ascontiguousarray(array)).to(device) if _fits(array, device) else None
+
+    def take(self, rows: RowNumbers) -> Tensor:
+        """(len(rows), ...) on the device."""
+        if self._resident is not None:
+            return self._resident[torch.from_numpy(rows).to(self.device, non_blocking=True)]
+        return self._read(rows).to(self.device, non_blocking=True)
+
+    def stream(self, batches: Iterable[RowNumbers]) -> Iterator[Tensor]:
+        """`take` of each, read ahead."""
+        if self._resident is not None:
+            yield from map(self.take, batches)
+            return
+        with ThreadPoolExecutor(1, "tlpipe-read") as reader:
+            waiting: list[Future[Tensor]] = []
+            for rows in batches:
+                waiting.append(reader.submit(self._read, rows))
+                if len(waiting) > AHEAD:
+                    yield waiting.pop(0).result().to(self.device, non_blocking=True)
+            for each in waiting:
+                yield each.result().to(self.device, non_blocking=True)
+
+    def _read(self, rows: RowNumbers) -> Tensor:
+        read = torch.from_numpy(np.ascontiguousarray(self.array[rows]))
+        return read.pin_memory() if self.device.type == "cuda" else read
+
+
+def _fits(array: NDArray[Any], device: torch.device) -> bool:
+    return device.type == "cuda" and array.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+
 
 @dataclass(frozen=True)
 class Batches:
-    """The packed images of one training, batch by batch; nothing but the batch in hand is in memory."""
+    """The packed images of one training, batch by batch."""
 
     packed: Packed
     device: torch.device
 
-    def load(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Packed images (B, R, R, 3) uint8 and labels (B,) int64 of `rows`, on the device."""
-        images = torch.from_numpy(np.ascontiguousarray(self.packed.images[rows]))
-        labels = torch.from_numpy(self.packed.labels[rows])
-        return images.to(self.device, non_blocking=True), labels.to(self.device, non_blocking=True)
+    @cached_property
+    def images(self) -> Rows:
+        """Packed images (R, R, 3) uint8 by row."""
+        return Rows(self.packed.images, self.device)
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """Labels (N,) int64 of all rows, on the device."""
+        return torch.from_numpy(self.packed.labels).to(self.device)
 
     def sweep(self, split: Split, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Every sample of a split once, in order."""
-        rows = self.packed.rows(split)
-        for start in range(0, len(rows), size):
-            yield self.load(rows[start : start + size])
+        """Packed images (B, R, R, 3) and labels (B,) of every sample of a split once, in order."""
+        rows = chunks(self.packed.rows(split), size)
+        for part, images in zip(rows, self.images.stream(rows), strict=True):
+            yield images, self.labels[int(part[0]) : int(part[-1]) + 1]
+
+
+def chunks(rows: RowNumbers, size: int) -> Sequence[RowNumbers]:
+    """Consecutive parts of at most `size`."""
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def epoch_order(
-    labels: NDArray[np.int64], rows: NDArray[np.int64], size: int, balanced: bool, generator: np.random.Generator
-) -> list[NDArray[np.int64]]:
+    labels: NDArray[np.int64], rows: RowNumbers, size: int, balanced: bool, generator: np.random.Generator
+) -> list[RowNumbers]:
     """The rows of one epoch, shuffled and cut into batches of at most `size` that differ by at most one sample.
 
     A last batch of one or two samples would make batch normalisation meaningless, so there is none.

@@ -1,12 +1,13 @@
 """The training loop: it follows a Plan, yields what happened, and knows no file, no tracker and no progress bar."""
 
 import copy
+import math
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Generator, Iterator
+from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,79 +17,38 @@ from tlpipe.schedule import factor
 from tlpipe.strategies.plan import HEAD, Phase, Plan
 from tlpipe.tasks.base import Task
 from tlpipe.train.augment import Views, mix
-from tlpipe.train.batches import Batches, class_weights, epoch_order
+from tlpipe.train.batches import Batches, RowNumbers, class_weights, epoch_order
 from tlpipe.train.device import Machine
+from tlpipe.train.events import Epoch, Event, Notice, Position, Scores, Step
+from tlpipe.train.feed import Feed, Fresh, Kept
+from tlpipe.train.frozen import ROOT, Frozen
 from tlpipe.train.model import Classifier
 from tlpipe.train.optimizer import apply_freeze, build_optimizer, set_rates
 from tlpipe.train.randomness import derive, numpy_generator, torch_generator
 from tlpipe.train.spec import Training
 
-Scores = dict[str, float]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One optimizer step is done."""
-
-    phase: str
-    epoch: int
-    done: int
-    """Steps done in the phase."""
-    total: int
-    """Steps of the phase if it runs to its end."""
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """One pass over the training split is done and validated."""
-
-    step: int
-    """Optimizer steps since the start of the training."""
-    phase: str
-    epoch: int
-    """Passes since the start of the training, from 1."""
-    train_loss: float
-    validation_loss: float
-    validation_accuracy: float
-    lr_min: float
-    """Smallest peak rate that trains in the phase."""
-    lr_max: float
-    seconds: float
-    samples_per_second: float
-
-
-@dataclass
-class Position:
-    """Where a training is; with the weights and the optimizer this is all that there is to know."""
-
-    phase: int = 0
-    epoch: int = 0
-    """Passes done in the phase."""
-    batch: int = 0
-    """Steps done in the pass."""
-    steps: int = 0
-    epochs: int = 0
-    loss_sum: float = 0.0
-    seconds: float = 0.0
-    """Spent in the pass, before it was interrupted."""
-    stale: int = 0
-    """Passes since the last improvement."""
-    best: Scores = field(default_factory=dict)
+CHECK_EVERY = 50
+"""Steps between looks at the loss on a GPU: each look waits for all that was queued there."""
+VALIDATION_BATCH = {"cuda": 512}
+"""Samples that are validated together, elsewhere 64; halved when they do not fit into memory."""
 
 
 class Trainer:
     """Runs a Plan on a model. `run()` yields; `state()` and `restore()` continue bit for bit on the same machine."""
 
     def __init__(
-        self, model: Classifier, plan: Plan, task: Task, training: Training, batches: Batches, machine: Machine
+        self,
+        model: Classifier,
+        plan: Plan,
+        task: Task,
+        training: Training,
+        batches: Batches,
+        machine: Machine,
+        cache: Path = ROOT,
     ) -> None:
         self.model: Classifier = machine.place(model)  # type: ignore[assignment]
-        self.plan = plan
-        self.task = task
-        self.training = training
+        self.plan, self.task, self.training, self.machine = plan, task, training, machine
         self.batches = batches
-        self.machine = machine
-        self.views = Views(batches.packed.preprocess, machine.device)
         self.optimizer = build_optimizer(model, plan, training)
         self.forward = torch.compile(model) if machine.compile_model else model
         self.at = Position()
@@ -96,6 +56,11 @@ class Trainer:
         self.weights = self._weights()
         self.average = copy.deepcopy(self.model.state_dict()) if training.ema else None
         self.best = copy.deepcopy(self.model.state_dict())
+        self.frozen = Frozen(self.model, plan, training, batches, machine, cache)
+        self.fresh = Fresh(batches, Views(batches.packed.preprocess, machine.device), training)
+        self.feed: Feed = self.fresh
+        self._loss = torch.zeros((), device=machine.device)
+        self._validation_batch = VALIDATION_BATCH.get(machine.device.type, 64)
 
     def _weights(self) -> Tensor | None:
         if self.training.balance != "weights":
@@ -104,7 +69,7 @@ class Trainer:
         weights = class_weights(packed.labels[self.rows], len(packed.classes))
         return torch.from_numpy(weights).to(self.machine.device)
 
-    def run(self) -> Iterator[Step | Epoch]:
+    def run(self) -> Iterator[Event]:
         """Train from where it is to the end of the plan; at the end the model holds the best weights."""
         if not self.at.best:
             self.at.best = self.validate()
@@ -113,30 +78,36 @@ class Trainer:
         self.model.load_state_dict(self.best)
         self.model.eval()
 
-    def _phase(self, phase: Phase) -> Iterator[Step | Epoch]:
+    def _phase(self, phase: Phase) -> Iterator[Event]:
         apply_freeze(self.model, phase)
+        self.feed = self._feed()
         while self.at.epoch < phase.epochs and self.at.stale < self.training.patience:
             yield from self._epoch(phase)
+        self.feed = self.fresh
         self.model.load_state_dict(self.best)
         if self.average is not None:
             self.average = copy.deepcopy(self.best)
         self.at.phase, self.at.epoch, self.at.stale = self.at.phase + 1, 0, 0
 
-    def _epoch(self, phase: Phase) -> Iterator[Step | Epoch]:
-        batches = self._order()
+    def _feed(self) -> Feed:
+        self.frozen.begin()
+        boundary = self.frozen.of(self.at.phase)
+        return self.fresh if boundary is None else Kept(self.batches, self.frozen, boundary, self.training)
+
+    def _epoch(self, phase: Phase) -> Iterator[Event]:
         begun = time.perf_counter() - self.at.seconds
+        yield from self.feed.look(self.at.epochs)
         self._train_mode(phase)
-        for rows in batches[self.at.batch :]:
-            loss = self._step(phase, rows, len(batches))
-            self.at.loss_sum += loss * len(rows)
-            self.at.batch += 1
-            self.at.steps += 1
+        order, place = self._order(), (self.at.phase, self.at.epoch)
+        inputs = self.feed.training(order, self.at.batch, place, self.at.epochs)
+        for rows, x in zip(order[self.at.batch :], inputs, strict=True):
+            yield from self._step(phase, x, rows, len(order))
             self.at.seconds = time.perf_counter() - begun
-            done = self.at.epoch * len(batches) + self.at.batch
-            yield Step(phase.name, self.at.epochs + 1, done, phase.epochs * len(batches))
+            done = self.at.epoch * len(order) + self.at.batch
+            yield Step(phase.name, self.at.epochs + 1, done, phase.epochs * len(order))
         yield self._close_epoch(phase)
 
-    def _order(self) -> list[np.ndarray[Any, np.dtype[np.int64]]]:
+    def _order(self) -> list[RowNumbers]:
         generator = numpy_generator(self.training.seed, "order", self.at.phase, self.at.epoch)
         labels, balanced = self.batches.packed.labels, self.training.balance == "sampling"
         return epoch_order(labels, self.rows, self.training.batch_size, balanced, generator)
@@ -149,40 +120,71 @@ class Trainer:
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
 
-    def _step(self, phase: Phase, rows: np.ndarray[Any, np.dtype[np.int64]], per_epoch: int) -> float:
+    def _step(self, phase: Phase, x: Tensor, rows: RowNumbers, per_epoch: int) -> Iterator[Notice]:
         seed = (self.training.seed, self.at.phase, self.at.epoch, self.at.batch)
         torch.manual_seed(derive("dropout", *seed))
-        images, targets = self._batch(rows, torch_generator("augment", *seed))
+        x, targets = self._mixed(x, rows, torch_generator(self.training.seed, "mix", *seed[1:]))
         total = phase.epochs * per_epoch
         done = self.at.epoch * per_epoch + self.at.batch
         set_rates(
             self.optimizer, phase, factor(done, total, round(self.training.warmup * total), self.training.schedule)
         )
-        with self.machine.autocast():
-            logits = self.forward(images)
-        loss = self.task.loss(logits.float(), targets, self.training.label_smoothing, self.weights)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss = yield from self._gradients(x, targets)
         if self.training.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip_norm)
         self.optimizer.step()
         self._average()
-        return self._finite(float(loss.detach()), phase)
+        self._loss += loss * len(rows)
+        self.at.batch += 1
+        self.at.steps += 1
+        if self.machine.device.type == "cpu" or self.at.steps % CHECK_EVERY == 0:
+            self._finite(phase)
 
-    def _batch(self, rows: np.ndarray[Any, np.dtype[np.int64]], generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        packed, labels = self.batches.load(rows)
-        images = self.views.training(packed, self.training.augment, generator)
+    def _mixed(self, x: Tensor, rows: RowNumbers, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        labels = self.batches.labels[torch.from_numpy(rows).to(self.machine.device, non_blocking=True)]
         targets = functional.one_hot(labels, len(self.batches.packed.classes)).float()
-        return mix(images, targets, self.training.augment, generator)
+        return mix(x, targets, self.training.augment, generator)
 
-    def _finite(self, loss: float, phase: Phase) -> float:
-        if loss != loss or loss in (float("inf"), float("-inf")):
+    def _gradients(self, x: Tensor, targets: Tensor) -> Generator[Notice, None, Tensor]:
+        """The mean loss of the batch, with its gradients; in more pieces whenever one does not fit into memory."""
+        while True:
+            try:
+                return self._accumulate(x, targets)
+            except torch.OutOfMemoryError:
+                if self.at.pieces >= len(x):
+                    raise
+                self.at.pieces *= 2
+            self.optimizer.zero_grad(set_to_none=True)
+            torch.cuda.empty_cache()
+            yield Notice(
+                f"out of memory on {self.machine.device}: each batch of {self.training.batch_size} is now computed in "
+                f"{self.at.pieces} pieces whose gradients are added up; batch norms that use the batch's statistics "
+                "see a piece at a time"
+            )
+
+    def _accumulate(self, x: Tensor, targets: Tensor) -> Tensor:
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=x.device)
+        for part, target in zip(x.tensor_split(self.at.pieces), targets.tensor_split(self.at.pieces), strict=True):
+            with self.machine.autocast():
+                logits = self.forward(part, self.feed.start)
+            loss = self.task.loss(logits.float(), target, self.training.label_smoothing, self.weights)
+            loss = loss * (len(part) / len(x))
+            loss.backward()
+            total += loss.detach()
+        return total
+
+    def _finite(self, phase: Phase) -> None:
+        """Bring the loss to the host, and refuse to go on if it is not a number."""
+        self.at.loss_sum += float(self._loss)
+        self._loss.zero_()
+        if not math.isfinite(self.at.loss_sum):
             highest = max(rate for rate in phase.rates.values() if rate is not None)
             raise ConfigError(
-                f"the training loss became {loss} in phase {phase.name!r} at step {self.at.steps} with a peak learning "
-                f"rate of {highest:g}: lower `lr` of this strategy (a tenth is a good try), or set training.clip_norm"
+                f"the training loss became {self.at.loss_sum} in phase {phase.name!r} by step {self.at.steps} with a "
+                f"peak learning rate of {highest:g}: lower `lr` of this strategy (a tenth is a good try), or set "
+                "training.clip_norm"
             )
-        return loss
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -196,6 +198,7 @@ class Trainer:
                 mean.copy_(value)
 
     def _close_epoch(self, phase: Phase) -> Epoch:
+        self._finite(phase)
         kept = self.average if self.average is not None else self.model.state_dict()
         scores = self.validate(kept)
         self.at.epoch += 1
@@ -231,26 +234,38 @@ class Trainer:
         loss = functional.cross_entropy(logits, labels)
         return {"loss": float(loss), "accuracy": float((logits.argmax(1) == labels).double().mean())}
 
-    @torch.no_grad()
     def scores(self, weights: dict[str, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """Logits (N, C) in double precision and labels (N,) of the validation split, evaluation view, on the CPU."""
         own = copy.deepcopy(self.model.state_dict()) if weights is not None else None
         if weights is not None:
             self.model.load_state_dict(weights)
         self.model.eval()
-        logits, labels = [], []
-        for packed, target in self.batches.sweep("validation", self.training.batch_size):
-            with self.machine.autocast():
-                logits.append(self.model(self.views.evaluation(packed)).double().cpu())
-            labels.append(target.cpu())
+        logits, labels = self._sweep()
         if own is not None:
             self.model.load_state_dict(own)
-        return torch.cat(logits), torch.cat(labels)
+        return logits, labels
+
+    def _sweep(self) -> tuple[Tensor, Tensor]:
+        while True:
+            try:
+                pairs = [(self._logits(x), labels) for x, labels in self.feed.validation(self._validation_batch)]
+                return tuple(torch.cat(each).cpu() for each in zip(*pairs, strict=True))  # type: ignore[return-value]
+            except torch.OutOfMemoryError:
+                if self._validation_batch == 1:
+                    raise
+                self._validation_batch //= 2
+
+    @torch.inference_mode()
+    def _logits(self, x: Tensor) -> Tensor:
+        with self.machine.autocast():
+            logits: Tensor = self.model(x, self.feed.start)
+        return logits.cpu().double()
 
     def state(self) -> dict[str, Any]:
         """Everything that `restore` needs, as tensors and plain values."""
+        at = asdict(self.at)
         return {
-            "at": asdict(self.at),
+            "at": {**at, "loss_sum": at["loss_sum"] + float(self._loss)},
             "model": self.model.state_dict(),
             "best": self.best,
             "average": self.average,

@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from tlpipe.train.fit import Epoch
+from tlpipe.train.events import Epoch
 
 
 def write_history(path: Path, epochs: Iterable[Epoch]) -> None:

@@ -47,9 +47,9 @@ class Classifier(nn.Module):
         self.encoder = encoder
         self.head = head
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, C)."""
-        logits: Tensor = self.head(self.encoder(x))
+    def forward(self, x: Tensor, start: int = 0) -> Tensor:
+        """Logits (B, C) of inputs, or of activations after the first `start` groups (one of the encoder's cuts)."""
+        logits: Tensor = self.head(self.encoder.run(x, start))
         return logits
 
 

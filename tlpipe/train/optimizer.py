@@ -39,11 +39,7 @@ def build_optimizer(model: Classifier, plan: Plan, training: Training) -> torch.
                 groups.append({"params": tensors, "layer_group": name, "weight_decay": decay})
     if training.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=0.0, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(groups, lr=0.0, fused=_fused(model))
-
-
-def _fused(model: Classifier) -> bool:
-    return next(model.parameters()).device.type == "cuda"
+    return torch.optim.AdamW(groups, lr=0.0, fused=next(model.parameters()).device.type in ("cuda", "cpu"))
 
 
 def set_rates(optimizer: torch.optim.Optimizer, phase: Phase, factor: float) -> None:

@@ -18,11 +18,13 @@ from tlpipe.train.device import Machine
 from tlpipe.train.fit import Trainer
 from tlpipe.train.model import Classifier
 from tlpipe.train.randomness import derive
-from tlpipe.train.spec import Augment, Training
+from tlpipe.train.spec import Augment, Cache, Training
 
 HELD_OUT = 37 * 16
 """Letters kept for validation, beyond `Letters.samples`."""
 AUGMENT = Augment(flip=False, zoom=(0.9, 1.1), rotate=5, shift=0.05, brightness=0, mixup=0, cutmix=0)
+
+NO_CACHE = Cache(views=0, noise=0, storage="auto", gigabytes=0)
 
 
 def render_letters(backbone: Letters, folder: Path) -> Iterator[int]:
@@ -57,6 +59,6 @@ def letters_trainer(backbone: Letters, folder: Path, machine: Machine) -> Traine
         seed=backbone.seed, batch_size=64, optimizer="adamw", weight_decay=0.02, schedule="cosine", warmup=0.1,
         label_smoothing=0.1, clip_norm=1.0, norm_statistics="batch",
         balance="none", dropout=0.0, ema=None, monitor="loss",
-        patience=backbone.epochs, augment=AUGMENT,
+        patience=backbone.epochs, augment=AUGMENT, cache=NO_CACHE,
     )  # fmt: skip
     return Trainer(model, plan, task, training, Batches(packed, machine.device), machine)

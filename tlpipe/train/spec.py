@@ -33,6 +33,27 @@ class Augment(Spec):
             raise ValueError(f"zoom must be [smallest, largest], got {list(self.zoom)}")
         return self
 
+    @property
+    def still(self) -> bool:
+        """Whether every view of an image is its evaluation view (mixing comes later and does not count)."""
+        moves = self.flip or self.rotate or self.shift or self.brightness
+        return not moves and tuple(self.zoom) == (1, 1)
+
+
+class Cache(Spec):
+    """What frozen layers give is computed once and kept on disk (`.tlpipe/cache`) while the layers above train."""
+
+    views: Annotated[int, Field(ge=0, le=1000)]
+    """Augmented views of each sample that are kept, one an epoch in turn; 0 = off: each epoch draws new views and runs
+    them through the frozen layers again. No more views than epochs are made, and then nothing is kept."""
+    noise: Annotated[float, Field(ge=0, le=1)]
+    """Gaussian noise added to the kept activations of training samples, in standard deviations of the batch."""
+    storage: Literal["auto", "exact", "half", "int8"]
+    """auto = half precision, or a byte a value with a range for each sample and channel where that is too large; either
+    only if it changes no checked probability by more than 0.01."""
+    gigabytes: Annotated[float, Field(ge=0, le=100_000)]
+    """Most that all kept activations may take on disk; what does not fit is computed anew, with a message."""
+
 
 class Training(Spec):
     """The recipe that all fine-tuning strategies share; what differs between them is in their own sections."""
@@ -65,3 +86,4 @@ class Training(Spec):
     patience: Annotated[int, Field(ge=1)]
     """A phase ends when `monitor` has not improved for this many epochs."""
     augment: Augment
+    cache: Cache

@@ -1,0 +1,220 @@
+"""What frozen layers gave once is what training goes on with: the same results, found again, never stale."""
+
+import itertools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.train.conftest import COUNTS
+from tests.train.test_fit import GROUPS, finish, one_phase, same, weights
+from tlpipe.strategies.plan import HEAD, Phase, Plan
+from tlpipe.strategies.unfreeze import AllLayers, TopLayers
+from tlpipe.train.checkpoint import Keeper
+from tlpipe.train.events import Epoch, Notice
+from tlpipe.train.feed import Fresh, Kept
+from tlpipe.train.fit import Trainer
+from tlpipe.train.frozen import VALIDATION, Look, prefix
+from tlpipe.train.spec import Augment, Cache
+
+Make = Callable[..., Trainer]
+STILL = Augment(flip=False, zoom=(1, 1), rotate=0, shift=0, brightness=0, mixup=0, cutmix=0)
+LIVELY = STILL.model_copy(update={"flip": True, "zoom": (0.8, 1.1)})
+TOP = TopLayers(kind="top_layers", layers=1, lr=3e-3, gamma=0.5, epochs=3).plan(GROUPS)
+STAGED = TopLayers(kind="top_layers", layers=2, lr=3e-3, gamma=0.5, stage_epochs=3, epochs=3).plan(GROUPS)
+
+
+def cache(**changes: object) -> Cache:
+    return Cache.model_validate({"views": 1, "noise": 0.0, "storage": "exact", "gigabytes": 1.0, **changes})
+
+
+def looks(trainer: Trainer) -> int:
+    return sum(isinstance(event, Look) for event in trainer.run())
+
+
+def test_the_prefix_ends_where_something_trains() -> None:
+    def cut(*rates: float | None) -> int:
+        table = dict(zip((*GROUPS, HEAD), rates, strict=True))
+        return prefix((0, 1, 3), Phase(name="x", epochs=1, rates=table), GROUPS)
+
+    assert cut(None, None, None, 1.0) == 3
+    assert cut(None, None, 1.0, 1.0) == 1
+    assert cut(None, 1.0, None, 1.0) == 1
+    assert cut(1.0, None, None, None) == 0
+
+
+@pytest.mark.parametrize("plan", [TOP, STAGED, one_phase({**dict.fromkeys(GROUPS), HEAD: 3e-3}, 3)])
+def test_exact_activations_train_to_what_pixels_do(make_trainer: Make, plan: Plan) -> None:
+    kept = make_trainer(plan, augment=STILL, cache=cache())
+    plain = make_trainer(plan, augment=STILL, cache=cache(views=0))
+    assert kept.frozen.of(0) is not None
+    assert plain.frozen.of(0) is None
+    history = [finish(trainer) for trainer in (kept, plain)]
+    for left, right in zip(*history, strict=True):
+        assert left.train_loss == pytest.approx(right.train_loss, abs=1e-5)
+    for name, value in kept.model.state_dict().items():
+        assert torch.allclose(value, plain.model.state_dict()[name], atol=1e-4), name
+
+
+@pytest.mark.parametrize("storage", ["auto", "half", "int8"])
+def test_smaller_storage_comes_close(make_trainer: Make, storage: str) -> None:
+    plan = one_phase({"stem": None, "middle": 1e-3, "top": 1e-3, HEAD: 3e-3}, 3)
+    small = make_trainer(plan, augment=STILL, cache=cache(storage=storage))
+    plain = make_trainer(plan, augment=STILL, cache=cache(views=0))
+    boundary = small.frozen.of(0)
+    assert boundary is not None
+    assert boundary.layout.storage == ("half" if storage == "auto" else storage)
+    assert 0 < boundary.change <= 0.01
+    last = [finish(trainer)[-1].train_loss for trainer in (small, plain)]
+    assert last[0] == pytest.approx(last[1], abs=0.01)
+
+
+def test_each_view_is_looked_at_once_and_shared(make_trainer: Make) -> None:
+    first = make_trainer(TOP, augment=LIVELY, cache=cache(views=2))
+    parts = 1 + 2  # validation once, two views of the training split, each in one chunk
+    assert first.frozen.looks == parts
+    assert looks(first) == parts
+    assert looks(make_trainer(TOP, augment=LIVELY, cache=cache(views=2), seed=9)) == 0
+    assert looks(make_trainer(STAGED, augment=LIVELY, cache=cache(views=2))) == 3
+    assert looks(make_trainer(TOP, augment=LIVELY.model_copy(update={"mixup": 0.2}), cache=cache(views=2))) == 0
+
+
+@pytest.mark.parametrize("change", ["augment", "weights", "buffers", "data", "storage"])
+def test_what_changes_the_activations_makes_them_anew(make_trainer: Make, change: str) -> None:
+    looks(make_trainer(TOP, augment=LIVELY, cache=cache()))
+    augment = LIVELY.model_copy(update={"rotate": 5.0}) if change == "augment" else LIVELY
+    trainer = make_trainer(TOP, augment=augment, cache=cache(storage="half" if change == "storage" else "exact"))
+    with torch.no_grad():
+        if change == "weights":
+            trainer.model.encoder.get_parameter("stages.stem.0.weight")[0, 0, 0, 0] += 1e-3
+        if change == "buffers":
+            trainer.model.encoder.get_buffer("stages.middle.1.running_mean")[0] += 1e-3
+    if change == "data":
+        object.__setattr__(trainer.batches.packed, "fingerprint", "other")
+    assert looks(trainer) == (1 if change == "augment" else 2)
+
+
+def test_what_trains_above_the_boundary_does_not_make_them_anew(make_trainer: Make) -> None:
+    looks(make_trainer(TOP, augment=LIVELY, cache=cache()))
+    trainer = make_trainer(TOP, augment=LIVELY, cache=cache())
+    with torch.no_grad():
+        trainer.model.encoder.get_parameter("stages.top.2.weight").add_(1.0)
+    assert looks(trainer) == 0
+
+
+def test_layers_that_trained_and_froze_again_are_looked_at_again(make_trainer: Make) -> None:
+    rates = {"stem": None, "middle": 1e-2, "top": None, HEAD: 1e-2}
+    above = {**rates, "middle": None}
+    phases = (Phase(name="middle", epochs=2, rates=rates), Phase(name="head", epochs=2, rates=above))
+    plan = Plan(strategy="x", start="head", groups=GROUPS, phases=phases)
+    trainer = make_trainer(plan, augment=STILL, cache=cache(), monitor="loss")
+    boundaries = [trainer.frozen.of(0), trainer.frozen.of(1)]
+    assert [boundary.cut for boundary in boundaries if boundary] == [1, 3]
+    finish(trainer)
+    stored = next(trainer.frozen.stored(3, VALIDATION).stream([torch.arange(COUNTS["validation"]).numpy()]))
+    images, _ = next(trainer.fresh.validation(COUNTS["validation"]))
+    with torch.no_grad():
+        assert torch.allclose(trainer.model.eval().encoder(images), stored, atol=1e-6)
+
+
+def test_views_that_would_be_used_once_are_not_kept(make_trainer: Make) -> None:
+    assert make_trainer(TOP, augment=LIVELY, cache=cache(views=3)).frozen.of(0) is None
+    assert make_trainer(TOP, augment=LIVELY, cache=cache(views=2)).frozen.of(0) is not None
+    assert make_trainer(TOP, augment=STILL, cache=cache(views=9)).frozen.of(0) is not None
+
+
+def test_without_room_it_falls_back_and_says_so(make_trainer: Make) -> None:
+    trainer = make_trainer(TOP, augment=LIVELY, cache=cache(gigabytes=1e-9))
+    assert trainer.frozen.of(0) is None
+    assert "training.cache.gigabytes allows 1e-09" in trainer.frozen.notes[0]
+    assert "frozen up to middle" in trainer.frozen.notes[0]
+    assert finish(trainer)
+
+
+def test_int8_is_taken_when_half_is_too_large(make_trainer: Make) -> None:
+    plan = one_phase({"stem": None, "middle": 1e-3, "top": 1e-3, HEAD: 3e-3}, 3)
+    half = make_trainer(plan, augment=STILL, cache=cache(storage="auto")).frozen.of(0)
+    assert half is not None
+    tight = make_trainer(plan, augment=STILL, cache=cache(storage="auto", gigabytes=0.9 * half.bytes / 1e9))
+    chosen = tight.frozen.of(0)
+    assert chosen is not None
+    assert chosen.layout.storage == "int8"
+    assert chosen.bytes < 0.9 * half.bytes
+
+
+def test_one_boundary_may_fit_where_two_do_not(make_trainer: Make) -> None:
+    both = make_trainer(STAGED, augment=LIVELY, cache=cache()).frozen
+    sizes = {cut: boundary.bytes for cut, boundary in both.boundaries.items()}
+    assert sizes.keys() == {1, 2}
+    room = max(sizes.values()) * 1.01 / 1e9
+    one = make_trainer(STAGED, augment=LIVELY, cache=cache(gigabytes=room)).frozen
+    assert len(one.boundaries) == 1
+
+
+def test_cutmix_of_what_is_no_map_is_left_to_pixels(make_trainer: Make) -> None:
+    plan = one_phase({**dict.fromkeys(GROUPS), HEAD: 3e-3}, 3)
+    frozen = make_trainer(plan, augment=LIVELY.model_copy(update={"cutmix": 1.0}), cache=cache()).frozen
+    assert frozen.of(0) is None
+    assert "cutmix needs a map" in frozen.notes[0]
+
+
+@pytest.mark.parametrize("change", [{"views": 2}, {"noise": 0.5}, {"storage": "half"}, {"gigabytes": 0.0}])
+def test_every_setting_changes_something(make_trainer: Make, change: dict[str, object]) -> None:
+    trainers = [make_trainer(TOP, augment=LIVELY, cache=cache(**each)) for each in ({}, change)]
+    for trainer in trainers:
+        finish(trainer)
+    assert not same(weights(trainers[0]), weights(trainers[1]))
+
+
+@pytest.mark.parametrize("emptied", [False, True])
+def test_interrupted_anywhere_it_ends_with_the_same_bits(make_trainer: Make, tmp_path: Path, emptied: bool) -> None:
+    settings = {"augment": LIVELY, "cache": cache(views=2, storage="half", noise=0.1)}
+    plan = AllLayers(kind="all_layers", lr=3e-3, gamma=0.5, stages=3, stage_epochs=3, epochs=1).plan(GROUPS)
+    whole = make_trainer(plan, **settings)
+    finish(whole)
+    root = whole.frozen.shelf.root
+    keeper = Keeper("test", "key", root=tmp_path)
+    for _ in itertools.count():
+        if emptied:
+            shutil.rmtree(root, ignore_errors=True)
+        trainer = make_trainer(plan, **settings)
+        if (state := keeper.load()) is not None:
+            trainer.restore(state)
+        event = next((event for event in trainer.run() if not isinstance(event, Look)), None)
+        if event is None:
+            break
+        keeper.save(trainer.state())
+    assert same(weights(whole), weights(trainer))
+
+
+def test_a_batch_that_does_not_fit_is_computed_in_pieces(make_trainer: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"augment": STILL, "cache": cache(views=0), "dropout": 0.0, "norm_statistics": "source"}
+    plan = one_phase({"stem": None, "middle": None, "top": 1e-3, HEAD: 3e-3}, 2)
+    whole, pieces = make_trainer(plan, **settings), make_trainer(plan, **settings)
+    finish(whole)
+    forward = pieces.forward
+
+    def small(x: torch.Tensor, start: int) -> torch.Tensor:
+        if len(x) > 2:
+            raise torch.OutOfMemoryError("no room")
+        return forward(x, start)
+
+    monkeypatch.setattr(pieces, "forward", small)
+    events = list(pieces.run())
+    said = [event.text for event in events if isinstance(event, Notice)]
+    assert len(said) == 2
+    assert "computed in 4 pieces" in said[1]
+    assert len([event for event in events if isinstance(event, Epoch)]) == 2
+    for name, value in whole.model.state_dict().items():
+        assert torch.allclose(value, pieces.model.state_dict()[name], atol=1e-5), name
+
+
+def test_the_feed_follows_the_phase(make_trainer: Make) -> None:
+    plan = AllLayers(kind="all_layers", lr=3e-3, gamma=0.5, stages=3, stage_epochs=3, epochs=1).plan(GROUPS)
+    trainer, feeds = make_trainer(plan, augment=LIVELY, cache=cache()), []
+    for event in trainer.run():
+        if isinstance(event, Epoch):
+            feeds.append((type(trainer.feed), trainer.feed.start))
+    assert feeds == [(Kept, 2)] * 3 + [(Kept, 1)] * 3 + [(Fresh, 0)]

@@ -1,0 +1,70 @@
+"""What a training tells its caller, and where it is."""
+
+from dataclasses import dataclass, field
+
+from tlpipe.train.frozen import Look
+
+Scores = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimizer step is done."""
+
+    phase: str
+    epoch: int
+    done: int
+    """Steps done in the phase."""
+    total: int
+    """Steps of the phase if it runs to its end."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training split is done and validated."""
+
+    step: int
+    """Optimizer steps since the start of the training."""
+    phase: str
+    epoch: int
+    """Passes since the start of the training, from 1."""
+    train_loss: float
+    validation_loss: float
+    validation_accuracy: float
+    lr_min: float
+    """Smallest peak rate that trains in the phase."""
+    lr_max: float
+    seconds: float
+    """Of the pass, a first look at frozen layers included, its validation not."""
+    samples_per_second: float
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something that a person should know."""
+
+    text: str
+
+
+Event = Step | Epoch | Look | Notice
+
+
+@dataclass
+class Position:
+    """Where a training is; with the weights and the optimizer this is all that there is to know."""
+
+    phase: int = 0
+    epoch: int = 0
+    """Passes done in the phase."""
+    batch: int = 0
+    """Steps done in the pass."""
+    steps: int = 0
+    epochs: int = 0
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+    """Spent in the pass, before it was interrupted."""
+    stale: int = 0
+    """Passes since the last improvement."""
+    pieces: int = 1
+    """Parts in which a batch is computed, because it did not fit into memory whole."""
+    best: Scores = field(default_factory=dict)
