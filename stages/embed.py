@@ -26,10 +26,12 @@ def main() -> None:
     batches = embed(encoder, packed, machine, OUT, BATCH)
     done = sum(track(batches, f"embedding on {machine.describe()}", -(-len(packed.labels) // BATCH), "batches"))
     seconds = time.perf_counter() - begun
+    if not machine.team.first:
+        return
     timing = {"seconds": seconds, "device": machine.describe(), "precision": machine.precision}
     write_json(Path("reports/training/embed/timing.json"), timing)
     print(f"{done:,} samples at {len(encoder.cuts) - 1} depths in {seconds:.1f} s")
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, together=True)

@@ -1,12 +1,13 @@
 """evaluate: one strategy's model on the validation and test splits; numbers, tables and pictures."""
 
 import argparse
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from tlpipe.config import PARAMS, ConfigError, load
+from stages.shell import run
+from tlpipe.config import PARAMS, load
 from tlpipe.data.packed import Packed
 from tlpipe.evaluate.figures import confusion_figure, mistakes_figure, reliability_figure, save_png
 from tlpipe.evaluate.predict import predict
@@ -18,16 +19,14 @@ from tlpipe.train.device import Machine, Runtime
 from tlpipe.train.model import load_model
 
 
-def main(strategy: str, root: Path = Path()) -> int:
-    """Write reports/evaluation/<strategy>/; exit code 0, or 2 after a message about what is wrong."""
-    try:
-        spec: Evaluate = load("evaluate", Evaluate, root / PARAMS)
-        runtime: Runtime = load("runtime", Runtime, root / PARAMS)
-        packed = Packed.open(root / "data/packed")
-        predictions = _predictions(root / "models/finetuned" / strategy, packed, spec, runtime.resolve())
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
+def main(strategy: str, root: Path = Path()) -> None:
+    """Write reports/evaluation/<strategy>/. Raises ConfigError about what is wrong."""
+    spec: Evaluate = load("evaluate", Evaluate, root / PARAMS)
+    runtime: Runtime = load("runtime", Runtime, root / PARAMS)
+    packed, machine = Packed.open(root / "data/packed"), runtime.resolve()
+    predictions = _predictions(root / "models/finetuned" / strategy, packed, spec, machine)
+    if not machine.team.first:
+        return
     folder = root / "reports/evaluation" / strategy
     folder.mkdir(parents=True, exist_ok=True)
     metrics = write_tables(folder, predictions, spec)
@@ -37,7 +36,6 @@ def main(strategy: str, root: Path = Path()) -> int:
     save_png(mistakes_figure(test, packed.images, spec.mistakes), folder / "mistakes.png")
     for split, values in metrics.items():
         print(f"{strategy} {split}: {', '.join(f'{name} {value:.4f}' for name, value in values.items())}")
-    return 0
 
 
 def _predictions(folder: Path, packed: Packed, spec: Evaluate, machine: Machine) -> Predictions:
@@ -45,8 +43,9 @@ def _predictions(folder: Path, packed: Packed, spec: Evaluate, machine: Machine)
     parts = []
     for split in EVALUATED:
         batches = predict(model, about, packed, split, spec.batch_size, machine)
-        total = -(-len(packed.rows(split)) // spec.batch_size)
-        parts.append(np.concatenate(list(track(batches, f"{about.strategy}: {split}", total, "batches"))))
+        total = len(machine.team.turns(range(0, len(packed.rows(split)), spec.batch_size)))
+        mine = list(track(batches, f"{about.strategy}: {split}", total, "batches"))
+        parts.append(np.concatenate(machine.team.in_turn(mine)))
     rows = np.concatenate([packed.rows(split) for split in EVALUATED])
     splits = [split for split, part in zip(EVALUATED, parts, strict=True) for _ in part]
     ids = tuple(packed.ids[row] for row in rows)
@@ -57,4 +56,4 @@ def _predictions(folder: Path, packed: Packed, spec: Evaluate, machine: Machine)
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("strategy")
-    sys.exit(main(parser.parse_args().strategy))
+    run(partial(main, parser.parse_args().strategy), together=True)

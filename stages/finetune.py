@@ -50,11 +50,14 @@ def main(name: str) -> None:
     journal = _journal(name, key, packed, machine)
     journal.plan(table(plan, counts))
     trainer = Trainer(model, plan, head.task, training, Batches(packed, machine.device), machine)
+    print(*trainer.frozen.describe(), sep="\n")
     keeper = Keeper(f"finetune-{name}", key)
     epochs = _train(trainer, keeper, name, journal)
     about = _about(head, name, key, trainer, counts)
+    if not machine.team.first:
+        return
     save_model(Path("models/finetuned") / name, trainer.model, about)
-    _report(Path("reports/training") / name, epochs, plan, counts, machine)
+    _report(Path("reports/training") / name, epochs, trainer, counts)
     journal.model(Path("models/finetuned") / name)
     journal.end()
     keeper.drop()
@@ -80,6 +83,8 @@ def _start(plan: Plan, head: About, training: Training) -> Classifier:
 
 def _journal(name: str, key: str, packed: Packed, machine: Machine) -> Recorder:
     tracking: Tracking = config.load("tracking", Tracking)
+    if not machine.team.first:
+        tracking = tracking.model_copy(update={"enabled": False})
     journal = tracking.journal(key, name)
     raw = config.read()
     journal.params({**{section: raw[section] for section in SHOWN}, "strategy": raw["finetune"][name]})
@@ -118,13 +123,12 @@ def _about(head: About, name: str, key: str, trainer: Trainer, counts: dict[str,
     return head.model_copy(update=changed)
 
 
-def _report(folder: Path, epochs: list[Epoch], plan: Plan, counts: dict[str, int], machine: Machine) -> None:
+def _report(folder: Path, epochs: list[Epoch], trainer: Trainer, counts: dict[str, int]) -> None:
+    plan, machine = trainer.plan, trainer.machine
     write_json(folder / "plan.json", table(plan, counts))
-    seconds = sum(epoch.seconds for epoch in epochs)
-    write_json(
-        folder / "timing.json",
-        {"seconds": seconds, "device": machine.describe(), "precision": machine.precision},
-    )
+    timing = {"seconds": sum(epoch.seconds for epoch in epochs), "device": machine.describe()}
+    frozen = trainer.frozen.describe()
+    write_json(folder / "timing.json", {**timing, "precision": machine.precision, "frozen": frozen})
     if plan.phases:
         write_history(folder / "history.csv", epochs)
     else:
@@ -134,4 +138,4 @@ def _report(folder: Path, epochs: list[Epoch], plan: Plan, counts: dict[str, int
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("strategy")
-    run(partial(main, parser.parse_args().strategy))
+    run(partial(main, parser.parse_args().strategy), together=True)

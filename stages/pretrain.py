@@ -25,7 +25,11 @@ def main() -> None:
     if isinstance(backbone, Letters):
         encoder, provenance = _train(backbone, machine, runtime)
     else:
+        if not machine.team.first:
+            return
         encoder, provenance = backbone.pretrained()
+    if not machine.team.first:
+        return
     source = Source.model_validate(
         {
             "backbone": backbone,
@@ -44,9 +48,10 @@ def main() -> None:
 def _train(backbone: Letters, machine: Machine, runtime: Runtime) -> tuple[Encoder, dict[str, str | list[str]]]:
     keeper = Keeper("pretrain", run_key(backbone.model_dump(), runtime.model_dump(), hash_code()))
     data = keeper.folder / "letters"
-    if not (data / "dataset.json").is_file():
+    if machine.team.first_here and not (data / "dataset.json").is_file():
         for _ in track(render_letters(backbone, data), "rendering letters", backbone.samples + HELD_OUT, "letters"):
             pass
+    machine.team.barrier()
     trainer = letters_trainer(backbone, data, machine)
     for epoch in follow(trainer, keeper, f"pretraining on {machine.describe()}", resume(trainer, keeper)):
         print(f"epoch {epoch.epoch}: loss {epoch.train_loss:.3f}, held-out accuracy {epoch.validation_accuracy:.4f}")
@@ -54,10 +59,12 @@ def _train(backbone: Letters, machine: Machine, runtime: Runtime) -> tuple[Encod
     digest = hashlib.sha256()
     for name, value in sorted(encoder.state_dict().items()):
         digest.update(name.encode() + value.contiguous().numpy().tobytes())
-    keeper.drop()
+    machine.team.barrier()
+    if machine.team.first_here:
+        keeper.drop()
     origin = f"{backbone.samples:,} rendered letters, {backbone.epochs} epochs"
     return encoder, {"origin": origin, "sha256": digest.hexdigest(), "skipped": []}
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, together=True)

@@ -1,22 +1,33 @@
 """What every stage does around its work: say what is wrong in one message, and follow a training."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 
+from tlpipe import config
 from tlpipe.config import ConfigError
 from tlpipe.progress import track
 from tlpipe.train.checkpoint import Keeper
+from tlpipe.train.device import Runtime
 from tlpipe.train.events import Epoch, Event, Notice
 from tlpipe.train.fit import Trainer
+from tlpipe.train.parallel import launch, refuse, team
 
 
-def run(work: Callable[[], None]) -> None:
-    """Do the stage's work; a ConfigError becomes a message on stderr and exit code 2, without a traceback."""
+def run(work: Callable[[], None], together: bool = False) -> None:
+    """Do the stage's work; a ConfigError becomes a message on stderr and exit code 2, without a traceback.
+
+    `together`: in as many processes as `runtime.processes` says, of which the first one alone speaks and writes.
+    """
     try:
+        if together:
+            stage = sys.modules["__main__"].__spec__
+            launch(config.load("runtime", Runtime).processes, stage.name if stage else "", sys.argv[1:])
+            if not team().first:
+                sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
         work()
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        refuse(str(error))
 
 
 def follow(trainer: Trainer, keeper: Keeper, description: str, seen: list[Epoch]) -> Iterator[Epoch]:
@@ -31,12 +42,13 @@ def follow(trainer: Trainer, keeper: Keeper, description: str, seen: list[Epoch]
             print(f"{description}: {event.text}", file=sys.stderr)
         if isinstance(event, Epoch):
             yield event
-    keeper.save(_state(trainer, seen))
+    if team().first:
+        keeper.save(_state(trainer, seen))
 
 
 def resume(trainer: Trainer, keeper: Keeper) -> list[Epoch]:
     """Continue a killed training where it was saved last; the epochs that it had done, none if it is a new one."""
-    state = keeper.load()
+    state = team().gather(keeper.load() if team().first else None)[0]
     if state is None:
         return []
     trainer.restore(state["trainer"])
@@ -49,7 +61,7 @@ def _steps(trainer: Trainer, keeper: Keeper, seen: list[Epoch]) -> Iterator[Even
     for event in trainer.run():
         if isinstance(event, Epoch):
             seen.append(event)
-        if isinstance(event, Epoch) or keeper.due():
+        if team().first and (isinstance(event, Epoch) or keeper.due()):
             keeper.save(_state(trainer, seen))
         yield event
 

@@ -21,6 +21,7 @@ SMALL = {
     "backbone.samples": 200,
     "backbone.epochs": 1,
     "runtime.threads": 1,
+    "runtime.precision": "fp32",
     "head.penalties": [0.1, 0.01],
     "finetune.top_layers.stage_epochs": 1,
     "finetune.top_layers.epochs": 1,

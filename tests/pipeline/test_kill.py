@@ -80,3 +80,42 @@ def test_killed_at_five_points_it_ends_with_the_same_bits(project: Any) -> None:
     project.repro("-s", STAGE)
     assert digest(project.folder) == expected
     assert len(history.read_text().splitlines()) == lines == 1 + 2 + EPOCHS
+
+
+def workers_of(launcher: int) -> list[int]:
+    """The processes that torchrun, inside the stage, has started."""
+    listed = subprocess.run(["ps", "-eo", "pid,ppid"], capture_output=True, text=True, check=True).stdout
+    pairs = (map(int, line.split()) for line in listed.splitlines()[1:])
+    return [pid for pid, parent in pairs if parent == launcher]
+
+
+def test_a_killed_worker_is_replaced_and_a_killed_team_goes_on(project: Any) -> None:
+    project.set({"finetune.all_layers.epochs": 60, "training.patience": 60, "runtime.processes": 2})
+    project.repro(STAGE)
+    expected = digest(project.folder)
+    shutil.rmtree(project.folder / ".dvc/cache/runs")
+    (project.folder / "dvc.lock").unlink()
+    work = project.folder / ".tlpipe/work/finetune-all_layers"
+    log = project.folder.parent / "team.log"
+    for whole_team in (True, False):
+        with log.open("w") as output:
+            process = subprocess.Popen(
+                ["dvc", "repro", "-s", STAGE], cwd=project.folder, env=project.environment, stdout=output, stderr=output
+            )
+        stage, deadline = None, time.monotonic() + 240
+        before = {path: path.stat().st_mtime_ns for path in work.glob("*/state.pt")}
+        while not any(before.get(path) != path.stat().st_mtime_ns for path in work.glob("*/state.pt")):
+            stage = stage or stage_of(process.pid)
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        workers = workers_of(stage or 0)
+        assert len(workers) == 2
+        os.kill((stage or 0) if whole_team else workers[1], signal.SIGKILL)
+        assert (process.wait() == 0) is not whole_team, log.read_text()
+        gone = time.monotonic() + 20
+        while any(Path(f"/proc/{worker}/stat").exists() for worker in workers):
+            assert time.monotonic() < gone, "a worker outlives its team"
+            time.sleep(0.1)
+    assert "resuming after epoch" in log.read_text()
+    assert digest(project.folder) == expected

@@ -70,7 +70,7 @@ def packed(tmp_path: Path) -> Packed:
 
 @pytest.fixture
 def machine() -> Machine:
-    return Runtime(device="cpu", threads=1).resolve()
+    return Runtime(device="cpu", precision="fp32", threads=1).resolve()
 
 
 def make_training(**changes: object) -> Training:

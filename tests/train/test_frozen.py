@@ -12,11 +12,12 @@ from tests.train.conftest import COUNTS
 from tests.train.test_fit import GROUPS, finish, one_phase, same, weights
 from tlpipe.strategies.plan import HEAD, Phase, Plan
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
+from tlpipe.train.boundary import prefix
 from tlpipe.train.checkpoint import Keeper
 from tlpipe.train.events import Epoch, Notice
 from tlpipe.train.feed import Fresh, Kept
 from tlpipe.train.fit import Trainer
-from tlpipe.train.frozen import VALIDATION, Look, prefix
+from tlpipe.train.frozen import VALIDATION, Look
 from tlpipe.train.spec import Augment, Cache
 
 Make = Callable[..., Trainer]
@@ -128,8 +129,8 @@ def test_views_that_would_be_used_once_are_not_kept(make_trainer: Make) -> None:
 def test_without_room_it_falls_back_and_says_so(make_trainer: Make) -> None:
     trainer = make_trainer(TOP, augment=LIVELY, cache=cache(gigabytes=1e-9))
     assert trainer.frozen.of(0) is None
-    assert "training.cache.gigabytes allows 1e-09" in trainer.frozen.notes[0]
-    assert "frozen up to middle" in trainer.frozen.notes[0]
+    assert "training.cache.gigabytes allows 1e-09" in trainer.frozen.describe()[0]
+    assert "frozen up to middle" in trainer.frozen.describe()[0]
     assert finish(trainer)
 
 
@@ -157,7 +158,7 @@ def test_cutmix_of_what_is_no_map_is_left_to_pixels(make_trainer: Make) -> None:
     plan = one_phase({**dict.fromkeys(GROUPS), HEAD: 3e-3}, 3)
     frozen = make_trainer(plan, augment=LIVELY.model_copy(update={"cutmix": 1.0}), cache=cache()).frozen
     assert frozen.of(0) is None
-    assert "cutmix needs a map" in frozen.notes[0]
+    assert "cutmix needs a map" in frozen.describe()[0]
 
 
 @pytest.mark.parametrize("change", [{"views": 2}, {"noise": 0.5}, {"storage": "half"}, {"gigabytes": 0.0}])
@@ -194,14 +195,14 @@ def test_a_batch_that_does_not_fit_is_computed_in_pieces(make_trainer: Make, mon
     plan = one_phase({"stem": None, "middle": None, "top": 1e-3, HEAD: 3e-3}, 2)
     whole, pieces = make_trainer(plan, **settings), make_trainer(plan, **settings)
     finish(whole)
-    forward = pieces.forward
+    forward = pieces.model.forward
 
     def small(x: torch.Tensor, start: int) -> torch.Tensor:
-        if len(x) > 2:
+        if len(x) > 2 and pieces.model.training:
             raise torch.OutOfMemoryError("no room")
         return forward(x, start)
 
-    monkeypatch.setattr(pieces, "forward", small)
+    monkeypatch.setattr(pieces.model, "forward", small)
     events = list(pieces.run())
     said = [event.text for event in events if isinstance(event, Notice)]
     assert len(said) == 2

@@ -15,7 +15,9 @@ from tlpipe.train.model import About, Classifier
 def predict(
     model: Classifier, about: About, packed: Packed, split: Split, batch_size: int, machine: Machine
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield probabilities (b, C) of one split in row order: softmax(logits / temperature) on the evaluation view.
+    """Yield probabilities (b, C), softmax(logits / temperature) on the evaluation view, of one split in row order.
+
+    In a team each process yields its turns of the batches.
 
     In full precision whatever the machine trains in: the numbers are those of the exported model.
 
@@ -24,7 +26,7 @@ def predict(
     """
     _check(about, packed)
     placed, rows = machine.place(model.eval()), packed.rows(split)
-    for start in range(0, len(rows), batch_size):
+    for start in machine.team.turns(range(0, len(rows), batch_size)):
         low, high = rows[start], rows[min(start + batch_size, len(rows)) - 1] + 1
         view = about.preprocess.normalise(about.preprocess.crop(packed.images[low:high]))
         with torch.inference_mode():

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tlpipe.data.packed import Packed, Split
+from tlpipe.data.packed import Packed
 
 RESIDENT_SHARE = 0.4
 """Of a GPU's free memory: an array that takes at most this lives there for the whole training."""
@@ -78,11 +78,9 @@ class Batches:
         """Labels (N,) int64 of all rows, on the device."""
         return torch.from_numpy(self.packed.labels).to(self.device)
 
-    def sweep(self, split: Split, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Packed images (B, R, R, 3) and labels (B,) of every sample of a split once, in order."""
-        rows = chunks(self.packed.rows(split), size)
-        for part, images in zip(rows, self.images.stream(rows), strict=True):
-            yield images, self.labels[int(part[0]) : int(part[-1]) + 1]
+    def labels_of(self, rows: RowNumbers) -> Tensor:
+        """Labels (len(rows),) int64, on the device."""
+        return self.labels[torch.from_numpy(rows).to(self.device, non_blocking=True)]
 
 
 def chunks(rows: RowNumbers, size: int) -> Sequence[RowNumbers]:

@@ -9,6 +9,8 @@ from pydantic import Field
 from torch import nn
 
 from tlpipe.config import ConfigError, Spec
+from tlpipe.train.parallel import Team, team
+from tlpipe.train.precision import bf16_pays_on_cpu
 
 
 class Runtime(Spec):
@@ -16,49 +18,70 @@ class Runtime(Spec):
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of the matrix products; auto = bf16 on CUDA devices that have it, fp32 elsewhere. Weights stay fp32."""
+    """Of the matrix products; auto = bf16 on CUDA devices that have it and on CPUs that have it in hardware and
+    measure faster with it (once; `.tlpipe/machine.json`), fp32 elsewhere. Weights stay fp32."""
     compile: bool = False
     """torch.compile the network: a minute at the start, faster steps after; for long trainings on a GPU."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """CPU threads; 0 = one for each core that this process may use."""
 
+    processes: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes on this machine that train together (torchrun, DistributedDataParallel): one a GPU. The batch is shared
+    out between them, and the result is that of one process within floating-point tolerance."""
+
     def resolve(self) -> "Machine":
         """The machine to run on. Raises ConfigError when what was asked for is not there."""
-        device = self._device()
-        torch.set_num_threads(self.threads or usable_cores())
-        bf16 = self.precision == "bf16" or (self.precision == "auto" and _has_bf16(device))
-        return Machine(device, torch.bfloat16 if bf16 else torch.float32, self.compile)
+        device, together = self._device(), team()
+        if self.processes > 1 and device.type == "cuda" and self.processes > torch.cuda.device_count():
+            raise ConfigError(
+                f"runtime.processes: {self.processes} were asked for, but this machine has "
+                f"{torch.cuda.device_count()} GPUs; give at most as many, or set runtime.device to cpu"
+            )
+        torch.set_num_threads(self.threads or max(1, usable_cores() // together.here))
+        bf16 = self.precision == "bf16" or (self.precision == "auto" and together.gather(_has_bf16(device))[0])
+        return Machine(device, torch.bfloat16 if bf16 else torch.float32, self.compile, together)
 
     def _device(self) -> torch.device:
         available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
         if self.device == "auto":
-            return torch.device(next(name for name in ("cuda", "mps", "cpu") if available[name]))
+            return _numbered(next(name for name in ("cuda", "mps", "cpu") if available[name]))
         if not available[self.device]:
             there = ", ".join(name for name, is_there in available.items() if is_there)
             raise ConfigError(
                 f"runtime.device: {self.device} was asked for, but this machine has {there} "
                 f"(torch {torch.__version__}); install the driver, or set runtime.device to auto"
             )
-        return torch.device(self.device)
+        return _numbered(self.device)
+
+
+def _numbered(name: str) -> torch.device:
+    """Each process of a team has a GPU of its own."""
+    return torch.device(name, team().local_rank) if name == "cuda" and team().size > 1 else torch.device(name)
 
 
 def _has_bf16(device: torch.device) -> bool:
+    if device.type == "cpu":
+        return bf16_pays_on_cpu()
     return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 class Machine:
     """A resolved Runtime."""
 
-    def __init__(self, device: torch.device, dtype: torch.dtype, compile_model: bool) -> None:
+    def __init__(
+        self, device: torch.device, dtype: torch.dtype, compile_model: bool, together: Team | None = None
+    ) -> None:
         self.device = device
         self.dtype = dtype
         self.compile_model = compile_model
+        self.team = together or Team()
 
     def describe(self) -> str:
         """One line for people: device, precision, threads."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
         threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
-        return f"{name}, {self.precision}{', compiled' if self.compile_model else ''}{threads}"
+        processes = f", {self.team.size} processes" if self.team.size > 1 else ""
+        return f"{name}, {self.precision}{', compiled' if self.compile_model else ''}{threads}{processes}"
 
     @property
     def precision(self) -> str:

@@ -1,7 +1,7 @@
 """One pass of the frozen backbone over all samples, kept at every depth."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +11,9 @@ from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from tlpipe.backbones.base import Encoder
-from tlpipe.data.packed import SPLITS, Packed
+from tlpipe.data.packed import Packed
 from tlpipe.train.augment import Views
-from tlpipe.train.batches import Batches
+from tlpipe.train.batches import Batches, RowNumbers, chunks
 from tlpipe.train.device import Machine
 
 ABOUT = "features.json"
@@ -38,29 +38,37 @@ class Features:
         return features
 
 
-@torch.inference_mode()
 def embed(encoder: Encoder, packed: Packed, machine: Machine, folder: Path, batch_size: int) -> Iterator[int]:
     """Write the features of all splits to `folder`, evaluation view; yields the number of samples of each batch.
 
     Frozen means frozen: the encoder runs in eval mode, so a sample's features do not depend on its batch.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    team, arrays = machine.team, dict[str, NDArray[np.float32]]()
     encoder.eval()
     machine.place(encoder)
-    views, batches = Views(packed.preprocess, machine.device), Batches(packed, machine.device)
-    arrays: dict[str, NDArray[np.float32]] = {}
-    row = 0
-    for split in SPLITS:
-        for images, labels in batches.sweep(split, batch_size):
-            with machine.autocast():
-                for group, features in encoder.depths(views.evaluation(images)):
-                    if group not in arrays:
-                        shape = (len(packed.labels), features.shape[1])
-                        arrays[group] = open_memmap(folder / f"{group}.npy", "w+", np.float32, shape)
-                    arrays[group][row : row + len(labels)] = features.float().cpu().numpy()
-            row += len(labels)
-            yield len(labels)
+    parts = chunks(np.arange(len(packed.labels)), batch_size)
+    computed = _features(encoder, packed, machine, team.turns(parts))
+    folder.mkdir(parents=True, exist_ok=True)
+    for _ in range(0, len(parts), team.size):
+        for rows, features in team.gather(next(computed, (np.arange(0), {}))):
+            for group, values in features.items() if team.first else ():
+                if group not in arrays:
+                    shape = (len(packed.labels), values.shape[1])
+                    arrays[group] = open_memmap(folder / f"{group}.npy", "w+", np.float32, shape)
+                arrays[group][rows] = values
+            yield len(rows)
     for array in arrays.values():
         array.flush()  # type: ignore[attr-defined]
     about = {"groups": list(arrays), "dims": [array.shape[1] for array in arrays.values()]}
-    (folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
+    if team.first:
+        (folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
+
+
+def _features(
+    encoder: Encoder, packed: Packed, machine: Machine, parts: Sequence[RowNumbers]
+) -> Iterator[tuple[RowNumbers, dict[str, NDArray[np.float32]]]]:
+    views, batches = Views(packed.preprocess, machine.device), Batches(packed, machine.device)
+    for rows, images in zip(parts, batches.images.stream(parts), strict=True):
+        with torch.inference_mode(), machine.autocast():
+            depths = encoder.depths(views.evaluation(images))
+            yield rows, {group: features.float().cpu().numpy() for group, features in depths}

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from tlpipe.train.augment import Views, draw
 from tlpipe.train.batches import Batches, RowNumbers, chunks
-from tlpipe.train.frozen import VALIDATION, Boundary, Frozen, Look
+from tlpipe.train.boundary import Boundary
+from tlpipe.train.frozen import VALIDATION, Frozen, Look
+from tlpipe.train.parallel import Team
 from tlpipe.train.randomness import derive, torch_generator
 from tlpipe.train.spec import Training
 
@@ -25,7 +27,7 @@ class Feed(Protocol):
         """Inputs of each batch of `order` after the first `done`; `place` is (phase, epoch in it), for the seeds."""
 
     def validation(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """(inputs, labels) of the validation split, evaluation view, in order."""
+        """(inputs, labels) of this process's turns of the validation split in batches of `size`, evaluation view."""
 
 
 class Fresh:
@@ -33,8 +35,8 @@ class Fresh:
 
     start = 0
 
-    def __init__(self, batches: Batches, views: Views, training: Training) -> None:
-        self.batches, self.views, self.spec = batches, views, training
+    def __init__(self, batches: Batches, views: Views, training: Training, team: Team) -> None:
+        self.batches, self.views, self.spec, self.team = batches, views, training, team
 
     def look(self, epoch: int) -> Iterator[Look]:
         """Nothing to make."""
@@ -43,16 +45,19 @@ class Fresh:
     def training(self, order: Sequence[RowNumbers], done: int, place: tuple[int, int], epoch: int) -> Iterator[Tensor]:
         """Augmented views (B, 3, S, S)."""
         draws = draw(sum(map(len, order)), torch_generator(self.spec.seed, "augment", *place))
-        at = sum(map(len, order[:done]))
         draws = draws.to(self.batches.device, non_blocking=True)
-        for rows, packed in zip(order[done:], self.batches.images.stream(order[done:]), strict=True):
-            yield self.views.training(packed, self.spec.augment, draws[at : at + len(rows)])
+        at = sum(map(len, order[:done]))
+        shares = [share_of(rows, self.spec, self.team) for rows in order[done:]]
+        mine = [rows[share] for rows, share in zip(order[done:], shares, strict=True)]
+        for rows, share, packed in zip(order[done:], shares, self.batches.images.stream(mine), strict=True):
+            yield self.views.training(packed, self.spec.augment, draws[at : at + len(rows)][share])
             at += len(rows)
 
     def validation(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Evaluation views (B, 3, S, S)."""
-        for packed, labels in self.batches.sweep("validation", size):
-            yield self.views.evaluation(packed), labels
+        parts = self.team.turns(chunks(self.batches.packed.rows("validation"), size))
+        for part, packed in zip(parts, self.batches.images.stream(parts), strict=True):
+            yield self.views.evaluation(packed), self.batches.labels_of(part)
 
 
 class Kept:
@@ -70,8 +75,9 @@ class Kept:
     def training(self, order: Sequence[RowNumbers], done: int, place: tuple[int, int], epoch: int) -> Iterator[Tensor]:
         """Activations (B, ...), with noise if it is asked for."""
         stored = self.frozen.stored(self.start, epoch % self.boundary.views)
-        first = self.batches.packed.ranges["train"][0]
-        for index, x in enumerate(stored.stream([rows - first for rows in order[done:]]), start=done):
+        first, team = self.batches.packed.ranges["train"][0], self.frozen.machine.team
+        mine = [rows[share_of(rows, self.spec, team)] - first for rows in order[done:]]
+        for index, x in enumerate(stored.stream(mine), start=done):
             yield self._noisy(x, derive(self.spec.seed, "noise", *place, index)) if self.spec.cache.noise else x
 
     def _noisy(self, x: Tensor, seed: int) -> Tensor:
@@ -82,7 +88,13 @@ class Kept:
     def validation(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Activations (B, ...) of the evaluation view."""
         rows, low = self.batches.packed.rows("validation"), self.batches.packed.ranges["validation"][0]
-        parts = chunks(rows, size)
+        parts = self.frozen.machine.team.turns(chunks(rows, size))
         stored = self.frozen.stored(self.start, VALIDATION)
         for part, x in zip(parts, stored.stream([part - low for part in parts]), strict=True):
-            yield x, self.batches.labels[int(part[0]) : int(part[-1]) + 1]
+            yield x, self.batches.labels_of(part)
+
+
+def share_of(rows: RowNumbers, training: Training, team: Team) -> slice:
+    """What a process needs of a batch: its share, or all where samples are mixed with those of other processes."""
+    mixes = training.augment.mixup or training.augment.cutmix
+    return slice(0, len(rows)) if mixes else team.share(len(rows))

@@ -20,17 +20,17 @@ from tlpipe.train.augment import Views, mix
 from tlpipe.train.batches import Batches, RowNumbers, class_weights, epoch_order
 from tlpipe.train.device import Machine
 from tlpipe.train.events import Epoch, Event, Notice, Position, Scores, Step
-from tlpipe.train.feed import Feed, Fresh, Kept
+from tlpipe.train.feed import Feed, Fresh, Kept, share_of
 from tlpipe.train.frozen import ROOT, Frozen
 from tlpipe.train.model import Classifier
 from tlpipe.train.optimizer import apply_freeze, build_optimizer, set_rates
+from tlpipe.train.parallel import synchronise_norms
 from tlpipe.train.randomness import derive, numpy_generator, torch_generator
+from tlpipe.train.score import Scorer
 from tlpipe.train.spec import Training
 
 CHECK_EVERY = 50
 """Steps between looks at the loss on a GPU: each look waits for all that was queued there."""
-VALIDATION_BATCH = {"cuda": 512}
-"""Samples that are validated together, elsewhere 64; halved when they do not fit into memory."""
 
 
 class Trainer:
@@ -48,19 +48,22 @@ class Trainer:
     ) -> None:
         self.model: Classifier = machine.place(model)  # type: ignore[assignment]
         self.plan, self.task, self.training, self.machine = plan, task, training, machine
+        self.team = machine.team
+        if self.team.size > 1 and not self._keeps_norms:
+            synchronise_norms(self.model, machine.device)
         self.batches = batches
         self.optimizer = build_optimizer(model, plan, training)
-        self.forward = torch.compile(model) if machine.compile_model else model
+        self.forward: nn.Module = self.model
         self.at = Position()
         self.rows = batches.packed.rows("train")
         self.weights = self._weights()
         self.average = copy.deepcopy(self.model.state_dict()) if training.ema else None
         self.best = copy.deepcopy(self.model.state_dict())
         self.frozen = Frozen(self.model, plan, training, batches, machine, cache)
-        self.fresh = Fresh(batches, Views(batches.packed.preprocess, machine.device), training)
+        self.fresh = Fresh(batches, Views(batches.packed.preprocess, machine.device), training, self.team)
         self.feed: Feed = self.fresh
         self._loss = torch.zeros((), device=machine.device)
-        self._validation_batch = VALIDATION_BATCH.get(machine.device.type, 64)
+        self.scorer = Scorer(machine)
 
     def _weights(self) -> Tensor | None:
         if self.training.balance != "weights":
@@ -80,6 +83,8 @@ class Trainer:
 
     def _phase(self, phase: Phase) -> Iterator[Event]:
         apply_freeze(self.model, phase)
+        together = self.team.wrap(self.model)
+        self.forward = torch.compile(together) if self.machine.compile_model else together  # type: ignore[assignment]
         self.feed = self._feed()
         while self.at.epoch < phase.epochs and self.at.stale < self.training.patience:
             yield from self._epoch(phase)
@@ -115,43 +120,53 @@ class Trainer:
     def _train_mode(self, phase: Phase) -> None:
         self.model.train()
         self.model.head.train(phase.rates[HEAD] is not None)
-        if self.training.norm_statistics == "source" and self.plan.start == "head":
+        if self._keeps_norms:
             for module in self.model.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.eval()
 
+    @property
+    def _keeps_norms(self) -> bool:
+        return self.training.norm_statistics == "source" and self.plan.start == "head"
+
     def _step(self, phase: Phase, x: Tensor, rows: RowNumbers, per_epoch: int) -> Iterator[Notice]:
         seed = (self.training.seed, self.at.phase, self.at.epoch, self.at.batch)
-        torch.manual_seed(derive("dropout", *seed))
+        torch.manual_seed(derive("dropout", *seed, *([self.team.rank] if self.team.rank else [])))
         x, targets = self._mixed(x, rows, torch_generator(self.training.seed, "mix", *seed[1:]))
         total = phase.epochs * per_epoch
         done = self.at.epoch * per_epoch + self.at.batch
         set_rates(
             self.optimizer, phase, factor(done, total, round(self.training.warmup * total), self.training.schedule)
         )
-        loss = yield from self._gradients(x, targets)
+        loss = yield from self._gradients(x, targets, len(rows))
         if self.training.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip_norm)
         self.optimizer.step()
         self._average()
-        self._loss += loss * len(rows)
+        self._loss += self.team.sum(loss)
         self.at.batch += 1
         self.at.steps += 1
         if self.machine.device.type == "cpu" or self.at.steps % CHECK_EVERY == 0:
             self._finite(phase)
 
     def _mixed(self, x: Tensor, rows: RowNumbers, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        labels = self.batches.labels[torch.from_numpy(rows).to(self.machine.device, non_blocking=True)]
+        """This process's inputs and class probabilities of the batch `rows`; `x` is what `share_of` asked for."""
+        labels = self.batches.labels_of(rows[share_of(rows, self.training, self.team)])
         targets = functional.one_hot(labels, len(self.batches.packed.classes)).float()
-        return mix(x, targets, self.training.augment, generator)
+        x, targets = mix(x, targets, self.training.augment, generator)
+        share = self.team.share(len(rows)) if len(x) == len(rows) else slice(None)
+        return x[share], targets[share]
 
-    def _gradients(self, x: Tensor, targets: Tensor) -> Generator[Notice, None, Tensor]:
-        """The mean loss of the batch, with its gradients; in more pieces whenever one does not fit into memory."""
+    def _gradients(self, x: Tensor, targets: Tensor, count: int) -> Generator[Notice, None, Tensor]:
+        """The summed loss of this process's part of a batch of `count`, with the gradients of the batch's mean.
+
+        In more pieces whenever one does not fit into memory; the processes of a team must not differ in that.
+        """
         while True:
             try:
-                return self._accumulate(x, targets)
+                return self._accumulate(x, targets, count)
             except torch.OutOfMemoryError:
-                if self.at.pieces >= len(x):
+                if self.at.pieces >= len(x) or self.team.size > 1:
                     raise
                 self.at.pieces *= 2
             self.optimizer.zero_grad(set_to_none=True)
@@ -162,16 +177,15 @@ class Trainer:
                 "see a piece at a time"
             )
 
-    def _accumulate(self, x: Tensor, targets: Tensor) -> Tensor:
+    def _accumulate(self, x: Tensor, targets: Tensor, count: int) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=x.device)
         for part, target in zip(x.tensor_split(self.at.pieces), targets.tensor_split(self.at.pieces), strict=True):
             with self.machine.autocast():
                 logits = self.forward(part, self.feed.start)
             loss = self.task.loss(logits.float(), target, self.training.label_smoothing, self.weights)
-            loss = loss * (len(part) / len(x))
-            loss.backward()
-            total += loss.detach()
+            (loss * (len(part) * self.team.size / count)).backward()
+            total += loss.detach() * len(part)
         return total
 
     def _finite(self, phase: Phase) -> None:
@@ -240,26 +254,10 @@ class Trainer:
         if weights is not None:
             self.model.load_state_dict(weights)
         self.model.eval()
-        logits, labels = self._sweep()
+        logits, labels = self.scorer.scores(self.model, self.feed)
         if own is not None:
             self.model.load_state_dict(own)
         return logits, labels
-
-    def _sweep(self) -> tuple[Tensor, Tensor]:
-        while True:
-            try:
-                pairs = [(self._logits(x), labels) for x, labels in self.feed.validation(self._validation_batch)]
-                return tuple(torch.cat(each).cpu() for each in zip(*pairs, strict=True))  # type: ignore[return-value]
-            except torch.OutOfMemoryError:
-                if self._validation_batch == 1:
-                    raise
-                self._validation_batch //= 2
-
-    @torch.inference_mode()
-    def _logits(self, x: Tensor) -> Tensor:
-        with self.machine.autocast():
-            logits: Tensor = self.model(x, self.feed.start)
-        return logits.cpu().double()
 
     def state(self) -> dict[str, Any]:
         """Everything that `restore` needs, as tensors and plain values."""

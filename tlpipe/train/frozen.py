@@ -9,9 +9,8 @@ preprocessing, data, augmentation, precision and code. Source of the idea for on
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,23 +18,18 @@ import torch
 from torch import Tensor
 
 from tlpipe.data.packed import SPLITS
-from tlpipe.strategies.plan import Phase, Plan
+from tlpipe.strategies.plan import Plan
 from tlpipe.train.augment import Views, draw
 from tlpipe.train.batches import Batches, RowNumbers, chunks
+from tlpipe.train.boundary import CHUNK, Boundary, Choice
 from tlpipe.train.checkpoint import hash_code
 from tlpipe.train.device import Machine
 from tlpipe.train.model import Classifier
 from tlpipe.train.randomness import torch_generator
 from tlpipe.train.spec import Augment, Training
-from tlpipe.train.stored import Layout, Shelf, Storage, Stored, Writer
+from tlpipe.train.stored import Encoded, Shelf, Stored, Writer
 
 ROOT = Path(".tlpipe/cache")
-CHUNK = 64
-"""Samples that go through the frozen layers together on their first look."""
-TOLERANCE = 0.01
-"""Largest change of a validation sample's probability that a storage may cause."""
-STORAGES: tuple[Storage, ...] = ("half", "int8")
-"""What is tried, in this order, when `training.cache.storage` is auto."""
 VALIDATION = -1
 """In place of a view's number: the evaluation view of the validation split."""
 
@@ -48,28 +42,6 @@ class Look:
     total: int
 
 
-@dataclass(frozen=True)
-class Boundary:
-    """Where phases are cut, and how the activations there are kept."""
-
-    cut: int
-    views: int
-    """Views of each training sample; 1 without augmentation."""
-    layout: Layout
-    bytes: int
-    """Of all views of the training split and of the validation split."""
-    change: float
-    """Largest change of a probability over the samples that were checked."""
-
-
-def prefix(cuts: Sequence[int], phase: Phase, groups: Sequence[str]) -> int:
-    """The last cut below which nothing trains in `phase`; 0 when the lowest group trains."""
-    frozen = 0
-    while frozen < len(groups) and phase.rates[groups[frozen]] is None:
-        frozen += 1
-    return max(cut for cut in cuts if cut <= frozen)
-
-
 class Frozen:
     """The boundaries of one training, and the activations at each of them."""
 
@@ -77,19 +49,28 @@ class Frozen:
         self, model: Classifier, plan: Plan, training: Training, batches: Batches, machine: Machine, root: Path = ROOT
     ) -> None:
         self.model, self.training, self.batches, self.machine = model, training, batches, machine
+        self.team = machine.team
         self.views = Views(batches.packed.preprocess, machine.device)
         self.shelf = Shelf(root)
-        self.notes: list[str] = []
-        """What people should know of the choice, a line each."""
         self._code = hash_code()
         self._digests: dict[int, str] = {}
-        wanted = [prefix(model.encoder.cuts, phase, plan.groups) for phase in plan.phases]
-        self.boundaries = self._choose(plan, wanted) if training.cache.views else {}
-        self._cuts = [max((cut for cut in self.boundaries if cut <= own), default=0) for own in wanted]
+        choice = Choice(model, plan, training, batches, machine)
+        self.boundaries, self._cuts, self._notes = choice.boundaries, choice.cuts, choice.notes
 
     def of(self, phase: int) -> Boundary | None:
         """Where phase number `phase` is cut; None = nothing below it is frozen, or it was not worth it."""
         return self.boundaries.get(self._cuts[phase])
+
+    def describe(self) -> list[str]:
+        """A line a boundary for people, and one for each that was given up."""
+        groups = self.model.encoder.groups
+        kept = [
+            f"frozen up to {groups[cut - 1]}: computed once for {each.views} view{'s' if each.views > 1 else ''} and "
+            f"kept ({each.layout.storage}, {each.bytes / 1e6:,.1f} MB; no checked probability moves by more than "
+            f"{each.change:.1g})"
+            for cut, each in self.boundaries.items()
+        ]
+        return kept + self._notes
 
     @property
     def looks(self) -> int:
@@ -109,42 +90,58 @@ class Frozen:
     def look(self, cut: int, view: int) -> Iterator[Look]:
         """Compute what is not there yet of one view at a boundary, and at the boundaries below it, on the way up."""
         chain = [each for each in sorted(self.boundaries) if each <= cut]
-        missing = [each for each in chain if not self.shelf.has(self._key(each, view))]
+        missing = [each for each in chain if not all(self.team.gather(self.shelf.has(self._key(each, view))))]
         if not missing:
             return
         rows = self.batches.packed.rows("validation" if view == VALIDATION else "train")
-        keys = {each: self._key(each, view) for each in missing}
-        bytes_each = [self.boundaries[each].bytes // max(1, self.boundaries[each].views) for each in missing]
-        self.shelf.make_room(sum(bytes_each), self._limit, frozenset(self._all_keys()))
-        writers = {
-            each: Writer(self.shelf.folder(keys[each]), len(rows), self.boundaries[each].layout) for each in missing
-        }
         base = max((each for each in chain if each < missing[0]), default=0)
         parts = chunks(np.arange(len(rows)), CHUNK)
-        for index, (part, x) in enumerate(zip(parts, self._inputs(base, view, rows, parts), strict=True)):
-            self._climb(x, base, int(part[0]), writers)
-            yield Look(index + 1, len(parts))
+        writers = self._writers(missing, view, len(rows)) if self.team.first_here else {}
+        inputs = iter(self._inputs(base, view, rows, self.team.turns(parts)))
+        for done in range(0, len(parts), self.team.size):
+            mine = next(inputs, None)
+            for climbed in self.team.gather([] if mine is None else self._climb(*mine, base, missing)):
+                for each, start, encoded in climbed if writers else []:
+                    writers[each].write(start, *encoded)
+            yield from (Look(each + 1, len(parts)) for each in range(done, min(done + self.team.size, len(parts))))
         for writer in writers.values():
             writer.close()
+        self.team.barrier()
+
+    def _writers(self, cuts: list[int], view: int, count: int) -> dict[int, Writer]:
+        wanted = sum(self.boundaries[cut].bytes // self.boundaries[cut].views for cut in cuts)
+        self.shelf.make_room(wanted, self._limit, frozenset(self._all_keys()))
+        return {
+            cut: Writer(self.shelf.folder(self._key(cut, view)), count, self.boundaries[cut].layout) for cut in cuts
+        }
 
     @torch.no_grad()
-    def _climb(self, x: Tensor, base: int, start: int, writers: dict[int, Writer]) -> None:
-        encoder = self.model.encoder.eval()
-        for cut, writer in writers.items():
+    def _climb(self, start: int, x: Tensor, base: int, cuts: list[int]) -> list[tuple[int, int, Encoded]]:
+        """(cut, first row, what is stored) at each of `cuts` for the samples from row `start`, given at `base`."""
+        encoder, climbed = self.model.encoder.eval(), []
+        for cut in cuts:
             with self.machine.autocast():
                 x = encoder.run(x, base, cut)
-            x, base = writer.write(start, x), cut
+            layout = self.boundaries[cut].layout
+            encoded = layout.encode(x)
+            climbed.append((cut, start, encoded))
+            x, base = layout.again(encoded, x.device), cut
+        return climbed
 
-    def _inputs(self, base: int, view: int, rows: RowNumbers, parts: Sequence[RowNumbers]) -> Iterator[Tensor]:
+    def _inputs(
+        self, base: int, view: int, rows: RowNumbers, parts: Sequence[RowNumbers]
+    ) -> Iterator[tuple[int, Tensor]]:
         if base:
-            yield from self.stored(base, view).stream(parts)
+            for part, x in zip(parts, self.stored(base, view).stream(parts), strict=True):
+                yield int(part[0]), x
             return
         draws = draw(len(rows), torch_generator("view", view))
         for part, packed in zip(parts, self.batches.images.stream([rows[part] for part in parts]), strict=True):
+            start = int(part[0])
             if view == VALIDATION:
-                yield self.views.evaluation(packed)
+                yield start, self.views.evaluation(packed)
             else:
-                yield self.views.training(packed, self.training.augment, draws[int(part[0]) : int(part[-1]) + 1])
+                yield start, self.views.training(packed, self.training.augment, draws[start : start + len(part)])
 
     @property
     def _limit(self) -> int:
@@ -177,97 +174,6 @@ class Frozen:
                         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
             self._digests[cut] = digest.hexdigest()
         return self._digests[cut]
-
-    def _choose(self, plan: Plan, wanted: list[int]) -> dict[int, Boundary]:
-        """The boundaries that are worth their bytes: used more often than they have views, and within the limit."""
-        cuts = sorted({cut for cut in wanted if cut})
-        if not cuts:
-            return {}
-        candidates = self._candidates(cuts)
-        while candidates:
-            used = _epochs(plan, wanted, list(candidates))
-            idle = [cut for cut in candidates if used[cut] <= self._wanted_views(used[cut])]
-            if idle and not self.training.augment.still:
-                del candidates[max(idle)]
-                continue
-            sized = {cut: self._sized(boundaries[0], used[cut]) for cut, boundaries in candidates.items()}
-            if sum(boundary.bytes for boundary in sized.values()) <= self._limit:
-                return sized
-            largest = max(sized, key=lambda cut: sized[cut].bytes)
-            if len(candidates[largest]) > 1:
-                candidates[largest] = candidates[largest][1:]
-                continue
-            self._note(largest, self._too_large(sized[largest]))
-            del candidates[largest]
-        return {}
-
-    def _too_large(self, boundary: Boundary) -> str:
-        size, storage = boundary.bytes / 1e9, boundary.layout.storage
-        return (
-            f"{boundary.views} views of its activations take {size:.2g} GB ({storage}), training.cache.gigabytes "
-            f"allows {self.training.cache.gigabytes:g}; they are computed anew each epoch"
-        )
-
-    def _note(self, cut: int, text: str) -> None:
-        self.notes.append(f"frozen up to {self.model.encoder.groups[cut - 1]}: {text}")
-
-    def _wanted_views(self, epochs: int) -> int:
-        return 1 if self.training.augment.still else min(self.training.cache.views, epochs)
-
-    def _sized(self, boundary: Boundary, epochs: int) -> Boundary:
-        views, packed = self._wanted_views(epochs), self.batches.packed
-        samples = views * len(packed.rows("train")) + len(packed.rows("validation"))
-        return replace(boundary, views=views, bytes=boundary.bytes * samples)
-
-    @torch.no_grad()
-    def _candidates(self, cuts: list[int]) -> dict[int, list[Boundary]]:
-        """For each cut the storages that keep the model's probabilities; `bytes` is that of one sample here."""
-        encoder, rows = self.model.eval().encoder, self.batches.packed.rows("validation")[:CHUNK]
-        cutmix, base = self.training.augment.cutmix, 0
-        found: dict[int, list[Boundary]] = {}
-        x = self.views.evaluation(self.batches.images.take(rows))
-        for cut in cuts:
-            with self.machine.autocast():
-                x = encoder.run(x, base, cut)
-            base = cut
-            if cutmix and not (x.ndim == 4 and encoder.channel_axis == 1):
-                self._note(cut, "cutmix needs a map to paste rectangles into; each epoch computes it anew from pixels")
-                continue
-            tried = [self._try(x, cut, storage) for storage in self._storages(x)]
-            found[cut] = [boundary for boundary in tried if boundary.change <= TOLERANCE]
-            if not found[cut]:
-                worst = min(boundary.change for boundary in tried)
-                self._note(cut, f"storing them changes a probability by {worst:.2g}; each epoch computes them anew")
-                del found[cut]
-        return found
-
-    def _storages(self, x: Tensor) -> tuple[Storage, ...]:
-        asked = self.training.cache.storage
-        if x.ndim == 2 and asked != "exact":
-            return ("half",)  # a range for each value would take more than the value
-        return STORAGES if asked == "auto" else (asked,)
-
-    def _try(self, x: Tensor, cut: int, storage: Storage) -> Boundary:
-        layout = Layout.of(x, storage, self.model.encoder.channel_axis)
-        values, ranges = layout.encode(x)
-        limits = None if ranges is None else torch.from_numpy(ranges).to(x.device)
-        kept = layout.decode(torch.from_numpy(values).to(x.device), limits)
-        before, after = self._probabilities(x, cut), self._probabilities(kept, cut)
-        change = float((before - after).abs().max().nan_to_num(1.0, 1.0, 1.0))
-        return Boundary(cut, 1, layout, layout.bytes_per_sample(x), change)
-
-    def _probabilities(self, x: Tensor, cut: int) -> Tensor:
-        with self.machine.autocast():
-            logits: Tensor = self.model(x, cut)
-        return logits.cpu().double().softmax(1)
-
-
-def _epochs(plan: Plan, wanted: list[int], kept: list[int]) -> Counter[int]:
-    """Epochs for which each kept boundary is read, if every phase is cut at the highest one below its own."""
-    used: Counter[int] = Counter()
-    for phase, own in zip(plan.phases, wanted, strict=True):
-        used[max((cut for cut in kept if cut <= own), default=0)] += phase.epochs
-    return used
 
 
 def _geometry(augment: Augment) -> dict[str, object]:

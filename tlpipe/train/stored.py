@@ -19,6 +19,8 @@ from tlpipe.train.batches import RowNumbers, Rows
 Storage = Literal["exact", "half", "int8"]
 VALUES, RANGES, ABOUT = "values.npy", "ranges.npy", "about.json"
 LEVELS = 255
+Encoded = tuple[NDArray[Any], NDArray[np.float32] | None]
+"""Values to store, and for int8 the lowest value and the step of each sample and channel (B, C, 2)."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,8 @@ class Layout:
         channel = channel_axis % x.ndim if x.ndim == 4 else x.ndim - 1
         return cls(storage, str(x.dtype).removeprefix("torch."), order, channel)
 
-    def encode(self, x: Tensor) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
-        """(values to store, for int8 the lowest value and the step of each sample and channel (B, C, 2))."""
+    def encode(self, x: Tensor) -> Encoded:
+        """What to store of activations `x` (B, ...)."""
         ranges = None
         if self.storage == "int8":
             x, ranges = self._quantise(x.float())
@@ -65,6 +67,12 @@ class Layout:
         low, step = (part.reshape(shape) for part in ranges.unbind(-1))
         x = x.float() * step + low
         return x.bfloat16() if self.dtype == "bfloat16" else x
+
+    def again(self, encoded: Encoded, device: torch.device) -> Tensor:
+        """What will be read back."""
+        values, ranges = encoded
+        limits = None if ranges is None else torch.from_numpy(ranges).to(device)
+        return self.decode(torch.from_numpy(values).to(device), limits)
 
     def _quantise(self, x: Tensor) -> tuple[Tensor, NDArray[np.float32]]:
         axes = [axis for axis in range(1, x.ndim) if axis != self.channel]
@@ -91,14 +99,11 @@ class Writer:
         self._half.mkdir(parents=True)
         self._arrays: dict[str, NDArray[Any]] = {}
 
-    def write(self, start: int, x: Tensor) -> Tensor:
-        """Store activations (B, ...) of rows `start` and on; what will be read back comes back, on x's device."""
-        values, ranges = self.layout.encode(x)
+    def write(self, start: int, values: NDArray[Any], ranges: NDArray[np.float32] | None) -> None:
+        """Store what `Layout.encode` gave for the samples from row `start` on."""
         self._put(VALUES, start, values)
         if ranges is not None:
             self._put(RANGES, start, ranges)
-        limits = None if ranges is None else torch.from_numpy(ranges).to(x.device)
-        return self.layout.decode(torch.from_numpy(values).to(x.device), limits)
 
     def _put(self, name: str, start: int, part: NDArray[Any]) -> None:
         if name not in self._arrays:

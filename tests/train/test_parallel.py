@@ -1,0 +1,74 @@
+"""Two processes give what one gives."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.train.conftest import make_packed
+from tlpipe.train.embed import Features
+from tlpipe.train.parallel import Team, synchronise_norms
+
+ROOT = Path(__file__).resolve().parents[2]
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+
+
+def work(folder: Path, processes: int, plan: str) -> dict[str, Any]:
+    out = folder / f"{plan}-{processes}"
+    out.mkdir()
+    command = [sys.executable, *(TORCHRUN if processes > 1 else []), str(ROOT / "tests/train/worker.py")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    arguments = [str(folder / "packed"), str(out), plan]
+    done = subprocess.run(
+        [*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    history = json.loads((out / "history.json").read_text())
+    assert history["size"] == processes
+    return {**torch.load(out / "result.pt"), "figures": history["figures"], "features": Features.open(out / "features")}
+
+
+@pytest.mark.parametrize("plan", ["staged", "scratch"])
+def test_two_processes_give_what_one_gives(tmp_path: Path, plan: str) -> None:
+    make_packed(tmp_path / "packed")
+    one, two = work(tmp_path, 1, plan), work(tmp_path, 2, plan)
+    assert np.allclose(one["figures"], two["figures"], atol=1e-4)
+    for name, value in one["model"].items():
+        assert torch.allclose(value.float(), two["model"][name].float(), atol=1e-3, rtol=1e-3), name
+    assert torch.allclose(one["logits"], two["logits"], atol=1e-3)
+    for group in one["features"].groups:
+        assert np.allclose(one["features"].at(group), two["features"].at(group), atol=1e-6)
+
+
+def test_shares_and_turns_cover_everything_once() -> None:
+    for size in (1, 2, 3, 5):
+        teams = [Team(rank, size) for rank in range(size)]
+        for count in (5, 6, 7, 13):
+            rows = list(range(count))
+            assert [row for team in teams for row in rows[team.share(count)]] == rows
+            assert sorted(row for team in teams for row in team.turns(rows)) == rows
+            lengths = [len(rows[team.share(count)]) for team in teams]
+            assert max(lengths) - min(lengths) <= 1
+
+
+def test_a_team_of_one_needs_nobody() -> None:
+    alone, value = Team(), torch.ones(2)
+    assert alone.gather(3) == [3]
+    assert alone.sum(value) is value
+    assert alone.in_turn([1, 2]) == [1, 2]
+    model = torch.nn.Linear(1, 1)
+    assert alone.wrap(model) is model
+
+
+def test_norms_that_cannot_be_shared_are_refused() -> None:
+    class Odd(torch.nn.BatchNorm2d):
+        """As timm's, which do more than normalise."""
+
+    with pytest.raises(ValueError, match="Odd cannot use the statistics"):
+        synchronise_norms(torch.nn.Sequential(Odd(3)), torch.device("cpu"))

@@ -1,0 +1,152 @@
+"""Where the phases of a plan are cut, and how the activations there are kept: what is worth its bytes."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from tlpipe.strategies.plan import Phase, Plan
+from tlpipe.train.augment import Views
+from tlpipe.train.batches import Batches
+from tlpipe.train.device import Machine
+from tlpipe.train.model import Classifier
+from tlpipe.train.spec import Training
+from tlpipe.train.stored import Layout, Storage
+
+CHUNK = 64
+"""Samples that go through the frozen layers together on their first look."""
+TOLERANCE = 0.01
+"""Largest change of a validation sample's probability that a storage may cause."""
+STORAGES: tuple[Storage, ...] = ("half", "int8")
+"""What is tried, in this order, when `training.cache.storage` is auto."""
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """Where phases are cut, and how the activations there are kept."""
+
+    cut: int
+    views: int
+    """Views of each training sample; 1 without augmentation."""
+    layout: Layout
+    bytes: int
+    """Of all views of the training split and of the validation split."""
+    change: float
+    """Largest change of a probability over the samples that were checked."""
+
+
+def prefix(cuts: Sequence[int], phase: Phase, groups: Sequence[str]) -> int:
+    """The last cut below which nothing trains in `phase`; 0 when the lowest group trains."""
+    frozen = 0
+    while frozen < len(groups) and phase.rates[groups[frozen]] is None:
+        frozen += 1
+    return max(cut for cut in cuts if cut <= frozen)
+
+
+class Choice:
+    """The boundaries of one training, chosen before it begins: the same after a crash as before it."""
+
+    def __init__(self, model: Classifier, plan: Plan, training: Training, batches: Batches, machine: Machine) -> None:
+        self.model, self.training, self.batches, self.machine = model, training, batches, machine
+        self.notes: list[str] = []
+        """What was given up, a line each."""
+        wanted = [prefix(model.encoder.cuts, phase, plan.groups) for phase in plan.phases]
+        self.boundaries = self._choose(plan, wanted) if training.cache.views else {}
+        """By cut."""
+        self.cuts = [max((cut for cut in self.boundaries if cut <= own), default=0) for own in wanted]
+        """Where each phase is cut; 0 = nowhere."""
+
+    @property
+    def _limit(self) -> int:
+        return int(self.training.cache.gigabytes * 1e9)
+
+    def _choose(self, plan: Plan, wanted: list[int]) -> dict[int, Boundary]:
+        """The boundaries that are worth their bytes: used more often than they have views, and within the limit."""
+        cuts = sorted({cut for cut in wanted if cut})
+        if not cuts:
+            return {}
+        candidates = self._candidates(cuts)
+        while candidates:
+            used = _epochs(plan, wanted, list(candidates))
+            idle = [cut for cut in candidates if used[cut] <= self._wanted_views(used[cut])]
+            if idle and not self.training.augment.still:
+                del candidates[max(idle)]
+                continue
+            sized = {cut: self._sized(boundaries[0], used[cut]) for cut, boundaries in candidates.items()}
+            if sum(boundary.bytes for boundary in sized.values()) <= self._limit:
+                return sized
+            largest = max(sized, key=lambda cut: sized[cut].bytes)
+            if len(candidates[largest]) > 1:
+                candidates[largest] = candidates[largest][1:]
+                continue
+            self._note(largest, self._too_large(sized[largest]))
+            del candidates[largest]
+        return {}
+
+    def _too_large(self, boundary: Boundary) -> str:
+        size, storage = boundary.bytes / 1e9, boundary.layout.storage
+        return (
+            f"{boundary.views} views of its activations take {size:.2g} GB ({storage}), training.cache.gigabytes "
+            f"allows {self.training.cache.gigabytes:g}; they are computed anew each epoch"
+        )
+
+    def _note(self, cut: int, text: str) -> None:
+        self.notes.append(f"frozen up to {self.model.encoder.groups[cut - 1]}: {text}")
+
+    def _wanted_views(self, epochs: int) -> int:
+        return 1 if self.training.augment.still else min(self.training.cache.views, epochs)
+
+    def _sized(self, boundary: Boundary, epochs: int) -> Boundary:
+        views, packed = self._wanted_views(epochs), self.batches.packed
+        samples = views * len(packed.rows("train")) + len(packed.rows("validation"))
+        return replace(boundary, views=views, bytes=boundary.bytes * samples)
+
+    @torch.no_grad()
+    def _candidates(self, cuts: list[int]) -> dict[int, list[Boundary]]:
+        """For each cut the storages that keep the model's probabilities; `bytes` is that of one sample here."""
+        encoder, rows = self.model.eval().encoder, self.batches.packed.rows("validation")[:CHUNK]
+        cutmix, base = self.training.augment.cutmix, 0
+        found: dict[int, list[Boundary]] = {}
+        x = Views(self.batches.packed.preprocess, self.machine.device).evaluation(self.batches.images.take(rows))
+        for cut in cuts:
+            with self.machine.autocast():
+                x = encoder.run(x, base, cut)
+            base = cut
+            if cutmix and not (x.ndim == 4 and encoder.channel_axis == 1):
+                self._note(cut, "cutmix needs a map to paste rectangles into; each epoch computes it anew from pixels")
+                continue
+            tried = [self._try(x, cut, storage) for storage in self._storages(x)]
+            found[cut] = [boundary for boundary in tried if boundary.change <= TOLERANCE]
+            if not found[cut]:
+                worst = min(boundary.change for boundary in tried)
+                self._note(cut, f"storing them changes a probability by {worst:.2g}; each epoch computes them anew")
+                del found[cut]
+        return found
+
+    def _storages(self, x: Tensor) -> tuple[Storage, ...]:
+        asked = self.training.cache.storage
+        if x.ndim == 2 and asked != "exact":
+            return ("half",)  # a range for each value would take more than the value
+        return STORAGES if asked == "auto" else (asked,)
+
+    def _try(self, x: Tensor, cut: int, storage: Storage) -> Boundary:
+        layout = Layout.of(x, storage, self.model.encoder.channel_axis)
+        kept = layout.again(layout.encode(x), x.device)
+        before, after = self._probabilities(x, cut), self._probabilities(kept, cut)
+        change = float((before - after).abs().max().nan_to_num(1.0, 1.0, 1.0))
+        return Boundary(cut, 1, layout, layout.bytes_per_sample(x), change)
+
+    def _probabilities(self, x: Tensor, cut: int) -> Tensor:
+        with self.machine.autocast():
+            logits: Tensor = self.model(x, cut)
+        return logits.cpu().double().softmax(1)
+
+
+def _epochs(plan: Plan, wanted: list[int], kept: list[int]) -> Counter[int]:
+    """Epochs for which each kept boundary is read, if every phase is cut at the highest one below its own."""
+    used: Counter[int] = Counter()
+    for phase, own in zip(plan.phases, wanted, strict=True):
+        used[max((cut for cut in kept if cut <= own), default=0)] += phase.epochs
+    return used
