@@ -26,7 +26,7 @@ from tlpipe.train.batches import Batches
 from tlpipe.train.device import Machine, Runtime
 from tlpipe.train.fit import Trainer
 from tlpipe.train.model import Classifier
-from tlpipe.train.spec import Augment, Training
+from tlpipe.train.spec import Augment, Cache, Training
 
 ROUNDS = 12
 BATCH = 16
@@ -35,6 +35,7 @@ TRAINING = Training(
     seed=0, batch_size=BATCH, optimizer="adamw", weight_decay=0.02, schedule="cosine", warmup=0.1, label_smoothing=0.0,
     clip_norm=1.0, norm_statistics="batch",
     balance="none", dropout=0.0, ema=None, monitor="loss", patience=10_000, augment=AUGMENT,
+    cache=Cache(views=0, noise=0, storage="auto", gigabytes=0),
 )  # fmt: skip
 
 
