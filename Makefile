@@ -46,8 +46,11 @@ lock: $(VENV)/.uv ## Choose versions anew and write requirements.lock
 schema: $(VENV)/.ready ## Write params.schema.json for editors
 	tlpipe schema
 
-bench: $(VENV)/.ready ## Benchmarks: the cost of a training step beyond the bare network
+bench: $(VENV)/.ready ## Benchmarks: the step, the arithmetic limit, growth with the data, and the peers side by side
 	python -m benchmarks.step
+	python -m benchmarks.limit
+	python -m benchmarks.growth
+	python -m benchmarks.peers.run
 
 clean: ## Remove what the pipeline made (not the DVC cache, not MLflow's store)
 	rm -rf data/packed data/features data/preprocess.json models reports .tlpipe/work

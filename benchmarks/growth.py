@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.peers.environment import FOLDER
-from benchmarks.peers.project import Project, import_seconds, recipe
+from benchmarks.peers.project import Project, recipe
 
 WORK, RESULTS = FOLDER / "growth", FOLDER / "results"
 FACTORS = (1, 4, 16)
@@ -60,34 +60,34 @@ def parameters(images: Path, weights: Path, epochs: int) -> dict[str, Any]:
     return params
 
 
-def measure(images: Path, weights: Path, epochs: int, imports: dict[str, float]) -> dict[str, dict[str, float]]:
+def measure(images: Path, weights: Path, epochs: int) -> dict[str, dict[str, float]]:
     """{stage: {"seconds", "anonymous", "total"}}, seconds without the imports, memory in bytes."""
     project = Project.make(WORK / "project", parameters(images, weights, epochs))
     project.stage("check", measured=False)
     found = {}
     for stage in ("prepare", "pretrain", "embed", "head", "finetune"):
         ran = project.stage(stage, *([STRATEGY] if stage == "finetune" else []))
-        seconds = ran.seconds - imports[stage]
+        seconds = project.work_seconds()[stage]
         found[stage] = {"seconds": seconds, "anonymous": ran.peak.anonymous, "total": ran.peak.total}
     return found
 
 
-def by_images(n: int, weights: Path, imports: dict[str, float]) -> dict[int, dict[str, dict[str, float]]]:
+def by_images(n: int, weights: Path) -> dict[int, dict[str, dict[str, float]]]:
     """One epoch at n, 4 n and 16 n images."""
     found = {}
     for factor in FACTORS:
         make_images(WORK / "images", n * factor)
-        found[n * factor] = measure(WORK / "images", weights, 1, imports)
+        found[n * factor] = measure(WORK / "images", weights, 1)
         _show(n * factor, 1, found[n * factor])
     return found
 
 
-def by_epochs(n: int, weights: Path, imports: dict[str, float]) -> dict[int, dict[str, dict[str, float]]]:
+def by_epochs(n: int, weights: Path) -> dict[int, dict[str, dict[str, float]]]:
     """N images for 1, 4 and 16 epochs."""
     make_images(WORK / "images", n)
     found = {}
     for factor in FACTORS:
-        found[factor] = measure(WORK / "images", weights, factor, imports)
+        found[factor] = measure(WORK / "images", weights, factor)
         _show(n, factor, found[factor])
     return found
 
@@ -96,7 +96,8 @@ def _show(images: int, epochs: int, found: dict[str, dict[str, float]]) -> None:
     for stage in STAGES:
         seconds, memory = found[stage]["seconds"], found[stage]["anonymous"] / 2**20
         each = seconds / images * 1e3
-        row = [f"{images:,}", epochs, stage, f"{seconds:.2f}", f"{each:.2f}", f"{each / epochs:.2f}", f"{memory:.0f}"]
+        per_epoch = f"{each / epochs:.2f}" if stage == "finetune" else ""
+        row = [f"{images:,}", epochs, stage, f"{seconds:.2f}", f"{each:.2f}", per_epoch, f"{memory:.0f}"]
         print(f"| {' | '.join(map(str, row))} |", flush=True)
 
 
@@ -108,10 +109,10 @@ def main() -> None:
     if n < 40:
         parser.error(f"--images must be at least 40 so that every split has every class, got {n}")
     WORK.mkdir(parents=True, exist_ok=True)
-    weights, imports = random_weights(), import_seconds(WORK.parents[2])
+    weights = random_weights()
     print("| images | epochs | stage | seconds | ms an image | ms an image and epoch | peak anonymous MiB |")
     print("|---|---|---|---|---|---|---|", flush=True)
-    found = {"images": by_images(n, weights, imports), "epochs": by_epochs(n, weights, imports)}
+    found = {"images": by_images(n, weights), "epochs": by_epochs(n, weights)}
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "growth.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     shutil.rmtree(WORK, ignore_errors=True)

@@ -1,0 +1,76 @@
+"""tlpipe's own side: the real stage commands, each a process of its own, in a project folder made for one run.
+
+Two times are reported. `seconds` is the wall time of check, prepare, pretrain, embed, head and finetune, less what
+each of these processes took to start and import, because the peers' time also starts after their imports. It covers
+packing and embedding all images, the held-out ones too, which the peers only read after their clock has stopped.
+`own_seconds` is what the stages measured themselves: the work on the network.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers.job import RESIZE_TO, SIZE, Job
+from benchmarks.peers.project import Project, recipe
+
+TOPS = {"mobilenet_v2": ("block16", "block17", "top"), "resnet18": ("layer4",)}
+"""The layer groups that hold what `benchmarks.peers.network.TOPS` names."""
+STRATEGY = "bench"
+
+
+def measure(job: Job, folder: Path) -> dict[str, Any]:
+    """Run one job; what it took and found. Raises StageFailed."""
+    project = Project.make(folder, parameters(job))
+    only_head = [phase.part for phase in job.phases] == ["head"]
+    for stage in ("check", "prepare", "pretrain", "embed", "head"):
+        project.stage(stage)
+    project.stage("finetune", STRATEGY, measured=not only_head)  # for a head it only copies, so that it can be scored
+    own = project.own_seconds()
+    project.stage("evaluate", STRATEGY, measured=False)
+    scores = json.loads((folder / f"reports/evaluation/{STRATEGY}/metrics.json").read_text())
+    data = json.loads((folder / "reports/data.json").read_text())
+    return {
+        "seconds": sum(project.work_seconds().values()),
+        "seconds_with_imports": sum(project.seconds.values()),
+        "own_seconds": own,
+        "stages": project.work_seconds(),
+        "imports": project.imports,
+        "validation": scores["validation"]["accuracy"],
+        "test": scores["test"]["accuracy"],
+        "trained": sum(data["counts"]["train"].values()),
+        "memory": project.peak.total,
+        "memory_anonymous": project.peak.anonymous,
+    }
+
+
+def parameters(job: Job) -> dict[str, Any]:
+    """recipes/hymenoptera.yaml with this job's images, network, epochs and batch."""
+    params = recipe()
+    splits = {split: split for split in ("train", "validation", "test")}
+    params["data"]["source"] = {"kind": "image_folder", "path": job.images, "splits": splits}
+    params["data"]["split"] |= {"validation": None, "test": None}
+    params["backbone"] |= {"path": job.weights, "architecture": {"library": "torchvision", "name": job.backbone}}
+    params["backbone"]["inputs"] |= {"size": SIZE, "resize_to": RESIZE_TO}
+    params["runtime"]["threads"] = job.threads
+    params["training"] |= {"seed": job.seed, "batch_size": job.batch}
+    params["finetune"] = {STRATEGY: _strategy(job, params["finetune"]["all_layers"])}
+    params["strategies"] = [STRATEGY]
+    return params
+
+
+def _strategy(job: Job, all_layers: dict[str, Any]) -> dict[str, Any]:
+    """The recipe's rate everywhere; the head stage has fitted the head before any of these epochs."""
+    parts = [phase.part for phase in job.phases]
+    if parts == ["head"]:
+        return {"kind": "head_only"}
+    if parts == ["all"]:
+        return {**all_layers, "epochs": job.phases[0].epochs}
+    rate = float(all_layers["lr"])
+    tops = dict.fromkeys(TOPS[job.backbone], rate)
+    rates: dict[str, dict[str, float | None]] = {
+        "head": {"head": rate, "*": None},
+        "top": {"head": rate, **tops, "*": None},
+        "all": {"head": rate, **tops, "*": rate * float(all_layers["rho"])},
+    }
+    rows = [{"name": each.part, "epochs": each.epochs, "rates": rates[each.part]} for each in job.phases]
+    return {"kind": "phases", "start": "head", "phases": rows}
