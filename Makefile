@@ -53,7 +53,8 @@ bench: $(VENV)/.ready ## Benchmarks: the step, the arithmetic limit, growth with
 	python -m benchmarks.peers.run
 
 clean: ## Remove what the pipeline made (not the DVC cache, not MLflow's store)
-	rm -rf data/packed data/features data/preprocess.json models reports .tlpipe/work
+	rm -rf data/packed data/features data/preprocess.json reports .tlpipe/work .tlpipe/cache
+	rm -rf models/source models/head models/finetuned models/champion models/bundle
 
 # uv comes from the system if it is there, else from PyPI into the environment that it then fills
 $(VENV)/.uv:

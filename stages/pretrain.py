@@ -7,6 +7,7 @@ from stages.shell import follow, resume, run
 from tlpipe import config
 from tlpipe.backbones import AnyBackbone
 from tlpipe.backbones.base import Backbone, Encoder
+from tlpipe.backbones.checkpoint import Checkpoint
 from tlpipe.backbones.letters import Letters
 from tlpipe.progress import track
 from tlpipe.train.checkpoint import Keeper, hash_code, run_key
@@ -15,6 +16,8 @@ from tlpipe.train.pretrain import HELD_OUT, letters_trainer, render_letters
 from tlpipe.train.source import Source, save_source
 
 OUT = Path("models/source")
+WATCHED = Path("models/pretrained")
+"""A dependency of this stage in dvc.yaml, for weights files of the user's own."""
 
 
 def main() -> None:
@@ -42,6 +45,10 @@ def main() -> None:
         }
     )
     save_source(OUT, encoder, source)
+    if isinstance(backbone, Checkpoint) and WATCHED.resolve() not in Path(backbone.path).resolve().parents:
+        print(
+            f"note: DVC watches {WATCHED}/, not {backbone.path}; after replacing that file run `dvc repro -f pretrain`"
+        )
     print(f"source backbone: {source.origin}, sha256 {source.sha256[:12]}…, groups {', '.join(source.groups)}")
 
 

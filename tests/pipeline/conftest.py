@@ -14,7 +14,10 @@ import pytest
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
-SHIPPED = ("stages", "tlpipe", "dvc.yaml", "params.yaml", "params.schema.json", ".dvcignore", ".gitignore", "examples")
+SHIPPED = (
+    "stages", "tlpipe", "models/pretrained", "dvc.yaml", "params.yaml", "params.schema.json", ".dvcignore",
+    ".gitignore", "examples",
+)  # fmt: skip
 SMALL = {
     "data.limit_per_class": 6,
     "backbone.width": 4,
@@ -87,6 +90,7 @@ def make_project(folder: Path, changes: dict[str, Any]) -> Project:
     for name in SHIPPED:
         source = ROOT / name
         copy: Callable[..., Any] = shutil.copytree if source.is_dir() else shutil.copyfile
+        (folder / name).parent.mkdir(exist_ok=True)
         copy(source, folder / name)
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "PYTEST", "DVC"))}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"

@@ -133,6 +133,11 @@ def test_another_data_folder_reruns_prepare_and_not_what_made_the_old_one(projec
     assert set(status) - {"check"} == {"prepare", "export"}
 
 
+def test_weights_of_ones_own_are_a_dependency(project: Any) -> None:
+    (project.folder / "models/pretrained/mine.pth").write_bytes(b"other weights")
+    assert set(json.loads(project.run("dvc", "status", "--json").stdout)) == {"pretrain"}
+
+
 def test_a_strategy_less_reruns_compare(project: Any) -> None:
     project.set({"strategies": list(STRATEGIES[:3])})
     status = json.loads(project.run("dvc", "status", "--json").stdout)
