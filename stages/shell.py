@@ -27,7 +27,8 @@ def run(work: Callable[[], None], together: bool = False) -> None:
                 sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
         work()
     except ConfigError as error:
-        refuse(str(error))
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        refuse()
 
 
 def follow(trainer: Trainer, keeper: Keeper, description: str, seen: list[Epoch]) -> Iterator[Epoch]:

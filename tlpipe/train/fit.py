@@ -179,8 +179,8 @@ class Trainer:
 
     def _accumulate(self, x: Tensor, targets: Tensor, count: int) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=x.device)
-        for part, target in zip(x.tensor_split(self.at.pieces), targets.tensor_split(self.at.pieces), strict=True):
+        total, pieces = torch.zeros((), device=x.device), min(self.at.pieces, len(x))
+        for part, target in zip(x.tensor_split(pieces), targets.tensor_split(pieces), strict=True):
             with self.machine.autocast():
                 logits = self.forward(part, self.feed.start)
             loss = self.task.loss(logits.float(), target, self.training.label_smoothing, self.weights)
@@ -214,7 +214,7 @@ class Trainer:
     def _close_epoch(self, phase: Phase) -> Epoch:
         self._finite(phase)
         kept = self.average if self.average is not None else self.model.state_dict()
-        scores = self.validate(kept)
+        scores = self.validate(self.average)
         self.at.epoch += 1
         self.at.epochs += 1
         self.at.stale += 1

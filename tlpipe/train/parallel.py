@@ -128,14 +128,11 @@ def launch(processes: int, module: str, arguments: Sequence[str]) -> None:
         sys.exit(2 if Path(os.environ[REFUSALS]).is_file() else 0)
 
 
-def refuse(message: str) -> None:
-    """Say what is wrong and exit with code 2; torchrun must not try again what was refused."""
-    if team().first:
-        print(f"error: {message}", file=sys.__stderr__)
+def refuse() -> None:
+    """Exit with code 2 after a message; torchrun must not try again what was refused."""
     if REFUSALS not in os.environ:
         sys.exit(2)
     Path(os.environ[REFUSALS]).touch()
-    sys.__stderr__.flush() if sys.__stderr__ else None
     os._exit(0)
 
 
