@@ -31,6 +31,14 @@ def run(work: Callable[[], None], together: bool = False) -> None:
         refuse()
 
 
+def keeper_of(stage: str, key: str) -> Keeper:
+    """The recovery state of a training, which no other process may work at meanwhile."""
+    keeper = Keeper(stage, key)
+    if team().first:
+        keeper.claim()
+    return keeper
+
+
 def follow(trainer: Trainer, keeper: Keeper, description: str, seen: list[Epoch]) -> Iterator[Epoch]:
     """Run a training to its end with a progress bar, yielding each epoch; recovery state is saved on the way.
 

@@ -94,6 +94,33 @@ def test_a_kill_while_saving_leaves_the_last_whole_state(tmp_path: Path) -> None
     assert int(state["step"]) == 1
 
 
+def test_a_stage_is_trained_by_one_process_at_a_time_and_free_after_its_death(tmp_path: Path) -> None:
+    script = textwrap.dedent(f"""
+        import time
+        from pathlib import Path
+        from tlpipe.train.checkpoint import Keeper
+        keeper = Keeper("stage", "other key", root=Path({str(tmp_path)!r}))
+        keeper.claim()
+        print("mine", flush=True)
+        time.sleep(60)
+    """)
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as orphan:
+        assert orphan.stdout is not None
+        assert orphan.stdout.readline() == "mine\n"
+        keeper = Keeper("stage", "key", root=tmp_path)
+        with pytest.raises(ConfigError, match=rf"stage is being trained by process {orphan.pid}.*`kill {orphan.pid}`"):
+            keeper.claim(seconds=0.2)
+        orphan.kill()
+    keeper.claim()
+    keeper.claim()
+    second = Keeper("stage", "key", root=tmp_path)
+    with pytest.raises(ConfigError, match=f"process {os.getpid()}"):
+        second.claim(seconds=0)
+    keeper.release()
+    second.claim(seconds=0)
+    second.release()
+
+
 def test_keys_differ_with_every_part_and_do_not_depend_on_the_process() -> None:
     assert run_key({"a": 1}, "x") != run_key({"a": 2}, "x")
     code = "from tlpipe.train.checkpoint import run_key; print(run_key({'b': 1, 'a': 2}, 'x'))"

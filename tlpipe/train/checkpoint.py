@@ -7,12 +7,17 @@ import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 
+from tlpipe.config import ConfigError
+from tlpipe.locks import lock_within
+
 WORK = Path(".tlpipe/work")
 PACKAGE = Path(__file__).resolve().parents[1]
+PATIENCE = 10.0
+"""Seconds that a dying process may still hold its stage."""
 
 
 def run_key(*parts: Any) -> str:
@@ -44,6 +49,38 @@ class Keeper:
         self.path = self.folder / "state.pt"
         self.every = every
         self._saved = time.monotonic()
+        self._lock: IO[str] | None = None
+
+    def claim(self, seconds: float = PATIENCE) -> None:
+        """Be the one process that trains this stage, until this process ends or `release` is called.
+
+        Raises:
+            ConfigError: another process holds the stage, and still does after `seconds`. It may have outlived a
+                `dvc repro` that was killed, and would write the same files.
+        """
+        if self._lock is not None:
+            return
+        stage = self.folder.parent
+        stage.mkdir(parents=True, exist_ok=True)
+        file = (stage / "lock").open("a+")
+        if not lock_within(file, seconds):
+            file.seek(0)
+            holder = file.read().strip()
+            file.close()
+            raise ConfigError(
+                f"{stage.name} is being trained by process {holder}, which may have outlived a `dvc repro` that was "
+                f"killed: let it end, or stop it (`kill {holder}`), then run `dvc repro` again"
+            )
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        self._lock = file
+
+    def release(self) -> None:
+        """Let another process train the stage."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def load(self) -> dict[str, Any] | None:
         """The last state that was saved whole, or None."""
