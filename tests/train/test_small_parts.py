@@ -139,17 +139,18 @@ def test_file_hashes_see_contents(tmp_path: Path) -> None:
 def test_features_do_not_depend_on_the_batch(packed: Packed, machine: Machine, tmp_path: Path) -> None:
     encoder = Letters(width=4).encoder()
     for name, size in (("one", 1), ("many", 16)):
-        assert sum(embed(encoder, packed, machine, tmp_path / name, size)) == len(packed.labels)
+        assert sum(embed(encoder, packed, machine, tmp_path / name, size)) == packed.ranges["test"][0]
     one, many = Features.open(tmp_path / "one"), Features.open(tmp_path / "many")
     assert one.groups == encoder.groups
     for group in one.groups:
+        assert len(one.at(group)) == packed.ranges["test"][0], "the test split must stay unseen"
         assert np.abs(one.at(group) - many.at(group)).max() < 1e-5
 
 
 def test_the_last_features_are_the_encoders_output(packed: Packed, machine: Machine, tmp_path: Path) -> None:
     encoder = Letters(width=4).encoder()
     list(embed(encoder, packed, machine, tmp_path, 8))
-    rows = packed.rows("test")[:8]
+    rows = packed.rows("validation")[:8]
     batch = Batches(packed, machine.device).images.take(rows)
     from tlpipe.train.augment import Views
 
