@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from stages.shell import follow, keeper_of, resume, run
+from stages.shell import follow, resume, run
 from tlpipe import config
 from tlpipe.data.packed import Packed
 from tlpipe.plan_table import render, summary
@@ -51,7 +51,7 @@ def main(name: str) -> None:
     journal.plan(table(plan, counts))
     trainer = Trainer(model, plan, head.task, training, Batches(packed, machine.device), machine)
     print(*trainer.frozen.describe(), sep="\n")
-    keeper = keeper_of(f"finetune-{name}", key)
+    keeper = Keeper(f"finetune-{name}", key)
     epochs = _train(trainer, keeper, name, journal)
     about = _about(head, name, key, trainer, counts)
     if not machine.team.first:
@@ -138,4 +138,5 @@ def _report(folder: Path, epochs: list[Epoch], trainer: Trainer, counts: dict[st
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("strategy")
-    run(partial(main, parser.parse_args().strategy), together=True)
+    asked = parser.parse_args().strategy
+    run(partial(main, asked), together=True, trains=f"finetune-{asked}")

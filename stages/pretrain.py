@@ -3,14 +3,14 @@
 import hashlib
 from pathlib import Path
 
-from stages.shell import follow, keeper_of, resume, run
+from stages.shell import follow, resume, run
 from tlpipe import config
 from tlpipe.backbones import AnyBackbone
 from tlpipe.backbones.base import Backbone, Encoder
 from tlpipe.backbones.checkpoint import Checkpoint
 from tlpipe.backbones.letters import Letters
 from tlpipe.progress import track
-from tlpipe.train.checkpoint import hash_code, run_key
+from tlpipe.train.checkpoint import Keeper, hash_code, run_key
 from tlpipe.train.device import Machine, Runtime
 from tlpipe.train.pretrain import HELD_OUT, letters_trainer, render_letters
 from tlpipe.train.source import Source, save_source
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def _train(backbone: Letters, machine: Machine, runtime: Runtime) -> tuple[Encoder, dict[str, str | list[str]]]:
-    keeper = keeper_of("pretrain", run_key(backbone.model_dump(), runtime.model_dump(), hash_code()))
+    keeper = Keeper("pretrain", run_key(backbone.model_dump(), runtime.model_dump(), hash_code()))
     data = keeper.folder / "letters"
     if machine.team.first_here and not (data / "dataset.json").is_file():
         for _ in track(render_letters(backbone, data), "rendering letters", backbone.samples + HELD_OUT, "letters"):
@@ -74,4 +74,4 @@ def _train(backbone: Letters, machine: Machine, runtime: Runtime) -> tuple[Encod
 
 
 if __name__ == "__main__":
-    run(main, together=True)
+    run(main, together=True, trains="pretrain")

@@ -17,7 +17,7 @@ from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.tasks.image_classification import ImageClassification
 from tlpipe.train.batches import Batches, class_weights, epoch_order
 from tlpipe.train.calibrate import fit_temperature
-from tlpipe.train.checkpoint import Keeper, hash_files, run_key
+from tlpipe.train.checkpoint import Keeper, claimed, hash_files, run_key
 from tlpipe.train.device import Machine, Runtime
 from tlpipe.train.embed import Features, embed
 from tlpipe.train.model import About, Classifier, load_model, save_model
@@ -98,27 +98,22 @@ def test_a_stage_is_trained_by_one_process_at_a_time_and_free_after_its_death(tm
     script = textwrap.dedent(f"""
         import time
         from pathlib import Path
-        from tlpipe.train.checkpoint import Keeper
-        keeper = Keeper("stage", "other key", root=Path({str(tmp_path)!r}))
-        keeper.claim()
-        print("mine", flush=True)
-        time.sleep(60)
+        from tlpipe.train.checkpoint import claimed
+        with claimed("stage", root=Path({str(tmp_path)!r})):
+            print("mine", flush=True)
+            time.sleep(60)
     """)
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as orphan:
         assert orphan.stdout is not None
         assert orphan.stdout.readline() == "mine\n"
-        keeper = Keeper("stage", "key", root=tmp_path)
-        with pytest.raises(ConfigError, match=rf"stage is being trained by process {orphan.pid}.*`kill {orphan.pid}`"):
-            keeper.claim(seconds=0.2)
+        said = rf"stage is being trained by process {orphan.pid}.*`kill {orphan.pid}`"
+        with pytest.raises(ConfigError, match=said), claimed("stage", 0.2, tmp_path):
+            pass
         orphan.kill()
-    keeper.claim()
-    keeper.claim()
-    second = Keeper("stage", "key", root=tmp_path)
-    with pytest.raises(ConfigError, match=f"process {os.getpid()}"):
-        second.claim(seconds=0)
-    keeper.release()
-    second.claim(seconds=0)
-    second.release()
+    with claimed("stage", root=tmp_path), claimed("other", 0, tmp_path):
+        assert (tmp_path / "stage/lock").read_text() == str(os.getpid())
+    with claimed("stage", 0, tmp_path):
+        pass
 
 
 def test_keys_differ_with_every_part_and_do_not_depend_on_the_process() -> None:

@@ -5,9 +5,10 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 
@@ -41,6 +42,29 @@ def hash_code() -> str:
     return hash_files(PACKAGE / name for name in names)
 
 
+@contextmanager
+def claimed(stage: str, seconds: float = PATIENCE, root: Path = WORK) -> Iterator[None]:
+    """Be the one process that works at a stage's recovery state and outs, inside the block.
+
+    Raises:
+        ConfigError: another process does, and still does after `seconds`. It may have outlived a `dvc repro` that was
+            killed, and would write the same files.
+    """
+    (root / stage).mkdir(parents=True, exist_ok=True)
+    with (root / stage / "lock").open("a+") as file:
+        if not lock_within(file, seconds):
+            file.seek(0)
+            holder = file.read().strip()
+            raise ConfigError(
+                f"{stage} is being trained by process {holder}, which may have outlived a `dvc repro` that was killed: "
+                f"let it end, or stop it (`kill {holder}`), then run `dvc repro` again"
+            )
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
 class Keeper:
     """Saves a state now and then, and hands the last one back after a crash."""
 
@@ -49,38 +73,6 @@ class Keeper:
         self.path = self.folder / "state.pt"
         self.every = every
         self._saved = time.monotonic()
-        self._lock: IO[str] | None = None
-
-    def claim(self, seconds: float = PATIENCE) -> None:
-        """Be the one process that trains this stage, until this process ends or `release` is called.
-
-        Raises:
-            ConfigError: another process holds the stage, and still does after `seconds`. It may have outlived a
-                `dvc repro` that was killed, and would write the same files.
-        """
-        if self._lock is not None:
-            return
-        stage = self.folder.parent
-        stage.mkdir(parents=True, exist_ok=True)
-        file = (stage / "lock").open("a+")
-        if not lock_within(file, seconds):
-            file.seek(0)
-            holder = file.read().strip()
-            file.close()
-            raise ConfigError(
-                f"{stage.name} is being trained by process {holder}, which may have outlived a `dvc repro` that was "
-                f"killed: let it end, or stop it (`kill {holder}`), then run `dvc repro` again"
-            )
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        self._lock = file
-
-    def release(self) -> None:
-        """Let another process train the stage."""
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
 
     def load(self) -> dict[str, Any] | None:
         """The last state that was saved whole, or None."""
