@@ -34,8 +34,8 @@ def stage_of(dvc: int) -> int | None:
     return None
 
 
-def kill_when(project: Any, ready: Callable[[], bool], delay: float, dvc_too: bool) -> None:
-    """Start `dvc repro` of the training; `delay` seconds after `ready()` kill the stage, or dvc with it."""
+def kill_when(project: Any, ready: Callable[[], bool], delay: float, dvc_first: bool) -> None:
+    """Start `dvc repro` of the training; `delay` seconds after `ready()` kill the stage, or dvc alone and then it."""
     log = project.folder.parent / "killed.log"
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -50,8 +50,13 @@ def kill_when(project: Any, ready: Callable[[], bool], delay: float, dvc_too: bo
         assert time.monotonic() < deadline
         time.sleep(0.002)
     time.sleep(delay)
-    if dvc_too:
+    if dvc_first:
+        os.kill(stage, signal.SIGSTOP)  # else it might end before the second one asks
         os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        second = project.run("dvc", "repro", "-s", STAGE, check=False)
+        assert second.returncode != 0
+        assert f"finetune-all_layers is being trained by process {stage}" in second.stderr
     os.kill(stage, signal.SIGKILL)
     process.wait()
     assert process.returncode != 0, log.read_text()
@@ -75,9 +80,9 @@ def test_killed_at_five_points_it_ends_with_the_same_bits(project: Any) -> None:
         seen[:] = now
         return fresh
 
-    kill_when(project, lambda: True, delay=0.5, dvc_too=False)
-    for delay, dvc_too in ((0, False), (0.02, False), (0.01, True), (0.03, False)):
-        kill_when(project, saved_again, delay, dvc_too)
+    kill_when(project, lambda: True, delay=0.5, dvc_first=False)
+    for delay, dvc_first in ((0, False), (0.02, False), (0.01, True), (0.03, False)):
+        kill_when(project, saved_again, delay, dvc_first)
     assert len(list(work.glob("*/state.pt"))) == 1
     project.repro("-s", STAGE)
     assert digest(project.folder) == expected
