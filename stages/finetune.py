@@ -2,35 +2,42 @@
 
 import argparse
 import shutil
+import time
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
 
 from stages.shell import follow, resume, run
 from tlpipe import config
-from tlpipe.data.packed import Packed
-from tlpipe.plan_table import render, summary
+from tlpipe.data.packed import SPLITS, Packed
+from tlpipe.plan_table import render
 from tlpipe.strategies import AnyStrategy
 from tlpipe.strategies.base import Strategy
-from tlpipe.strategies.plan import Plan, table
+from tlpipe.strategies.counting import Size, summary, table
+from tlpipe.strategies.plan import Plan
 from tlpipe.tasks.base import Task
 from tlpipe.tracking import Recorder, Tracking, code_tags, curve_values, dvc_tags, hardware_tags, source_tags
+from tlpipe.train.adapt import sizes
 from tlpipe.train.batches import Batches
 from tlpipe.train.calibrate import fit_temperature
 from tlpipe.train.checkpoint import Keeper, hash_code, hash_files, run_key
+from tlpipe.train.depths import AllDepths
 from tlpipe.train.device import Machine, Runtime
+from tlpipe.train.embed import Features
 from tlpipe.train.events import Epoch
 from tlpipe.train.fit import Trainer
+from tlpipe.train.head import Head
 from tlpipe.train.history import write_history, write_json
+from tlpipe.train.linear import features_of, install, path_as_epochs
 from tlpipe.train.model import About, Classifier, load_about, load_model, save_model
-from tlpipe.train.optimizer import count_parameters
 from tlpipe.train.randomness import derive
 from tlpipe.train.spec import Training
 
-HEAD, PACKED = Path("models/head"), Path("data/packed")
+HEAD, PACKED, FEATURES = Path("models/head"), Path("data/packed"), Path("data/features")
 SHOWN = ("task", "data", "backbone", "runtime", "head", "training")
 """Sections of params.yaml that a run shows in MLflow besides its own strategy."""
 
@@ -41,34 +48,41 @@ def main(name: str) -> None:
     training: Training = config.load("training", Training)
     runtime: Runtime = config.load("runtime", Runtime)
     machine, packed, head = runtime.resolve(), Packed.open(PACKED), load_about(HEAD)
-    plan = strategy.plan(head.plan.groups)
+    samples = len(packed.rows("train"))
+    plan = strategy.plan(head.plan.groups, training.scale(samples))
     specs = [each.model_dump() for each in (strategy, training, runtime, head.task)]
     key = run_key("finetune", name, *specs, packed.fingerprint, hash_files([HEAD]), hash_code())
-    model = _start(plan, head, training)
-    counts = count_parameters(model)
-    Console().print(render(plan, counts, name), machine.describe())
+    model, fitted = _start(plan, head, training, packed)
+    found, decay = sizes(model, plan), training.decay(samples)
+    Console().print(render(plan, found, decay, samples, name), machine.describe())
     journal = _journal(name, key, packed, machine)
-    journal.plan(table(plan, counts))
+    journal.plan(table(plan, found, decay))
     trainer = Trainer(model, plan, head.task, training, Batches(packed, machine.device), machine)
     print(*trainer.frozen.describe(), sep="\n")
     keeper = Keeper(f"finetune-{name}", key)
-    epochs = _train(trainer, keeper, name, journal)
-    about = _about(head, name, key, trainer, counts)
+    epochs = fitted or _train(trainer, keeper, name, journal)
+    about = _about(head, name, key, trainer, found)
     if not machine.team.first:
         return
     save_model(Path("models/finetuned") / name, trainer.model, about)
-    _report(Path("reports/training") / name, epochs, trainer, counts)
+    _report(Path("reports/training") / name, epochs, trainer, table(plan, found, decay))
     journal.model(Path("models/finetuned") / name)
     journal.end()
     keeper.drop()
-    found = about.validation
-    scores = f"accuracy {found['accuracy']:.4f}, loss {found['loss']:.4f}"
+    print(*(about.ending.describe() if about.ending else ()), sep="\n")
+    scores = f"accuracy {about.validation['accuracy']:.4f}, loss {about.validation['loss']:.4f}"
     print(f"{name}: validation {scores}, temperature {about.temperature:g}")
 
 
-def _start(plan: Plan, head: About, training: Training) -> Classifier:
-    """The head stage's model, or the same network with fresh weights; with the recipe's dropout before the head."""
+def _start(plan: Plan, head: About, training: Training, packed: Packed) -> tuple[Classifier, list[Epoch]]:
+    """The model that training begins with, with the recipe's dropout before the head.
+
+    It is the head stage's, or the same network with fresh weights, or with a head on every depth; that one is fitted
+    here, and the path of its penalties comes with it.
+    """
     task: Task = head.task
+    if plan.features == "all":
+        return _all_depths(head, packed)
     if plan.start == "head":
         model, _ = load_model(HEAD)
         encoder, trained = model.encoder, model.head.state_dict()
@@ -78,7 +92,19 @@ def _start(plan: Plan, head: About, training: Training) -> Classifier:
     layers = task.head(encoder.feature_dim, len(head.labels), training.dropout)
     if trained is not None:
         layers.load_state_dict(trained)
-    return Classifier(encoder, layers)
+    return Classifier(encoder, layers), []
+
+
+def _all_depths(head: About, packed: Packed) -> tuple[Classifier, list[Epoch]]:
+    spec: Head = config.load("head", Head)
+    features, begun = Features.open(FEATURES), time.perf_counter()
+    train, validation = (features_of(packed, features, split, features.groups) for split in SPLITS[:2])
+    encoder = AllDepths(load_model(HEAD)[0].encoder, head.preprocess.size)
+    fitted = spec.fit(train, validation, len(packed.classes), encoder.widths)
+    layers = head.task.head(encoder.feature_dim, len(head.labels), 0.0)
+    install(layers, fitted)
+    print(f"features of {len(encoder.widths)} depths ({encoder.feature_dim:,} in all), penalty {fitted.penalty:g}")
+    return Classifier(encoder, layers), path_as_epochs(fitted, len(train[1]), time.perf_counter() - begun)
 
 
 def _journal(name: str, key: str, packed: Packed, machine: Machine) -> Recorder:
@@ -107,9 +133,9 @@ def _train(trainer: Trainer, keeper: Keeper, name: str, journal: Recorder) -> li
     return epochs
 
 
-def _about(head: About, name: str, key: str, trainer: Trainer, counts: dict[str, int]) -> About:
+def _about(head: About, name: str, key: str, trainer: Trainer, found: dict[str, Size]) -> About:
     logits, labels = trainer.scores()
-    facts = summary(trainer.plan, counts)
+    facts = summary(trainer.plan, found)
     changed = {
         "strategy": name,
         "run_key": key,
@@ -119,17 +145,18 @@ def _about(head: About, name: str, key: str, trainer: Trainer, counts: dict[str,
         "plan": trainer.plan,
         "total_parameters": facts["parameters"],
         "trainable_parameters": facts["trainable"],
+        "ending": trainer.ending,
     }
     return head.model_copy(update=changed)
 
 
-def _report(folder: Path, epochs: list[Epoch], trainer: Trainer, counts: dict[str, int]) -> None:
-    plan, machine = trainer.plan, trainer.machine
-    write_json(folder / "plan.json", table(plan, counts))
+def _report(folder: Path, epochs: list[Epoch], trainer: Trainer, rows: list[dict[str, Any]]) -> None:
+    machine = trainer.machine
+    write_json(folder / "plan.json", rows)
     timing = {"seconds": sum(epoch.seconds for epoch in epochs), "device": machine.describe()}
     frozen = trainer.frozen.describe()
     write_json(folder / "timing.json", {**timing, "precision": machine.precision, "frozen": frozen})
-    if plan.phases:
+    if epochs:
         write_history(folder / "history.csv", epochs)
     else:
         shutil.copyfile("reports/training/head/history.csv", folder / "history.csv")
