@@ -17,7 +17,7 @@ from tlpipe.data.packed import SPLITS, Packed
 from tlpipe.plan_table import render
 from tlpipe.strategies import AnyStrategy
 from tlpipe.strategies.base import Strategy
-from tlpipe.strategies.counting import Size, summary, table
+from tlpipe.strategies.counting import summary, table
 from tlpipe.strategies.plan import Plan
 from tlpipe.tasks.base import Task
 from tlpipe.tracking import Recorder, Tracking, code_tags, curve_values, dvc_tags, hardware_tags, source_tags
@@ -38,40 +38,103 @@ from tlpipe.train.randomness import derive
 from tlpipe.train.spec import Training
 
 HEAD, PACKED, FEATURES = Path("models/head"), Path("data/packed"), Path("data/features")
+FINETUNED, SEEDS, REPORTS = Path("models/finetuned"), Path("models/seeds"), Path("reports/training")
 SHOWN = ("task", "data", "backbone", "runtime", "head", "training")
 """Sections of params.yaml that a run shows in MLflow besides its own strategy."""
 
 
 def main(name: str) -> None:
-    """Write models/finetuned/<name>/ and reports/training/<name>/."""
+    """Write models/finetuned/<name>/, models/seeds/<name>/ and reports/training/<name>/."""
     strategy: Strategy = config.load(f"finetune.{name}", AnyStrategy)
     training: Training = config.load("training", Training)
     runtime: Runtime = config.load("runtime", Runtime)
     machine, packed, head = runtime.resolve(), Packed.open(PACKED), load_about(HEAD)
-    samples = len(packed.rows("train"))
+    samples, code = len(packed.rows("train")), hash_code()
     plan = strategy.plan(head.plan.groups, training.scale(samples))
-    specs = [each.model_dump() for each in (strategy, training, runtime, head.task)]
-    key = run_key("finetune", name, *specs, packed.fingerprint, hash_files([HEAD]), hash_code())
-    model, fitted = _start(plan, head, training, packed)
-    found, decay = sizes(model, plan), training.decay(samples)
-    Console().print(render(plan, found, decay, samples, name), machine.describe())
-    journal = _journal(name, key, packed, machine)
-    journal.plan(table(plan, found, decay))
-    trainer = Trainer(model, plan, head.task, training, Batches(packed, machine.device), machine)
-    print(*trainer.frozen.describe(), sep="\n")
-    keeper = Keeper(f"finetune-{name}", key)
-    epochs = fitted or _train(trainer, keeper, name, journal)
-    about = _about(head, name, key, trainer, found)
-    if not machine.team.first:
-        return
-    save_model(Path("models/finetuned") / name, trainer.model, about)
-    _report(Path("reports/training") / name, epochs, trainer, table(plan, found, decay))
-    journal.model(Path("models/finetuned") / name)
-    journal.end()
-    keeper.drop()
-    print(*(about.ending.describe() if about.ending else ()), sep="\n")
-    scores = f"accuracy {about.validation['accuracy']:.4f}, loss {about.validation['loss']:.4f}"
-    print(f"{name}: validation {scores}, temperature {about.temperature:g}")
+    keepers, seeds = [], range(training.seed, training.seed + (training.seeds if plan.phases else 1))
+    took = []
+    for seed in seeds:
+        once = training.model_copy(update={"seed": seed, "seeds": 1})
+        specs = [each.model_dump() for each in (strategy, once, runtime, head.task)]
+        key = run_key("finetune", name, *specs, packed.fingerprint, hash_files([HEAD]), code)
+        one = Run(name, key, plan, head, once, packed, machine)
+        keepers.append(one.keeper)
+        took.append(one.first() if seed == training.seed else one.again(seed))
+    if machine.team.first:
+        write_json(SEEDS / name / "seeds.json", list(seeds)[1:])
+        _timing(name, took, machine, one.trainer)
+    for keeper in keepers:
+        keeper.drop()
+
+
+class Run:
+    """One training of a strategy, with one seed."""
+
+    def __init__(
+        self, name: str, key: str, plan: Plan, head: About, training: Training, packed: Packed, machine: Machine
+    ) -> None:
+        self.name, self.key, self.head, self.packed, self.machine = name, key, head, packed, machine
+        model, self.fitted = _start(plan, head, training, packed)
+        self.sizes = sizes(model, plan)
+        self.trainer = Trainer(model, plan, head.task, training, Batches(packed, machine.device), machine)
+        self.keeper = Keeper(f"finetune-{name}", key)
+
+    def first(self) -> float:
+        """The training whose model is the strategy's; seconds that it took."""
+        trainer, samples = self.trainer, len(self.trainer.rows)
+        decay = trainer.training.decay(samples)
+        Console().print(render(trainer.plan, self.sizes, decay, samples, self.name), self.machine.describe())
+        rows = table(trainer.plan, self.sizes, decay)
+        journal = _journal(self.name, self.key, self.packed, self.machine)
+        journal.plan(rows)
+        print(*trainer.frozen.describe(), sep="\n")
+        epochs = self.fitted or self._train(journal)
+        about = self._about()
+        if self.machine.team.first:
+            save_model(FINETUNED / self.name, trainer.model, about)
+            _report(REPORTS / self.name, epochs, rows)
+            journal.model(FINETUNED / self.name)
+        journal.end()
+        print(*(about.ending.describe() if about.ending else ()), sep="\n")
+        scores = f"accuracy {about.validation['accuracy']:.4f}, loss {about.validation['loss']:.4f}"
+        print(f"{self.name}: validation {scores}, temperature {about.temperature:g}")
+        return sum(epoch.seconds for epoch in epochs)
+
+    def again(self, seed: int) -> float:
+        """One more training, for the spread of the figures; seconds that it took."""
+        epochs = self._train(Recorder())
+        about = self._about()
+        if self.machine.team.first:
+            save_model(SEEDS / self.name / str(seed), self.trainer.model, about)
+        print(f"{self.name}, seed {seed}: validation accuracy {about.validation['accuracy']:.4f}")
+        return sum(epoch.seconds for epoch in epochs)
+
+    def _train(self, journal: Recorder) -> list[Epoch]:
+        epochs = resume(self.trainer, self.keeper)
+        for epoch in follow(self.trainer, self.keeper, self.name, epochs):
+            journal.metrics(epoch.step, curve_values(asdict(epoch)))
+            print(
+                f"{self.name} {epoch.phase} epoch {epoch.epoch}: train loss {epoch.train_loss:.4f}, "
+                f"validation loss {epoch.validation_loss:.4f}, accuracy {epoch.validation_accuracy:.4f}"
+            )
+        return epochs
+
+    def _about(self) -> About:
+        trainer = self.trainer
+        logits, labels = trainer.scores()
+        facts = summary(trainer.plan, self.sizes)
+        changed = {
+            "strategy": self.name,
+            "run_key": self.key,
+            "dropout": trainer.training.dropout,
+            "temperature": fit_temperature(logits, labels),
+            "validation": trainer.validate(),
+            "plan": trainer.plan,
+            "total_parameters": facts["parameters"],
+            "trainable_parameters": facts["trainable"],
+            "ending": trainer.ending,
+        }
+        return self.head.model_copy(update=changed)
 
 
 def _start(plan: Plan, head: About, training: Training, packed: Packed) -> tuple[Classifier, list[Epoch]]:
@@ -122,44 +185,19 @@ def _journal(name: str, key: str, packed: Packed, machine: Machine) -> Recorder:
     return journal
 
 
-def _train(trainer: Trainer, keeper: Keeper, name: str, journal: Recorder) -> list[Epoch]:
-    epochs = resume(trainer, keeper)
-    for epoch in follow(trainer, keeper, name, epochs):
-        journal.metrics(epoch.step, curve_values(asdict(epoch)))
-        print(
-            f"{name} {epoch.phase} epoch {epoch.epoch}: train loss {epoch.train_loss:.4f}, "
-            f"validation loss {epoch.validation_loss:.4f}, accuracy {epoch.validation_accuracy:.4f}"
-        )
-    return epochs
-
-
-def _about(head: About, name: str, key: str, trainer: Trainer, found: dict[str, Size]) -> About:
-    logits, labels = trainer.scores()
-    facts = summary(trainer.plan, found)
-    changed = {
-        "strategy": name,
-        "run_key": key,
-        "dropout": trainer.training.dropout,
-        "temperature": fit_temperature(logits, labels),
-        "validation": trainer.validate(),
-        "plan": trainer.plan,
-        "total_parameters": facts["parameters"],
-        "trainable_parameters": facts["trainable"],
-        "ending": trainer.ending,
-    }
-    return head.model_copy(update=changed)
-
-
-def _report(folder: Path, epochs: list[Epoch], trainer: Trainer, rows: list[dict[str, Any]]) -> None:
-    machine = trainer.machine
+def _report(folder: Path, epochs: list[Epoch], rows: list[dict[str, Any]]) -> None:
     write_json(folder / "plan.json", rows)
-    timing = {"seconds": sum(epoch.seconds for epoch in epochs), "device": machine.describe()}
-    frozen = trainer.frozen.describe()
-    write_json(folder / "timing.json", {**timing, "precision": machine.precision, "frozen": frozen})
     if epochs:
         write_history(folder / "history.csv", epochs)
     else:
         shutil.copyfile("reports/training/head/history.csv", folder / "history.csv")
+
+
+def _timing(name: str, seconds: list[float], machine: Machine, trainer: Trainer) -> None:
+    """What each training took; `seconds` is the first one's, as if there were no other."""
+    timing = {"seconds": seconds[0], "repeats": seconds[1:], "device": machine.describe()}
+    frozen = trainer.frozen.describe()
+    write_json(REPORTS / name / "timing.json", {**timing, "precision": machine.precision, "frozen": frozen})
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from tlpipe.data.packed import SPLITS, Packed
 from tlpipe.evaluate.figures import mistakes_figure, save_png
 from tlpipe.evaluate.predictions import Predictions
 from tlpipe.evaluate.spec import Evaluate
-from tlpipe.evaluate.tables import write_tables
+from tlpipe.evaluate.tables import scores, spread, write_tables
 from tlpipe.strategies.counting import summary, table
 from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.plan import Phase, Plan
@@ -115,6 +115,8 @@ def add_model(root: Path, name: str, plan: Plan, labels: tuple[str, ...]) -> Non
         total_parameters=facts["parameters"], trainable_parameters=facts["trainable"],
     )  # fmt: skip
     save_model(root / "models/finetuned" / name, model, about)
+    save_model(root / "models/seeds" / name / "1", model, about)
+    save_json(root / "models/seeds" / name / "seeds.json", [1])
     save_json(root / "reports/training" / name / "plan.json", table(plan, found, 0.02))
 
 
@@ -150,7 +152,8 @@ def synthetic(packed: Packed, skill: float, seed: int) -> Predictions:
 def add_evaluation(root: Path, name: str, packed: Packed, skill: float, seed: int, pictures: bool) -> None:
     folder, predictions = root / "reports/evaluation" / name, synthetic(packed, skill, seed)
     folder.mkdir(parents=True)
-    write_tables(folder, predictions, Evaluate(resamples=200))
+    metrics = write_tables(folder, predictions, Evaluate(resamples=200))
+    save_json(folder / "seeds.json", spread([metrics, scores(synthetic(packed, 0.97 * skill, seed))]))
     test = predictions.of("test")
     for figure in ("confusion", "reliability", "mistakes"):
         Image.new("RGB", (2, 2)).save(folder / f"{figure}.png")

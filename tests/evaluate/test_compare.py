@@ -24,7 +24,10 @@ def results(made: Path) -> list[Result]:
 
 
 def with_scores(result: Result, **scores: float) -> Result:
-    return replace(result, metrics={**result.metrics, "validation": {**result.metrics["validation"], **scores}})
+    means = {name: {"values": [value], "mean": value, "deviation": None} for name, value in scores.items()}
+    seeds = {**result.seeds, "validation": {**result.seeds["validation"], **means}}
+    validation = {**result.metrics["validation"], **scores}
+    return replace(result, metrics={**result.metrics, "validation": validation}, seeds=seeds)
 
 
 def test_the_spec_offers_every_metric():
@@ -33,17 +36,19 @@ def test_the_spec_offers_every_metric():
 
 def test_the_comparison_has_the_promised_form(results: list[Result]):
     comparison = compare(results, Compare(resamples=200))
-    best = max(NAMES, key=lambda name: comparison["strategies"][name]["validation"]["accuracy"])
+    found = {name: entry["seeds"]["validation"]["accuracy"] for name, entry in comparison["strategies"].items()}
+    best = max(NAMES, key=lambda name: found[name]["mean"])
+    assert all(len(each["values"]) == 2 and each["deviation"] >= 0 for each in found.values())
     assert comparison["champion"] == best
     assert comparison["metric"] == "accuracy"
     assert set(comparison["strategies"]) == set(NAMES)
     entry = comparison["strategies"]["head_only"]
     assert set(entry) == {
-        "validation", "test", "seconds", "trainable_parameters", "total_parameters", "mlflow_run_id"
+        "validation", "test", "seeds", "seconds", "trainable_parameters", "total_parameters", "mlflow_run_id"
     }  # fmt: skip
     assert set(entry["test"]["accuracy"]) == {"value", "low", "high"}
     assert entry["mlflow_run_id"] is None
-    assert set(comparison["differences"]) == set(NAMES) - {best}
+    assert set(comparison["differences"]) == set(comparison["test_differences"]) == set(NAMES) - {best}
     assert "scratch" not in comparison["too_close_to_call"]
 
 
@@ -61,6 +66,24 @@ def test_equal_strategies_are_told_apart_by_log_loss_then_by_size(results: list[
     equal = [with_scores(result, accuracy=0.9, log_loss=0.3) for result in results]
     assert champion(equal, Compare()).name == "head_only"
     assert champion([*equal[:3], with_scores(equal[3], log_loss=0.2)], Compare()).name == "scratch"
+
+
+def test_the_mean_over_the_seeds_decides_and_not_the_luckiest(results: list[Result]):
+    lucky, steady = (with_scores(result, accuracy=0.9, log_loss=0.3) for result in results[:2])
+    values = {"values": [0.99, 0.81], "mean": 0.9, "deviation": 0.13}
+    seeds = {**lucky.seeds["validation"], "accuracy": {**values, "mean": 0.89}}
+    lucky = replace(lucky, seeds={**lucky.seeds, "validation": seeds})
+    assert lucky.metrics["validation"]["accuracy"] == steady.metrics["validation"]["accuracy"]
+    assert champion([lucky, steady], Compare()).name == steady.name
+
+
+def test_a_strategy_that_is_better_on_the_compared_model_is_too_close_to_call(results: list[Result]):
+    ranked = sorted(results, key=lambda result: result.metrics["validation"]["accuracy"])
+    best_by_mean = with_scores(ranked[0], accuracy=1.0)
+    comparison = compare([best_by_mean, ranked[-1]], Compare(resamples=200))
+    assert comparison["champion"] == ranked[0].name
+    assert comparison["differences"][ranked[-1].name]["high"] < 0
+    assert comparison["too_close_to_call"] == [ranked[-1].name]
 
 
 def test_a_strategy_is_too_close_to_itself(results: list[Result]):

@@ -24,7 +24,7 @@ FIRST: dict[str, set[str]] = {
     "data.checks": {"prepare", "export"},
     "backbone": {"pretrain"},
     "runtime": {"pretrain", "embed", *EACH["finetune"], *EACH["evaluate"]},
-    "head": {"head"},
+    "head": {"head", *EACH["finetune"]},
     "training": EACH["finetune"],
     "finetune.head_only": {"finetune@head_only"},
     "finetune.top_layers": {"finetune@top_layers"},

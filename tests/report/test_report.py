@@ -121,11 +121,12 @@ def test_the_plan_becomes_a_matrix_also_when_phases_share_a_name():
     def row(group: str, parameters: int, rate: float | None) -> dict:
         return {
             "phase": "again", "epochs": 2, "group": group, "parameters": parameters, "trainable": rate is not None,
-            "learning_rate": rate,
+            "learning_rate": rate, "trained_parameters": parameters if rate else 0, "weight_decay": 0.1, "adapt": "all",
         }  # fmt: skip
 
     matrix = plan_matrix([row("stem", 10, None), row("head", 5, 0.1), row("stem", 10, 0.01), row("head", 5, 0.1)])
     assert [phase["trainable"] for phase in matrix["phases"]] == [5, 15]
+    assert [phase["rho"] for phase in matrix["phases"]] == [1, 0.1]
     assert [group["rates"] for group in matrix["groups"]] == [[None, 0.01], [0.1, 0.1]]
     assert matrix["total"] == 15
 

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from tlpipe.config import ConfigError
 from tlpipe.schedule import factor
+from tlpipe.strategies.ending import Ending
 from tlpipe.strategies.plan import HEAD, Phase, Plan
 from tlpipe.tasks.base import Task
 from tlpipe.train.augment import Views, mix
@@ -25,7 +26,7 @@ from tlpipe.train.frozen import ROOT, VALIDATION, Frozen, Look
 from tlpipe.train.model import Classifier
 from tlpipe.train.optimizer import Update
 from tlpipe.train.parallel import synchronise_norms
-from tlpipe.train.poststeps import Candidate, Ending, finish, verdict_on
+from tlpipe.train.poststeps import Candidate, finish, verdict_on
 from tlpipe.train.randomness import derive, numpy_generator, torch_generator
 from tlpipe.train.score import Scorer
 from tlpipe.train.spec import Training

@@ -12,10 +12,10 @@ from tlpipe.backbones import AnyBackbone
 from tlpipe.backbones.base import Encoder
 from tlpipe.config import ConfigError, Spec, parse
 from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.strategies.ending import Ending
 from tlpipe.strategies.plan import Plan
 from tlpipe.tasks import AnyTask
 from tlpipe.train.depths import AllDepths
-from tlpipe.train.poststeps import Ending
 
 WEIGHTS, ABOUT = "model.safetensors", "model.json"
 

@@ -61,6 +61,9 @@ class Training(Spec):
 
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     """Of the order of the samples, the augmentation, dropout and fresh weights."""
+    seeds: Annotated[int, Field(ge=1, le=100)] = 1
+    """Trainings of each strategy, with `seed`, `seed` + 1, …: the first one's model is the strategy's, and the others
+    tell how much of its figures is luck. They share what frozen layers gave. Strategies that draw nothing run once."""
     batch_size: Annotated[int, Field(ge=2, le=65_536)]
     optimizer: Literal["adamw", "sgd"]
     """AdamW (bias-corrected) or SGD with Nesterov momentum 0.9."""
