@@ -147,26 +147,42 @@ def test_a_listed_strategy_that_is_missing_is_an_error(own: Path, path: str, cap
     assert not (own / "reports/comparison.json").exists()
 
 
-def test_run_ids_come_from_the_tracker(own: Path, monkeypatch: pytest.MonkeyPatch):
+def test_run_ids_come_from_the_tracker(own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     seen: list[RunPayload] = []
 
     def ensure(payloads: list[RunPayload], *_: object) -> dict[str, str | None]:
         seen.extend(payloads)
         return {payload.run_key: None if payload.name == "scratch" else f"id-{payload.name}" for payload in payloads}
 
+    claims = {}
+
+    def register(run_key: str, claim: dict, *_: object) -> str:
+        claims[run_key] = claim
+        return "version 1 has the alias now"
+
     monkeypatch.setattr(stage, "ensure_runs", ensure)
+    monkeypatch.setattr(stage, "register_champion", register)
     switch_on(own)
     assert stage.main(own) == 0
-    entries = json.loads((own / "reports/comparison.json").read_text())["strategies"]
+    comparison = json.loads((own / "reports/comparison.json").read_text())
+    entries = comparison["strategies"]
     assert entries["head_only"]["mlflow_run_id"] == "id-head_only"
     assert entries["scratch"]["mlflow_run_id"] is None
-    payload = seen[2]
+    above, payload = seen[0], seen[3]
+    assert (above.name, above.model, above.tags["champion"]) == ("comparison", None, comparison["champion"])
+    assert above.summary["accuracy/head_only"] == entries["head_only"]["test"]["accuracy"]["value"]
+    assert above.summary["seconds/scratch"] == entries["scratch"]["seconds"]
+    assert {each.tags["tlpipe.parent_key"] for each in seen[1:]} == {above.run_key}
+    value, best = above.summary["test/accuracy"], above.tags["champion"]
+    claim = {"test_set": "f" * 64, "metric": "accuracy", "value": value, "higher_is_better": True}
+    assert claims == {f"{best}-key": claim}
+    assert "registry: version 1 has the alias now" in capsys.readouterr().out
     assert payload.params["strategy"]["kind"] == "all_layers"
     assert payload.summary["test/accuracy"] == entries["all_layers"]["test"]["accuracy"]["value"]
     assert payload.history == own / "reports/training/all_layers/history.csv"
     assert payload.dataset[1] == "f" * 64 if payload.dataset else False
     assert all(path.is_file() for path, _ in payload.artifacts)
-    assert [payload.tags["champion"] for payload in seen].count("yes") == 1
+    assert [payload.tags["champion"] for payload in seen[1:]].count("yes") == 1
 
 
 def test_a_tracker_that_fails_is_only_a_message(

@@ -153,6 +153,11 @@ class Journal(Recorder):
         """The exported ONNX bundle of this run, copied until it is published."""
         self._add_model(BUNDLE, folder)
 
+    def champion(self, test_set: str, metric: str, value: float, higher_is_better: bool) -> None:
+        """This run won the comparison on the data `test_set` (a fingerprint) with `value` on its test split."""
+        figures = {"value": float(value), "higher_is_better": higher_is_better}
+        self.write("champion", None, test_set=short(test_set), metric=metric, **figures)
+
     def end(self, status: Status = "FINISHED", time_ms: int | None = None) -> None:
         """Nothing more comes; closes the journal."""
         self.write("end", time_ms, status=status)

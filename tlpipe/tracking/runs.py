@@ -10,7 +10,7 @@ from typing import Any
 
 from tlpipe.tracking.journal import MODEL, Journal, clean, flatten, short
 from tlpipe.tracking.launch import problem, publish, run_id
-from tlpipe.tracking.outbox import is_published, run_folder, target, writer_lives
+from tlpipe.tracking.outbox import is_published, read_state, run_folder, target, writer_lives
 from tlpipe.tracking.snapshot import Snapshot, read
 from tlpipe.tracking.versions import OF_THE_TRAINING
 
@@ -77,6 +77,22 @@ def log_bundle(run_key: str, bundle: Path, timeout: float, root: Path | None = N
     journal.end(time_ms=snapshot.ended)
     publish([folder], timeout)
     return "" if is_published(folder, target(snapshot.experiment, folder.parent).key) else problem(folder)
+
+
+def register_champion(run_key: str, claim: Mapping[str, Any], timeout: float, root: Path | None = None) -> str:
+    """Register a recorded run's model, with the alias `champion` if it is better than who has it; says what was done.
+
+    Call it after `ensure_runs`; when MLflow is away it is done later, with the run. `claim` is what `Journal.champion`
+    takes.
+    """
+    folder = run_folder(run_key, root)
+    snapshot = read(folder)
+    if snapshot.champion != {**claim, "test_set": short(claim["test_set"])}:
+        journal = Journal(folder)
+        journal.champion(**claim)
+        journal.end(time_ms=snapshot.ended)
+    publish([folder], timeout)
+    return str(read_state(folder).get(target(snapshot.experiment, folder.parent).key, {}).get("champion") or "")
 
 
 def curve_values(record: Mapping[str, Any]) -> dict[str, float]:
