@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from stages.shell import follow, resume, run
@@ -19,7 +18,6 @@ from tlpipe.strategies import AnyStrategy
 from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.counting import summary, table
 from tlpipe.strategies.plan import Plan
-from tlpipe.tasks.base import Task
 from tlpipe.tracking import Recorder, Tracking, code_tags, curve_values, dvc_tags, hardware_tags, source_tags
 from tlpipe.train.adapt import sizes
 from tlpipe.train.batches import Batches
@@ -34,8 +32,8 @@ from tlpipe.train.head import Head
 from tlpipe.train.history import write_history, write_json
 from tlpipe.train.linear import features_of, install, path_as_epochs
 from tlpipe.train.model import About, Classifier, load_about, load_model, save_model
-from tlpipe.train.randomness import derive
 from tlpipe.train.spec import Training
+from tlpipe.train.start import starting_model
 
 HEAD, PACKED, FEATURES = Path("models/head"), Path("data/packed"), Path("data/features")
 FINETUNED, SEEDS, REPORTS = Path("models/finetuned"), Path("models/seeds"), Path("reports/training")
@@ -138,24 +136,8 @@ class Run:
 
 
 def _start(plan: Plan, head: About, training: Training, packed: Packed) -> tuple[Classifier, list[Epoch]]:
-    """The model that training begins with, with the recipe's dropout before the head.
-
-    It is the head stage's, or the same network with fresh weights, or with a head on every depth; that one is fitted
-    here, and the path of its penalties comes with it.
-    """
-    task: Task = head.task
-    if plan.features == "all":
-        return _all_depths(head, packed)
-    if plan.start == "head":
-        model, _ = load_model(HEAD)
-        encoder, trained = model.encoder, model.head.state_dict()
-    else:
-        torch.manual_seed(derive(training.seed, "initialise"))
-        encoder, trained = head.backbone.encoder(), None
-    layers = task.head(encoder.feature_dim, len(head.labels), training.dropout)
-    if trained is not None:
-        layers.load_state_dict(trained)
-    return Classifier(encoder, layers), []
+    """The model that training begins with; a head on every depth is fitted here, and its path comes with it."""
+    return _all_depths(head, packed) if plan.features == "all" else (starting_model(plan, HEAD, training), [])
 
 
 def _all_depths(head: About, packed: Packed) -> tuple[Classifier, list[Epoch]]:

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from tlpipe import __version__
-from tlpipe.config import PARAMS, ConfigError, read
+from tlpipe.config import PARAMS, ConfigError, read, suggest
 
 if TYPE_CHECKING:
     from tlpipe.params import Params
@@ -91,6 +91,24 @@ def plan(
     for name, (plan, sizes) in plans.items():
         console.print(render(plan, sizes, decay, count, name))
     console.print(f"The head is counted for {outputs} classes.", style="dim")
+
+
+@app.command("lr-range")
+def lr_range(
+    strategy: Annotated[str, typer.Argument(help="An entry of `finetune`.")],
+    params: ParamsFile = PARAMS,
+    steps: Annotated[int, typer.Option(min=20, max=10_000, help="About how many steps the test takes.")] = 100,
+    high: Annotated[float, typer.Option(min=1e-6, max=10, help="The last rate; the first is a millionth of it.")] = 1.0,
+) -> None:
+    """Suggest a peak learning rate from a short training whose rate climbs; changes no file that DVC tracks."""
+    loaded = _load(params)
+    if strategy not in loaded.finetune:
+        raise ConfigError(f"finetune has no strategy {strategy!r}{suggest(strategy, loaded.finetune)}")
+    from tlpipe.lr_range import chart, measure
+
+    points, suggested = measure(loaded, strategy, steps, high)
+    typer.echo(chart(points))
+    typer.echo(f"suggested peak rate: lr: {suggested:g} (a tenth of where the smoothed training loss is lowest)")
 
 
 @app.command()
