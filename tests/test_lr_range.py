@@ -16,7 +16,7 @@ def test_the_picture_has_a_bar_that_is_long_where_the_loss_is_high():
     points = [Point(10.0**-step, float(step)) for step in range(5)]
     lines = chart(points).splitlines()
     assert lines[0].split() == ["rate", "loss"]
-    assert [line.count("#") for line in lines[1:]] == [1, 13, 26, 38, 50]
+    assert [line.count("#") for line in lines[1:]] == [1, 13, 25, 38, 50]
     assert len(chart([Point(1e-3, 1.0)] * 100).splitlines()) <= 25
 
 

@@ -116,7 +116,7 @@ class Journal(Recorder):
         self.write("tags", values={clean(key): str(value)[:LONGEST_TAG] for key, value in values.items()})
 
     def plan(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """The plan table (`strategies.plan.table`): as data, as a table in the UI, and in the run's description."""
+        """The plan table (`strategies.counting.table`): as data, as a table in the UI, and in the run's description."""
         columns = list(rows[0]) if rows else []
         self._text("plan.json", json.dumps(list(rows), indent=1))
         cells = [[row[name] for name in columns] for row in rows]

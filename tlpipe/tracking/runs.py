@@ -29,7 +29,7 @@ class RunPayload:
     history: Path | None = None
     """history.csv of the training: one line an epoch."""
     plan: Sequence[Mapping[str, Any]] = ()
-    """Rows of `strategies.plan.table`."""
+    """Rows of `strategies.counting.table`."""
     summary: Mapping[str, float] = field(default_factory=dict)
     """Final figures (`test/accuracy`, `parameters/trainable`, …); a changed one replaces the former."""
     tags: Mapping[str, str] = field(default_factory=dict)
