@@ -21,7 +21,7 @@ from tlpipe.tracking import (
     dvc_tags,
     ensure_runs,
     hardware_tags,
-    register_champion,
+    registry_said,
     source_tags,
 )
 from tlpipe.tracking.outbox import RUNS, project
@@ -59,28 +59,27 @@ def publish(
         return {}
     try:
         above, outbox = parent(results, comparison, root), project(root) / RUNS
-        payloads = [above, *(payload(result, comparison["champion"], above.run_key, root) for result in results)]
+        payloads = [above, *(payload(result, comparison, above.run_key, root) for result in results)]
         ids = ensure_runs(payloads, tracking.experiment, tracking.wait, outbox)
-        said = _register(results, comparison, tracking, root)
-        print(f"registry: {said or 'MLflow is away; the champion is registered when it is published'}")
+        best = next(result for result in results if result.name == comparison["champion"])
+        print(f"registry: {registry_said(best.about.run_key, outbox) or 'not asked yet; it will be with the run'}")
         return {result.name: ids[result.about.run_key] for result in results}
     except Exception as error:
         print(f"tracking: nothing was published ({type(error).__name__}: {error})", file=sys.stderr)
         return {}
 
 
-def _register(results: Sequence[Result], comparison: dict[str, Any], tracking: Tracking, root: Path) -> str:
-    best = next(result for result in results if result.name == comparison["champion"])
+def _claim(result: Result, comparison: dict[str, Any], root: Path) -> dict[str, Any]:
+    """What the registry hears of the champion; nothing of the others, or where the data's fingerprint is not known."""
     dataset, metric = _dataset(root, read(root / PARAMS)), comparison["metric"]
-    if dataset is None or metric not in best.metrics["test"]:
-        return "not registered: the data's fingerprint or the figure on the test split is not known"
-    claim = {
+    if result.name != comparison["champion"] or dataset is None or metric not in result.metrics["test"]:
+        return {}
+    return {
         "test_set": dataset[1],
         "metric": metric,
-        "value": best.metrics["test"][metric],
+        "value": result.metrics["test"][metric],
         "higher_is_better": METRICS[metric].higher_is_better,
     }
-    return register_champion(best.about.run_key, claim, tracking.wait, project(root) / RUNS)
 
 
 def parent(results: Sequence[Result], comparison: dict[str, Any], root: Path) -> RunPayload:
@@ -105,7 +104,7 @@ def parent(results: Sequence[Result], comparison: dict[str, Any], root: Path) ->
     )
 
 
-def payload(result: Result, champion: str, parent_key: str, root: Path) -> RunPayload:
+def payload(result: Result, comparison: dict[str, Any], parent_key: str, root: Path) -> RunPayload:
     """All that MLflow shows of one strategy, below the comparison's run."""
     training, evaluation = root / TRAINING / result.name, root / EVALUATION / result.name
     history, raw = training / "history.csv", read(root / PARAMS)
@@ -123,12 +122,13 @@ def payload(result: Result, champion: str, parent_key: str, root: Path) -> RunPa
             **source_tags(f"finetune@{result.name}"),
             **dvc_tags((Path("data/packed"), Path("models/source"), FINETUNED / result.name), root / "dvc.lock"),
             **hardware_tags(timing.get("device", ""), timing.get("precision", "")),
-            "champion": "yes" if result.name == champion else "no",
+            "champion": "yes" if result.name == comparison["champion"] else "no",
             PARENT_KEY: parent_key,
         },
         dataset=_dataset(root, raw),
         artifacts=[(evaluation / name, "evaluation") for name in FIGURES],
         model=root / FINETUNED / result.name,
+        champion=_claim(result, comparison, root),
         seconds=float(timing["seconds"]),
     )
 

@@ -130,7 +130,7 @@ class Run:
             "plan": trainer.plan,
             "total_parameters": facts["parameters"],
             "trainable_parameters": facts["trainable"],
-            "ending": trainer.ending,
+            "ending": trainer.selection.ending,
         }
         return self.head.model_copy(update=changed)
 

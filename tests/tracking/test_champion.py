@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tlpipe.tracking import PARENT_KEY, Journal, register_champion
+from tlpipe.tracking import PARENT_KEY, Journal, RunPayload, ensure_run, registry_said
 from tlpipe.tracking import runs as module
 from tlpipe.tracking.publisher import once
 from tlpipe.tracking.snapshot import read
@@ -31,9 +31,15 @@ def claim(root: Path, record: Callable[..., None], model: Path) -> Callable[...,
         folder = shutil.copytree(model, model.with_name(f"model-{key}"), dirs_exist_ok=True)
         (folder / "model.json").write_text(described)
         record(root, key, model=folder)
-        return register_champion(key, {**CLAIM, **changes}, 30.0, root)
+        return announce(root, key, {**CLAIM, **changes})
 
     return make
+
+
+def announce(root: Path, key: str, claim: dict[str, Any]) -> str:
+    """As the compare stage does it."""
+    ensure_run(RunPayload(run_key=key, name="all_layers", champion=claim), "digits", 30.0, root)
+    return registry_said(key, root)
 
 
 def alias(root: Path) -> tuple[str, str]:
@@ -60,10 +66,10 @@ def test_the_alias_moves_only_to_what_is_better_on_the_same_test_set(root: Path,
 def test_registering_again_makes_no_second_version(root: Path, claim: Callable[..., str]) -> None:
     assert claim("k1").endswith("now")
     size = read(root / "k1").size
-    assert register_champion("k1", CLAIM, 30.0, root) == "version 1 of 'digits' has the alias 'champion'"
+    assert announce(root, "k1", CLAIM) == "version 1 of 'digits' has the alias 'champion'"
     assert read(root / "k1").size == size
     (root / "k1" / "published.json").unlink()
-    assert register_champion("k1", CLAIM, 30.0, root) == "version 1 of 'digits' has the alias 'champion'"
+    assert announce(root, "k1", CLAIM) == "version 1 of 'digits' has the alias 'champion'"
     assert alias(root) == ("1", "k1")
 
 
@@ -80,3 +86,18 @@ def test_a_run_is_shown_below_its_comparison(root: Path, record: Callable[..., N
     found = {run.data.tags["tlpipe.run_key"]: run for run in client.search_runs(["1"])}
     assert found["below"].data.tags["mlflow.parentRunId"] == found["above"].info.run_id
     assert "mlflow.parentRunId" not in found["above"].data.tags
+
+
+def test_a_store_without_a_registry_still_gets_the_run(
+    root: Path, claim: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.exceptions import MlflowException
+
+    from tlpipe.tracking import champion, pending
+
+    def refuse(*_: object) -> str:
+        raise MlflowException("no registry here")
+
+    monkeypatch.setattr(champion, "_crown", refuse)
+    assert "not registered: no registry here" in claim("k1")
+    assert pending(root) == []

@@ -135,7 +135,7 @@ def test_interrupted_at_every_step_it_ends_with_the_same_bits(
         state = copy.deepcopy(trainer.state())
     expected, found = whole.model.state_dict(), trainer.model.state_dict()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
-    assert whole.ending == trainer.ending
+    assert whole.selection.ending == trainer.selection.ending
 
 
 def test_what_is_frozen_beside_norms_has_no_gradient(make_trainer: Make) -> None:

@@ -21,6 +21,7 @@ from tlpipe.strategies.plan import HEAD, Plan
 from tlpipe.tasks import ImageClassification
 from tlpipe.train.adapt import adapted, sizes
 from tlpipe.train.batches import Batches
+from tlpipe.train.checkpoint import Keeper
 from tlpipe.train.depths import AllDepths
 from tlpipe.train.device import Machine
 from tlpipe.train.fit import Trainer
@@ -95,19 +96,20 @@ def test_exactly_what_the_plan_trains_changes(begin: Begin, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_killed_at_every_step_it_ends_with_the_same_bits(begin: Begin, kind: str) -> None:
-    whole, state = begin(kind), None
+def test_killed_at_every_step_it_ends_with_the_same_bits(begin: Begin, kind: str, tmp_path: Path) -> None:
+    whole, keeper = begin(kind), Keeper("test", kind, root=tmp_path)
     expected = finish(whole)
     for _ in itertools.count():
         trainer = begin(kind)
+        state = keeper.load()
         if state is not None:
             trainer.restore(state)
         if next(iter(trainer.run()), None) is None:
             break
-        state = copy.deepcopy(trainer.state())
+        keeper.save(trainer.state())
     found = trainer.model.state_dict()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
-    assert whole.ending == trainer.ending
+    assert whole.selection.ending == trainer.selection.ending
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -120,7 +122,7 @@ def test_its_model_is_saved_loaded_and_exported(begin: Begin, kind: str, tmp_pat
     about = About(
         strategy=kind, run_key="0", task=ImageClassification(), backbone=LETTERS, preprocess=preprocess,
         labels=trainer.batches.packed.classes, dropout=0.0, temperature=1.3, validation={}, plan=trainer.plan,
-        total_parameters=total, trainable_parameters=1, ending=trainer.ending,
+        total_parameters=total, trainable_parameters=1, ending=trainer.selection.ending,
     )  # fmt: skip
     save_model(tmp_path / "model", trainer.model, about)
     model, found = load_model(tmp_path / "model")

@@ -79,7 +79,7 @@ def test_a_training_ends_with_what_validation_chose(make_trainer: Callable[..., 
     trainer = make_trainer(plan)
     for _ in trainer.run():
         pass
-    ending = trainer.ending
+    ending = trainer.selection.ending
     assert ending is not None
     chosen = min(ending.tried, key=lambda each: each["loss"])
     # the end is looked at through kept activations where there are some, which round
@@ -94,5 +94,5 @@ def test_without_post_steps_there_is_nothing_to_tell(make_trainer: Callable[...,
     trainer = make_trainer(TOP.model_copy(update={"wise_ft": False, "soup": 0}))
     for _ in trainer.run():
         pass
-    assert trainer.ending is None
-    assert trainer.recent == []
+    assert trainer.selection.ending is None
+    assert trainer.selection.recent == []

@@ -5,7 +5,7 @@ Only stages and the command line import this package. Nothing that is exported h
 
 from tlpipe.tracking.journal import Journal, Recorder
 from tlpipe.tracking.launch import Report, flush, flush_in_background, pending, start_publisher, wait
-from tlpipe.tracking.runs import RunPayload, curve_values, ensure_run, ensure_runs, log_bundle, register_champion
+from tlpipe.tracking.runs import RunPayload, curve_values, ensure_run, ensure_runs, log_bundle, registry_said
 from tlpipe.tracking.snapshot import PARENT_KEY
 from tlpipe.tracking.spec import Tracking
 from tlpipe.tracking.versions import code_tags, dvc_tags, hardware_tags, source_tags
@@ -27,7 +27,7 @@ __all__ = [
     "hardware_tags",
     "log_bundle",
     "pending",
-    "register_champion",
+    "registry_said",
     "source_tags",
     "start_publisher",
     "wait",

@@ -21,10 +21,15 @@ def crown(remote: Remote, snapshot: Snapshot) -> str:
     A run that is registered already is not registered again; the alias is judged anew, so that nothing depends on
     which of two publishers was first.
     """
-    claim, name = snapshot.champion, model_name(snapshot.experiment)
-    if not claim:
-        return ""
-    model = _logged(remote)
+    try:
+        return _crown(remote, snapshot, snapshot.champion) if snapshot.champion else ""
+    except MlflowException as error:
+        # a store without a registry must not keep the run itself from being published
+        return f"not registered: {error}; the compare stage tries again when it runs"
+
+
+def _crown(remote: Remote, snapshot: Snapshot, claim: dict[str, Any]) -> str:
+    name, model = model_name(snapshot.experiment), _logged(remote)
     if model is None:
         return "not registered: its model is not in MLflow"
     version = _version(remote, snapshot, name, model, claim)

@@ -41,6 +41,8 @@ class RunPayload:
     """Model folder."""
     example: Any = None
     """Raw images uint8 (N, H, W, 3) for the model's input example."""
+    champion: Mapping[str, Any] = field(default_factory=dict)
+    """What `Journal.champion` takes, if the run won the comparison: its model is registered."""
     seconds: float = 0.0
     """How long the training took; places a rebuilt run in time."""
 
@@ -79,20 +81,11 @@ def log_bundle(run_key: str, bundle: Path, timeout: float, root: Path | None = N
     return "" if is_published(folder, target(snapshot.experiment, folder.parent).key) else problem(folder)
 
 
-def register_champion(run_key: str, claim: Mapping[str, Any], timeout: float, root: Path | None = None) -> str:
-    """Register a recorded run's model, with the alias `champion` if it is better than who has it; says what was done.
-
-    Call it after `ensure_runs`; when MLflow is away it is done later, with the run. `claim` is what `Journal.champion`
-    takes.
-    """
+def registry_said(run_key: str, root: Path | None = None) -> str:
+    """What the registry did about a run that claims to be the champion, in words; empty while it has not been asked."""
     folder = run_folder(run_key, root)
-    snapshot = read(folder)
-    if snapshot.champion != {**claim, "test_set": short(claim["test_set"])}:
-        journal = Journal(folder)
-        journal.champion(**claim)
-        journal.end(time_ms=snapshot.ended)
-    publish([folder], timeout)
-    return str(read_state(folder).get(target(snapshot.experiment, folder.parent).key, {}).get("champion") or "")
+    state = read_state(folder).get(target(read(folder).experiment, folder.parent).key, {})
+    return str(state.get("champion") or "")
 
 
 def curve_values(record: Mapping[str, Any]) -> dict[str, float]:
@@ -133,6 +126,8 @@ def _record_values(journal: Journal, payload: RunPayload, have: Snapshot, began:
     if fresh:
         journal.summary(fresh)
     _record_tags(journal, payload.tags, have)
+    if payload.champion and have.champion != {**payload.champion, "test_set": short(payload.champion["test_set"])}:
+        journal.champion(**payload.champion)
     if payload.dataset is not None and short(payload.dataset[1]) not in have.datasets:
         journal.dataset(*payload.dataset)
 

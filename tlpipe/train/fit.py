@@ -14,7 +14,6 @@ from torch.nn import functional
 
 from tlpipe.config import ConfigError
 from tlpipe.schedule import factor
-from tlpipe.strategies.ending import Ending
 from tlpipe.strategies.plan import HEAD, Phase, Plan
 from tlpipe.tasks.base import Task
 from tlpipe.train.augment import Views, mix
@@ -26,9 +25,9 @@ from tlpipe.train.frozen import ROOT, VALIDATION, Frozen, Look
 from tlpipe.train.model import Classifier
 from tlpipe.train.optimizer import Update
 from tlpipe.train.parallel import synchronise_norms
-from tlpipe.train.poststeps import Candidate, finish, verdict_on
 from tlpipe.train.randomness import derive, numpy_generator, torch_generator
 from tlpipe.train.score import Scorer
+from tlpipe.train.selection import Selection, on
 from tlpipe.train.spec import Training
 
 CHECK_EVERY = 50
@@ -60,10 +59,7 @@ class Trainer:
         self.at = Position()
         self.weights = self._weights()
         self.average = copy.deepcopy(self.model.state_dict()) if training.ema else None
-        self.best = copy.deepcopy(self.model.state_dict())
-        self.start = copy.deepcopy(self.best) if plan.wise_ft else None
-        self.recent: list[Candidate] = []
-        self.ending: Ending | None = None
+        self.selection = Selection(self.model, plan, training.monitor)
         self.frozen = Frozen(self.model, plan, training, batches, machine, cache)
         self.fresh = Fresh(batches, Views(batches.packed.preprocess, machine.device), training, self.team)
         self.feed: Feed = self.fresh
@@ -83,25 +79,19 @@ class Trainer:
             self.at.best = self.validate()
         while self.at.phase < len(self.plan.phases):
             yield from self._phase(self.plan.phases[self.at.phase])
-        self.model.load_state_dict(self.best)
+        self.model.load_state_dict(self.selection.best)
         if self.plan.phases and (self.plan.soup or self.plan.wise_ft):
             yield from self._finish()
         self.model.eval()
 
     def _finish(self) -> Iterator[Look]:
-        """The plan's post-steps; `best` stays what it was, so that a killed end begins again from the same."""
+        """The plan's post-steps, through what the frozen layers gave if nothing below the cut ever trained."""
         boundary = self.frozen.of(len(self.plan.phases) - 1)
         if boundary is not None and boundary.cut <= self.plan.untouched:
             self.frozen.begin()
             yield from self.frozen.look(boundary.cut, VALIDATION)
             self.feed = Kept(self.batches, self.frozen, boundary, self.training)
-        candidates = {each[0]: each for each in self.recent}
-        if self.plan.soup:
-            candidates[self.at.best_epoch] = (self.at.best_epoch, self.at.best, self.best)
-        weights, self.ending = finish(
-            self.best, list(candidates.values()), self.start, self.validate, self.training.monitor
-        )
-        self.model.load_state_dict(weights)
+        self.model.load_state_dict(self.selection.finish(self.at, self.validate))
         self.feed = self.fresh
 
     def _phase(self, phase: Phase) -> Iterator[Event]:
@@ -112,9 +102,9 @@ class Trainer:
         while self.at.epoch < phase.epochs and self.at.stale < self.training.patience:
             yield from self._epoch(phase)
         self.feed = self.fresh
-        self.model.load_state_dict(self.best)
+        self.model.load_state_dict(self.selection.best)
         if self.average is not None:
-            self.average = copy.deepcopy(self.best)
+            self.average = copy.deepcopy(self.selection.best)
         self.at.phase, self.at.epoch, self.at.stale = self.at.phase + 1, 0, 0
 
     def _feed(self) -> Feed:
@@ -236,13 +226,7 @@ class Trainer:
         self.at.epoch += 1
         self.at.epochs += 1
         self.at.stale += 1
-        verdict = verdict_on(scores, self.at.best, self.training.monitor)
-        if verdict >= 0:
-            self.at.best, self.at.best_epoch, self.best = scores, self.at.epochs, copy.deepcopy(kept)
-        if verdict > 0:
-            self.at.stale = 0
-        if self.plan.soup and self.at.phase == len(self.plan.phases) - 1:
-            self.recent = [*self.recent, (self.at.epochs, scores, copy.deepcopy(kept))][-self.plan.soup :]
+        self.selection.take(self.at, scores, kept)
         seconds, loss = self.at.seconds, self.at.loss_sum / len(self.rows)
         self.at.batch, self.at.loss_sum, self.at.seconds = 0, 0.0, 0.0
         rates = [rate for rate in phase.rates.values() if rate is not None]
@@ -275,10 +259,9 @@ class Trainer:
         return {
             "at": {**at, "loss_sum": at["loss_sum"] + float(self._loss)},
             "model": self.model.state_dict(),
-            "best": self.best,
+            "selection": self.selection.state(),
             "average": self.average,
             "update": self.update.state(),
-            "recent": [list(each) for each in self.recent],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -286,10 +269,5 @@ class Trainer:
         self.at = Position(**{each.name: state["at"][each.name] for each in fields(Position)})
         self.model.load_state_dict(state["model"])
         self.update.restore(state["update"])
-        self.best = _on(state["best"], self.machine.device)
-        self.average = None if state["average"] is None else _on(state["average"], self.machine.device)
-        self.recent = [(epoch, scores, _on(kept, self.machine.device)) for epoch, scores, kept in state["recent"]]
-
-
-def _on(tensors: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    return {name: value.to(device) for name, value in tensors.items()}
+        self.selection.restore(state["selection"], self.machine.device)
+        self.average = None if state["average"] is None else on(state["average"], self.machine.device)
