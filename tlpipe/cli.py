@@ -73,14 +73,14 @@ def plan(
     loaded = _load(params)
     from tlpipe.params import outline
     from tlpipe.plan_table import render
-    from tlpipe.strategies.counting import summary, table
+    from tlpipe.strategies.counting import summary, table, totals
 
     outputs = classes or known_classes() or FALLBACK_CLASSES
     count = samples or known_samples() or (loaded.data.expected(classes) if classes else None)
     decay, plans = loaded.training.decay(count), outline(loaded, outputs, count)
     if as_json:
         content = {
-            name: summary(plan, sizes, count) | {"rows": table(plan, sizes, decay)}
+            name: summary(plan, sizes, count) | {"totals": totals(plan, sizes), "rows": table(plan, sizes, decay)}
             for name, (plan, sizes) in plans.items()
         }
         typer.echo(json.dumps({"classes": outputs, "samples": count, "strategies": content}, indent=2))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tlpipe.strategies.counting import Size, risk, summary, table
+from tlpipe.strategies.counting import Size, risk, summary, table, totals
 from tlpipe.strategies.plan import HEAD, Phase, Plan
 from tlpipe.strategies.unfreeze import TopLayers
 
@@ -48,6 +48,13 @@ def test_table_has_a_row_a_phase_and_group() -> None:
         "trained_parameters": 262_656, "adapt": "all", "learning_rate": 0.0001, "weight_decay": 0.02,
     }  # fmt: skip
     assert rows[0]["learning_rate"] is rows[0]["weight_decay"] is rows[0]["adapt"] is None
+
+
+def test_totals_have_a_row_a_phase() -> None:
+    first, second = totals(top(2), SIZES)
+    assert (first["phase"], first["trainable"], second["trainable"]) == ("top 1", 328_578, 591_234)
+    assert second["ratio"] == pytest.approx(0.53, abs=0.001)
+    assert (first["rho"], second["rho"]) == (pytest.approx(0.1), pytest.approx(0.01))
 
 
 def test_parameters_a_sample_have_a_word() -> None:

@@ -55,6 +55,21 @@ def table(plan: Plan, sizes: Sizes, weight_decay: float) -> list[dict[str, Any]]
     ]
 
 
+def totals(plan: Plan, sizes: Sizes) -> list[dict[str, Any]]:
+    """One row a phase: its passes, the parameters that train, their share of all, and the bottom/top ratio of rates."""
+    total = sum(sizes[group].total for group in (*plan.groups, HEAD))
+    return [
+        {
+            "phase": phase.name,
+            "epochs": phase.epochs,
+            "trainable": trained(phase, sizes),
+            "ratio": trained(phase, sizes) / total,
+            "rho": phase.ratio,
+        }
+        for phase in plan.phases
+    ]
+
+
 def summary(plan: Plan, sizes: Sizes, samples: int | None = None) -> dict[str, Any]:
     """The plan in figures: counts are of the phase in which most trains; `ratio` is of all parameters.
 
