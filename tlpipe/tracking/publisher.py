@@ -65,6 +65,7 @@ class Publisher:
             from tlpipe.tracking.models import push_models
 
             problems = push_models(remote, snapshot, self.folder)
+            self._crown(remote, snapshot)
             if snapshot.ended is None:
                 remote.set_status("KILLED", snapshot.updated)
         self._save(size=snapshot.size, complete=over, problem="; ".join(problems))
@@ -72,6 +73,12 @@ class Publisher:
             for name in (MODEL, BUNDLE):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
         return over and is_published(self.folder, self.target.key)
+
+    def _crown(self, remote: "Remote", snapshot: Snapshot) -> None:
+        if snapshot.champion:
+            from tlpipe.tracking.champion import crown
+
+            write_state(self.folder, self.target.key, {"champion": crown(remote, snapshot)})
 
     def _connect(self, snapshot: Snapshot) -> "Remote":
         if self._remote is None:
