@@ -47,7 +47,7 @@ def embed(encoder: Encoder, packed: Packed, machine: Machine, folder: Path, batc
     encoder.eval()
     machine.place(encoder)
     parts = chunks(np.arange(len(packed.labels)), batch_size)
-    computed = _features(encoder, packed, machine, team.turns(parts))
+    computed = depth_features(encoder, packed, machine, team.turns(parts))
     folder.mkdir(parents=True, exist_ok=True)
     for _ in range(0, len(parts), team.size):
         for rows, features in team.gather(next(computed, (np.arange(0), {}))):
@@ -64,9 +64,10 @@ def embed(encoder: Encoder, packed: Packed, machine: Machine, folder: Path, batc
         (folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
 
 
-def _features(
+def depth_features(
     encoder: Encoder, packed: Packed, machine: Machine, parts: Sequence[RowNumbers]
 ) -> Iterator[tuple[RowNumbers, dict[str, NDArray[np.float32]]]]:
+    """(rows, pooled features (B, D_g) by group) of each part, evaluation view; the encoder is in eval mode already."""
     views, batches = Views(packed.preprocess, machine.device), Batches(packed, machine.device)
     for rows, images in zip(parts, batches.images.stream(parts), strict=True):
         with torch.inference_mode(), machine.autocast():
