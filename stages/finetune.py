@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from stages.race import Lap, settle
 from stages.shell import follow, resume, run
 from tlpipe import config
 from tlpipe.data.packed import Packed
@@ -41,26 +43,31 @@ def main(name: str) -> None:
     training: Training = config.load("training", Training)
     runtime: Runtime = config.load("runtime", Runtime)
     machine, packed, head = runtime.resolve(), Packed.open(PACKED), load_about(HEAD)
-    plan = strategy.plan(head.plan.groups)
-    specs = [each.model_dump() for each in (strategy, training, runtime, head.task)]
-    key = run_key("finetune", name, *specs, packed.fingerprint, hash_files([HEAD]), hash_code())
-    model = _start(plan, head, training)
-    counts = count_parameters(model)
+    inputs = packed.fingerprint, hash_files([HEAD]), hash_code()
+
+    def prepare(strategy: Strategy) -> tuple[Trainer, Keeper]:
+        specs = [each.model_dump() for each in (strategy, training, runtime, head.task)]
+        plan = strategy.plan(head.plan.groups)
+        batches = Batches(packed, machine.device)
+        trainer = Trainer(_start(plan, head, training), plan, head.task, training, batches, machine)
+        return trainer, Keeper(f"finetune-{name}", run_key("finetune", name, *specs, *inputs))
+
+    settled, laps = settle(name, strategy, prepare)
+    trainer, keeper = prepare(settled)
+    plan, key, counts = trainer.plan, keeper.key, count_parameters(trainer.model)
     Console().print(render(plan, counts, name), machine.describe())
     journal = _journal(name, key, packed, machine)
     journal.plan(table(plan, counts))
-    trainer = Trainer(model, plan, head.task, training, Batches(packed, machine.device), machine)
     print(*trainer.frozen.describe(), sep="\n")
-    keeper = Keeper(f"finetune-{name}", key)
     epochs = _train(trainer, keeper, name, journal)
     about = _about(head, name, key, trainer, counts)
     if not machine.team.first:
         return
     save_model(Path("models/finetuned") / name, trainer.model, about)
-    _report(Path("reports/training") / name, epochs, trainer, counts)
+    _report(Path("reports/training") / name, epochs, trainer, counts, laps)
     journal.model(Path("models/finetuned") / name)
     journal.end()
-    keeper.drop()
+    keeper.drop_all() if laps else keeper.drop()
     found = about.validation
     scores = f"accuracy {found['accuracy']:.4f}, loss {found['loss']:.4f}"
     print(f"{name}: validation {scores}, temperature {about.temperature:g}")
@@ -123,12 +130,13 @@ def _about(head: About, name: str, key: str, trainer: Trainer, counts: dict[str,
     return head.model_copy(update=changed)
 
 
-def _report(folder: Path, epochs: list[Epoch], trainer: Trainer, counts: dict[str, int]) -> None:
+def _report(folder: Path, epochs: list[Epoch], trainer: Trainer, counts: dict[str, int], laps: Sequence[Lap]) -> None:
     plan, machine = trainer.plan, trainer.machine
     write_json(folder / "plan.json", table(plan, counts))
-    timing = {"seconds": sum(epoch.seconds for epoch in epochs), "device": machine.describe()}
-    frozen = trainer.frozen.describe()
-    write_json(folder / "timing.json", {**timing, "precision": machine.precision, "frozen": frozen})
+    lost = sum(lap["seconds"] for lap in laps if not lap["chosen"])
+    timing = {"seconds": sum(epoch.seconds for epoch in epochs) + lost, "device": machine.describe()}
+    frozen = {"frozen": trainer.frozen.describe(), **({"race": laps} if laps else {})}
+    write_json(folder / "timing.json", {**timing, "precision": machine.precision, **frozen})
     if plan.phases:
         write_history(folder / "history.csv", epochs)
     else:

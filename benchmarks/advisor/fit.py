@@ -77,6 +77,7 @@ def _evidence(plain: dict[str, Any]) -> Evidence:
         linearised=None if plain["linearised"] is None else measured(plain["linearised"]),
         shift=plain["input_shift"],
         curve=(),
+        forward=0.0,
     )
 
 
@@ -88,8 +89,7 @@ def ratio(outcome: Outcome, base: Measured) -> float:
 def ridge(x: Floats, y: Floats, penalty: float) -> Floats:
     """Weights (T,) whose first, the constant, is hardly penalised."""
     strength = np.diag([0.1, *[penalty] * (x.shape[1] - 1)])
-    weights: Floats = np.linalg.solve(x.T @ x + strength, x.T @ y)
-    return weights
+    return np.asarray(np.linalg.solve(x.T @ x + strength, x.T @ y), np.float64)
 
 
 def left_out(x: Floats, y: Floats, groups: Sequence[str], penalty: float) -> float:
@@ -104,14 +104,14 @@ def left_out(x: Floats, y: Floats, groups: Sequence[str], penalty: float) -> flo
 def fit_rule(
     kind: str, cells: dict[Cell, dict[str, Outcome]], known: dict[Cell, tuple[Evidence, dict[str, Any]]]
 ) -> dict[str, Any]:
-    """One kind's rule; a frozen one has a constant alone, because it is measured and not predicted."""
+    """One kind's rule. A frozen one is measured: all that is left to learn is how the probe differs from the head."""
     used = [cell for cell in sorted(cells) if kind in cells[cell] and cell in known]
     probe = "last" if kind == "head_only" else "all"
     bases = [known[cell][0].last if probe == "last" else known[cell][0].all_depths for cell in used]
     y = np.array([ratio(cells[cell][kind], base) for cell, base in zip(used, bases, strict=True)])
     x = np.array([terms(known[cell][0]) for cell in used])
     if kind in FROZEN:
-        x[:, 1:] = 0
+        x[:, 2:] = 0
     targets = [cell[0] for cell in used]
     alone = len(set(targets)) < 2
     losses = {penalty: LONELY if alone else left_out(x, y, targets, penalty) for penalty in PENALTIES}

@@ -12,7 +12,6 @@ from tlpipe.advise.reasons import reasons
 from tlpipe.advise.region import region
 from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.plan import Plan
-from tlpipe.train.spec import Training
 
 INDIFFERENT = 0.005
 """Accuracy that is worth no training: of strategies so near to the best the cheapest is recommended."""
@@ -82,15 +81,15 @@ def advise(
     evidence: Evidence,
     experience: Experience,
     clock: Clock,
-    training: Training,
+    views: int,
 ) -> Advice:
-    """Rank `strategies` (by name) for a backbone with layer `groups`."""
+    """Rank `strategies` (by name) for a backbone with layer `groups`; `views` as in `cost.views_of`."""
     plans = {name: strategy.plan(groups) for name, strategy in strategies.items()}
-    options = [_judge(name, plan, evidence, experience, clock, training) for name, plan in plans.items()]
+    options = [_judge(name, plan, evidence, experience, clock, views) for name, plan in plans.items()]
     options.sort(key=lambda option: (-option.predicted.accuracy, option.name))
     best = options[0].predicted.accuracy
     near = [option for option in options if best - option.predicted.accuracy <= INDIFFERENT]
-    cheapest = min(near, key=lambda option: _passes(option, plans))
+    cheapest = min(near, key=lambda option: (sum(clock.passes(plans[option.name], views)), option.name))
     return Advice(tuple(options), cheapest, _tied(options), evidence, experience)
 
 
@@ -103,23 +102,14 @@ def family(plan: Plan) -> str:
     return "full" if set(plan.groups) <= set(plan.ever_trained) else "partial"
 
 
-def _judge(
-    name: str, plan: Plan, evidence: Evidence, experience: Experience, clock: Clock, training: Training
-) -> Option:
+def _judge(name: str, plan: Plan, evidence: Evidence, experience: Experience, clock: Clock, views: int) -> Option:
     own = family(plan)
     borrowed = plan.strategy not in experience.rules
     kind = NEAREST[own] if borrowed else plan.strategy
     rule: Rule = experience.rules[kind]
-    seconds = clock.seconds(plan, evidence.samples, training) or clock.forward * evidence.samples
+    seconds = clock.seconds(plan, evidence.samples, views) or clock.forward * evidence.samples
     found = predict(rule, evidence, borrowed)
     return Option(name, plan.strategy, own, found, plan.strategy in FROZEN, borrowed, seconds)
-
-
-def _passes(option: Option, plans: Mapping[str, Plan]) -> tuple[float, str]:
-    """Orders by work without a clock, so that equal inputs give equal advice."""
-    plan = plans[option.name]
-    work = sum(phase.epochs * len(phase.trainable) for phase in plan.phases)
-    return work, option.name
 
 
 def _tied(options: Sequence[Option]) -> tuple[Option, ...]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tlpipe.strategies.plan import Plan
+from tlpipe.strategies.plan import Phase, Plan
 from tlpipe.train.boundary import prefix
 from tlpipe.train.spec import Training
 
@@ -17,18 +17,24 @@ class Clock:
     shares: Mapping[int, float]
     """Share of its operations before each cut."""
 
-    def seconds(self, plan: Plan, samples: int, training: Training) -> float:
-        """Of a training that runs to the end of its plan on `samples` training samples.
+    def seconds(self, plan: Plan, samples: int, views: int) -> float:
+        """Of a training that runs to the end of its plan on `samples` training samples; `views` as in `views_of`.
 
         A backward pass costs two forward ones; what is frozen below a phase is computed once a kept view, else in every
         epoch (docs/speed.md has the arithmetic). Validation, early stopping and the head stage are left out.
         """
-        return self.forward * samples * sum(self._passes(plan, index, training) for index in range(len(plan.phases)))
+        return self.forward * samples * sum(self.passes(plan, views))
 
-    def _passes(self, plan: Plan, index: int, training: Training) -> float:
-        """Forward passes a training sample in one phase."""
-        phase = plan.phases[index]
+    def passes(self, plan: Plan, views: int) -> list[float]:
+        """What each epoch of the plan costs, in forward passes of a training sample; no clock in it."""
+        return [each for phase in plan.phases for each in self._epochs(phase, plan, views)]
+
+    def _epochs(self, phase: Phase, plan: Plan, views: int) -> list[float]:
         frozen = self.shares[prefix(tuple(self.shares), phase, plan.groups)]
-        views = 1 if training.augment.still else training.cache.views
-        looks = min(views, phase.epochs) if training.cache.views else phase.epochs
-        return looks * frozen + 3 * phase.epochs * (1 - frozen)
+        kept = 0 < views < phase.epochs
+        return [3 * (1 - frozen) + (0.0 if kept and epoch >= views else frozen) for epoch in range(phase.epochs)]
+
+
+def views_of(training: Training) -> int:
+    """Views of each sample whose frozen activations are kept; 0 = none, every epoch computes them anew."""
+    return min(1, training.cache.views) if training.augment.still else training.cache.views

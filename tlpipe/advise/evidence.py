@@ -41,6 +41,8 @@ class Evidence:
     """Distance of the inputs from the source's, in standard deviations; None where the backbone has no batch norms."""
     curve: tuple[Point, ...]
     """The learning curve of the better frozen probe."""
+    forward: float
+    """Seconds of one sample's forward pass on this machine."""
 
     @property
     def last(self) -> Measured:
@@ -132,7 +134,7 @@ def gather(
     labels, classes = packed.labels[rows], len(packed.classes)
     used = chosen(labels, seed)
     known, own = labels[used], {group: each[used] for group, each in features.items()}
-    random = look(control, packed, rows[used], machine).depths
+    random, seconds = look(control, packed, rows[used], machine)
     depths = {group: cross_validate([each], known, classes, seed) for group, each in own.items()}
     every = cross_validate(list(own.values()), known, classes, seed)
     top = list(own.values())[-1:]
@@ -152,4 +154,5 @@ def gather(
         linearised=linearised,
         shift=input_shift(encoder, packed, rows[used], machine),
         curve=tuple(learning_curve(better, known, classes, seed)),
+        forward=seconds / len(used),
     )

@@ -4,10 +4,11 @@ from typing import Annotated
 
 from pydantic import Field
 
+from tlpipe.strategies.auto import Auto
 from tlpipe.strategies.explicit import Explicit
 from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
 
-AnyStrategy = Annotated[HeadOnly | TopLayers | AllLayers | Scratch | Explicit, Field(discriminator="kind")]
+AnyStrategy = Annotated[HeadOnly | TopLayers | AllLayers | Scratch | Explicit | Auto, Field(discriminator="kind")]
 """A strategy plus the backbone's layer groups is a Plan."""

@@ -1,7 +1,7 @@
 """The contract of a strategy, and the learning rates that strategies share."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -17,6 +17,9 @@ Decay = Annotated[float, Field(gt=0, le=1)]
 
 class Strategy(Spec):
     """Pure data: what to train, when, at which rate."""
+
+    settled: ClassVar[bool] = True
+    """Whether the plan follows from these settings alone; else the advise stage has to have run."""
 
     def plan(self, groups: Sequence[str]) -> Plan:
         """The phases for a backbone with `groups` (from the input to the top, without the head).

@@ -40,6 +40,7 @@ class Keeper:
     """Saves a state now and then, and hands the last one back after a crash."""
 
     def __init__(self, stage: str, key: str, every: float = 30.0, root: Path = WORK) -> None:
+        self.key = key
         self.folder = root / stage / key
         self.path = self.folder / "state.pt"
         self.every = every
@@ -70,3 +71,7 @@ class Keeper:
     def drop(self) -> None:
         """Forget the state: the outs are written."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def drop_all(self) -> None:
+        """Forget every state of the stage, also of trainings that lost a race or that were given up."""
+        shutil.rmtree(self.folder.parent, ignore_errors=True)
