@@ -47,9 +47,9 @@ def settle(name: str, strategy: Strategy, prepare: Prepare) -> tuple[Strategy, l
 
 
 def _best(contenders: list[Contender], laps: list[Lap]) -> Contender:
-    """By validation accuracy, then loss; of equal ones the one that the advice puts first."""
-    order = sorted(range(len(laps)), key=lambda index: (-laps[index]["accuracy"], laps[index]["loss"], index))
-    return contenders[order[0]]
+    """By what advice and validation say together; of equal ones the one that the advice puts first."""
+    pairs = zip(contenders, laps, strict=True)
+    return max(pairs, key=lambda pair: pair[0].judged(pair[1]["accuracy"], pair[1]["samples"]))[0]
 
 
 def _lap(contender: Contender, prepare: Prepare, epochs: int | None) -> Lap:
@@ -63,7 +63,13 @@ def _lap(contender: Contender, prepare: Prepare, epochs: int | None) -> Lap:
     scores = [start, *({"accuracy": each.validation_accuracy, "loss": each.validation_loss} for each in counted)]
     best = max(scores, key=lambda each: (each["accuracy"], -each["loss"]))
     print(f"race: {contender.name} has {best['accuracy']:.4f} after {len(counted)} epochs", file=sys.stderr)
-    return {"strategy": contender.name, "epochs": len(counted), "seconds": sum(e.seconds for e in counted), **best}
+    return {
+        "strategy": contender.name,
+        "epochs": len(counted),
+        "seconds": sum(epoch.seconds for epoch in counted),
+        "samples": len(trainer.batches.packed.rows("validation")),
+        **best,
+    }
 
 
 def _until(trainer: Trainer, keeper: Keeper, name: str, seen: list[Epoch], epochs: int | None) -> Iterator[Epoch]:

@@ -13,7 +13,25 @@ class Contender(Spec):
     name: str
     epochs: int
     """After which it is judged; 0 = it does not race: nothing trains in it, or in no other one."""
+    predicted: float
+    """Accuracy that the advice expects of it."""
+    spread: float
+    """Standard deviation of that, as far as it tells contenders apart."""
     strategy: AnyStrategy
+
+    def judged(self, accuracy: float, samples: int) -> float:
+        """What to believe after `accuracy` was seen on so many validation samples: both, weighted by their precision.
+
+        Twenty samples must not overrule what is known of the data; a thousand may.
+        """
+        return weighed(self.predicted, self.spread, accuracy, samples)
+
+
+def weighed(predicted: float, spread: float, accuracy: float, samples: int) -> float:
+    """The mean of two normal estimates of one accuracy; the seen one's variance is Laplace's, so never 0."""
+    share = (accuracy * samples + 1) / (samples + 2)
+    known, seen = 1 / max(spread, 1e-3) ** 2, samples / (share * (1 - share))
+    return (known * predicted + seen * accuracy) / (known + seen)
 
 
 class Decision(Spec):

@@ -17,24 +17,38 @@ MOST = 0.3
 def decide(
     advice: Advice, strategies: Mapping[str, Strategy], groups: Sequence[str], clock: Clock, views: int, race: bool
 ) -> Decision:
-    """The recommended strategy, or with `race` those that are tied.
+    """The recommended strategy, or with `race` those that are tied, with the epochs after which each is judged."""
+    entries = laps(advice, strategies, groups, clock, views) if race else {advice.recommended.name: 0}
+    judged = {option.name: option.predicted for option in advice.options}
+    contenders = [
+        Contender(
+            name=name,
+            epochs=epochs,
+            predicted=round(judged[name].accuracy, 4),
+            spread=round(judged[name].spread, 4),
+            strategy=strategies[name],  # type: ignore[arg-type]
+        )
+        for name, epochs in entries.items()
+    ]
+    return Decision(contenders=tuple(contenders))
+
+
+def laps(
+    advice: Advice, strategies: Mapping[str, Strategy], groups: Sequence[str], clock: Clock, views: int
+) -> dict[str, int]:
+    """The epochs of each tied strategy's lap, the best first; 0 where nothing trains, or nothing else does.
 
     Successive halving with one rung (Jamieson & Talwalkar 2016, arXiv 1502.07943). All are judged at the same share of
     their own schedule: at equal cost a short schedule would have annealed its rate and a long one would not.
     """
-    names = [option.name for option in advice.tied] if race and advice.tied else [advice.recommended.name]
+    names = [option.name for option in advice.tied] or [advice.recommended.name]
     costs = {name: clock.passes(strategies[name].plan(groups), views) for name in names}
     trained = [name for name in names if costs[name]]
     rivals = max(len(trained) - 1, 1)
-    laps = {name: max(1, _within(costs[name], SHARE / rivals)) for name in trained}
-    slow = {name for name in trained[1:] if sum(costs[name][: laps[name]]) > MOST / rivals * sum(costs[name])}
+    epochs = {name: max(1, _within(costs[name], SHARE / rivals)) for name in trained}
+    slow = {name for name in trained[1:] if sum(costs[name][: epochs[name]]) > MOST / rivals * sum(costs[name])}
     racing = len(trained) - len(slow) > 1
-    contenders = [
-        Contender(name=name, epochs=laps.get(name, 0) if racing else 0, strategy=strategies[name])  # type: ignore[arg-type]
-        for name in names
-        if name not in slow
-    ]
-    return Decision(contenders=tuple(contenders))
+    return {name: epochs.get(name, 0) if racing else 0 for name in names if name not in slow}
 
 
 def _within(costs: Sequence[float], share: float) -> int:
