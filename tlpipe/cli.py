@@ -108,8 +108,10 @@ def advise(
 ) -> None:
     """Say which strategy, and which of several backbones, for these images: nothing is trained, no pipeline needed."""
     from tlpipe.advise.standalone import answers
+    from tlpipe.train.device import Runtime
 
-    found = answers(place, backbone, strategies, size, seed, directions)
+    machine = Runtime(precision="fp32").resolve()
+    found = answers(place, backbone, machine, strategies, size, seed, directions)
     if as_json:
         content = [{"backbone": answer.backbone, **answer.advice.summary()} for answer in found]
         typer.echo(json.dumps(content, indent=2))

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.flop_counter import FlopCounterMode
 
 from tlpipe.backbones.base import Encoder
 from tlpipe.data.packed import Packed
@@ -120,15 +119,27 @@ def _distance(norm: _BatchNorm, seen: list[tuple[Tensor, Tensor, int]]) -> float
 
 
 def shares(encoder: Encoder, packed: Packed, machine: Machine) -> dict[int, float]:
-    """Share of the forward pass's floating-point operations that is spent before each cut of the encoder."""
+    """Share of the forward pass's multiplications that is spent before each cut of the encoder.
+
+    Those of convolutions and linear layers; what attention multiplies besides is a few percent and left out.
+    """
     image = Batches(packed, machine.device).images.take(np.arange(1))
     x = Views(packed.preprocess, machine.device).evaluation(image)
-    done = {0: 0.0}
-    encoder.eval()
-    with torch.no_grad():
-        for start, stop in zip(encoder.cuts, encoder.cuts[1:], strict=False):
-            with FlopCounterMode(display=False) as counter:
+    counted: list[int] = []
+    layers = [module for module in encoder.modules() if isinstance(module, nn.Linear | nn.modules.conv._ConvNd)]
+
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        # every output is a product of one row of the weight
+        counted.append(output.numel() * next(layer.parameters())[0].numel())
+
+    hooks, done = [layer.register_forward_hook(count) for layer in layers], {0: 0}
+    machine.place(encoder.eval())
+    try:
+        with torch.no_grad():
+            for start, stop in zip(encoder.cuts, encoder.cuts[1:], strict=False):
                 x = encoder.run(x, start, stop)
-            done[stop] = done[start] + counter.get_total_flops()
-    total = max(done[encoder.cuts[-1]], 1.0)
-    return {cut: flops / total for cut, flops in done.items()}
+                done[stop] = sum(counted)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {cut: operations / max(sum(counted), 1) for cut, operations in done.items()}

@@ -31,11 +31,16 @@ class Measured(NamedTuple):
 
 
 def probe(train: Blocks, labels: Labels, test: Blocks, classes: int) -> Floats:
-    """Scores (M, C) of the `test` samples by a ridge probe fitted on `train`, whose penalty leave-one-out chose."""
+    """Scores (M, C) of the `test` samples by a ridge probe fitted on `train`, whose penalty leave-one-out chose.
+
+    Features that do not vary at all leave the class frequencies.
+    """
     x, z = _standardised(train, test)
     targets = np.eye(classes)[labels]
     mean = targets.mean(0)
     left, values = _decomposed(x)
+    if not len(values):
+        return np.tile(mean, (len(z), 1))
     projected = left.T @ (targets - mean)
     best, chosen = np.inf, STRENGTHS[0]
     for strength in STRENGTHS:
@@ -66,10 +71,10 @@ def _decomposed(x: Floats) -> tuple[Floats, Floats]:
     """Left singular vectors (N, R) and squared singular values (R,) of `x` (N, D), by the smaller Gram matrix."""
     if x.shape[1] < x.shape[0]:
         values, right = np.linalg.eigh(x.T @ x)
-        keep = values > 1e-10 * values[-1]
+        keep = values > 1e-10 * max(values[-1], 1e-10)
         return x @ right[:, keep] / np.sqrt(values[keep]), values[keep]
     values, left = np.linalg.eigh(x @ x.T)
-    keep = values > 1e-10 * values[-1]
+    keep = values > 1e-10 * max(values[-1], 1e-10)
     return left[:, keep], values[keep]
 
 

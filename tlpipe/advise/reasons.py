@@ -12,9 +12,8 @@ POINT = 0.02
 
 def reasons(kind: str, family: str, evidence: Evidence, borrowed: bool) -> tuple[str, ...]:
     """At most three sentences for a strategy of `kind` and `family`."""
-    said = [*_family(kind, family, evidence)]
-    if borrowed:
-        said.append(f"{kind} was never measured: the figures are those of its nearest relative, with more doubt")
+    doubt = [f"{kind} was never measured: the figures are those of its nearest relative, with more doubt"]
+    said = [*(doubt if borrowed else []), *_family(kind, family, evidence)]
     return tuple(said[:3])
 
 

@@ -26,7 +26,7 @@ from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
-from tlpipe.train.device import Machine, Runtime
+from tlpipe.train.device import Machine
 
 TABLES = (".csv", ".tsv", ".parquet")
 SHARE = 0.2
@@ -45,19 +45,26 @@ class Answer(NamedTuple):
 
 
 def answers(
-    place: Path, forms: Sequence[str], strategies: Path | None, size: int | None, seed: int, directions: int
+    place: Path,
+    forms: Sequence[str],
+    machine: Machine,
+    strategies: Path | None = None,
+    size: int | None = None,
+    seed: int = 0,
+    directions: int = 0,
 ) -> list[Answer]:
     """The advice for each backbone, the one with the best prediction first.
 
     Args:
         place: A folder of class folders (or of split folders with them), or a table with columns image and label.
         forms: Backbones in short form.
+        machine: Where the passes run.
         strategies: A params.yaml whose `finetune` entries are judged; None = `default_strategies`.
         size: As in `candidate`.
         seed: Of everything that is drawn.
         directions: Of linearised fine-tuning; 0 = off.
     """
-    machine, given = Runtime().resolve(), read(strategies).get("finetune") if strategies else None
+    given = read(strategies).get("finetune") if strategies else None
     named = None if given is None else parse(given, dict[str, AnyStrategy], "finetune", strategies)
     found = []
     with tempfile.TemporaryDirectory() as scratch:
