@@ -113,7 +113,7 @@ def render(folder: Path, crossfitted: bool = True) -> str:
     fitted = [case for case in cases if half[case.cell[0]]]
     unseen = [case for case in cases if not half[case.cell[0]]]
     lines = [
-        f"Oracle: {'cross-fitted over seeds' if crossfitted else 'the best of the seed itself; regrets are too large'}.",
+        f"Oracle: {'cross-fitted' if crossfitted else 'the best of the seed itself, so regrets are too large'}.",
         f"Rules fitted on {experience.cells} cells of {', '.join(experience.targets)}.",
         *_table("Unseen targets", unseen, fitted, best),
         *_table("Targets that the rules were fitted on", fitted, fitted, best),
