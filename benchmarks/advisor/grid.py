@@ -6,6 +6,7 @@ Every training that is done is one line of OUT/cells.jsonl; what is there is not
 killed and started at will, in parts, with other targets, sizes, seeds and strategies. One process, one thread. Every
 strategy has the same small sweep (two rates; head penalties for the frozen ones), each point is judged on the
 validation split, and the test split is only written down. No augmentation; `scratch` gets twice the steps.
+`--strategies bit` is the BiT-HyperRule, which has no sweep and takes several times as long as anything else.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from benchmarks.advisor.bit import fine_tune
 from benchmarks.advisor.targets import SIZES, TARGETS, Bench, Target
 from tlpipe.backbones.base import Encoder
 from tlpipe.data.packed import SPLITS, Packed
@@ -118,7 +120,7 @@ class Grid:
             if time.time() > self.deadline:
                 return
             begun = time.process_time()
-            found = self._frozen(cell, name) if name in FROZEN else self._train(cell, name, lr)
+            found = self._point(cell, name, lr)
             seconds = time.process_time() - begun
             self._write(cell, {"strategy": name, "lr": lr, **found, "seconds": round(seconds, 3)})
 
@@ -139,6 +141,13 @@ class Grid:
         print(
             *head.values(), found["strategy"], found["lr"], f"{found['test']:.4f} {found['seconds']:.0f} s", flush=True
         )
+
+    def _point(self, cell: Cell, name: str, lr: float) -> Record:
+        if name == "bit":
+            model = self._start(cell, True, RECIPE.model_copy(update={"seed": cell.seed, "dropout": 0.0}))
+            fine_tune(model, cell.packed, self.machine, cell.seed)
+            return scores({split: predicted(model, cell.packed, split, self.machine) for split in SPLITS[1:]}, cell)
+        return self._frozen(cell, name) if name in FROZEN else self._train(cell, name, lr)
 
     def _frozen(self, cell: Cell, name: str) -> Record:
         every = name == "all_depth_head"
