@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.advisor.grid import embedded
 from benchmarks.advisor.targets import TARGETS, Bench, Target
 from tlpipe.advise.curve import AHEAD, learning_curve
-from tlpipe.advise.probe import probe
+from tlpipe.advise.probe import probe, rank_in_class
 from tlpipe.data.packed import Packed
 from tlpipe.train.device import Runtime
 
@@ -34,7 +34,7 @@ def deviations(bench: Bench, target: Target, start: int, seed: int) -> list[tupl
     large = bench.arrays(target).sample(start * max(AHEAD), seed, preprocess, target.name)
     every, labels, classes = features(large), large.labels, len(large.classes)
     known, test = np.arange(large.ranges["validation"][1]), large.rows("test")
-    order = known[np.argsort(_rank(labels[known], seed), kind="stable")]
+    order = known[np.argsort(rank_in_class(labels[known], seed), kind="stable")]
     own, found = order[: start * classes], []
     curve = learning_curve([each[own] for each in every], labels[own], classes, seed)
     for point in (each for each in curve if not each.measured):
@@ -45,15 +45,6 @@ def deviations(bench: Bench, target: Target, start: int, seed: int) -> list[tupl
         truth = float((scores.argmax(1) == labels[test]).mean())
         found.append((point.low <= truth <= point.high, point.accuracy - truth, point.high - point.low))
     return found
-
-
-def _rank(labels: np.ndarray, seed: int) -> np.ndarray:
-    """Numbers whose order takes the classes in turn."""
-    rank = np.random.default_rng(seed).random(len(labels))
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        rank[rows] = np.argsort(np.argsort(rank[rows]))
-    return rank
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tlpipe.advise.probe import Blocks, Floats, Labels, deal, probe
+from tlpipe.advise.probe import Blocks, Floats, Labels, deal, probe, rank_in_class
 
 FRACTIONS = (1 / 8, 1 / 4, 1 / 2, 1)
 """Nested parts of each training part on which probes are fitted."""
@@ -38,7 +38,7 @@ def anchors(blocks: Blocks, labels: Labels, classes: int, seed: int) -> tuple[li
     fractions = [share for share in FRACTIONS if share == 1 or share * len(labels) >= LEAST * classes]
     right, counts = np.zeros((len(fractions), len(labels))), np.zeros(len(fractions))
     for repeat in range(REPEATS):
-        fold, rank = deal(labels, REPEATS * seed + repeat), _rank_in_class(labels, REPEATS * seed + repeat)
+        fold, rank = deal(labels, REPEATS * seed + repeat), rank_in_class(labels, REPEATS * seed + repeat)
         folds = np.unique(fold).tolist()
         for (index, share), each in product(enumerate(fractions), folds):
             held, used = fold == each, (fold != each) & (rank < share)
@@ -46,16 +46,6 @@ def anchors(blocks: Blocks, labels: Labels, classes: int, seed: int) -> tuple[li
             right[index, held] += (scores.argmax(1) == labels[held]) / REPEATS
             counts[index] += used.sum() / len(folds) / REPEATS
     return np.rint(counts).astype(int).tolist(), right
-
-
-def _rank_in_class(labels: Labels, seed: int) -> Floats:
-    """A number in [0, 1) for every sample: those below s are a nested, stratified share s of each class."""
-    order = np.random.default_rng([seed, 13]).permutation(len(labels))
-    rank = np.empty(len(labels))
-    for label in np.unique(labels):
-        rows = order[labels[order] == label]
-        rank[rows] = np.arange(len(rows)) / len(rows)
-    return rank
 
 
 def learning_curve(blocks: Blocks, labels: Labels, classes: int, seed: int) -> list[Point]:

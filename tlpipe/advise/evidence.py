@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tlpipe.advise.curve import Point, learning_curve
 from tlpipe.advise.passes import Depths, input_shift, look, tangents
-from tlpipe.advise.probe import Labels, Measured, cross_validate
+from tlpipe.advise.probe import Labels, Measured, cross_validate, rank_in_class
 from tlpipe.backbones.base import Encoder
 from tlpipe.data.packed import Packed
 from tlpipe.train.device import Machine
@@ -101,12 +101,7 @@ def chosen(labels: Labels, seed: int) -> NDArray[np.int64]:
     """Positions of at most LIMIT samples, ascending: a stratified, seeded draw; all of them where they are fewer."""
     if len(labels) <= LIMIT:
         return np.arange(len(labels))
-    order = np.random.default_rng([seed, 19]).permutation(len(labels))
-    rank = np.empty(len(labels))
-    for label in np.unique(labels):
-        rows = order[labels[order] == label]
-        rank[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
-    return np.sort(np.argsort(rank, kind="stable")[:LIMIT])
+    return np.sort(np.argsort(rank_in_class(labels, seed), kind="stable")[:LIMIT])
 
 
 def gather(

@@ -90,6 +90,16 @@ def deal(labels: Labels, seed: int, folds: int = FOLDS) -> NDArray[np.int64]:
     return fold
 
 
+def rank_in_class(labels: Labels, seed: int) -> Floats:
+    """A number in [0, 1) for every sample: those below s are a nested, stratified share s of each class."""
+    order = np.random.default_rng([seed, 13]).permutation(len(labels))
+    rank = np.empty(len(labels))
+    for label in np.unique(labels):
+        rows = order[labels[order] == label]
+        rank[rows] = (np.arange(len(rows)) + 0.5) / len(rows)
+    return rank
+
+
 def cross_validate(blocks: Blocks, labels: Labels, classes: int, seed: int) -> Measured:
     """Accuracy of probes on samples that they were not fitted on: every sample is held out once."""
     fold, right = deal(labels, seed), np.zeros(len(labels), bool)
