@@ -3,6 +3,7 @@
 import argparse
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from stages.race import Lap, settle
 from stages.shell import follow, resume, run
 from tlpipe import config
 from tlpipe.data.packed import SPLITS, Packed
@@ -47,22 +49,27 @@ def main(name: str) -> None:
     training: Training = config.load("training", Training)
     runtime: Runtime = config.load("runtime", Runtime)
     machine, packed, head = runtime.resolve(), Packed.open(PACKED), load_about(HEAD)
-    samples, code = len(packed.rows("train")), hash_code()
-    plan = strategy.plan(head.plan.groups, training.scale(samples))
-    keepers, seeds = [], range(training.seed, training.seed + (training.seeds if plan.phases else 1))
-    took = []
-    for seed in seeds:
+    samples, inputs = len(packed.rows("train")), (packed.fingerprint, hash_files([HEAD]), hash_code())
+
+    def prepare(strategy: Strategy, seed: int = training.seed) -> Run:
         once = training.model_copy(update={"seed": seed, "seeds": 1})
         specs = [each.model_dump() for each in (strategy, once, runtime, head.task)]
-        key = run_key("finetune", name, *specs, packed.fingerprint, hash_files([HEAD]), code)
-        one = Run(name, key, plan, head, once, packed, machine)
-        keepers.append(one.keeper)
-        took.append(one.first() if seed == training.seed else one.again(seed))
+        key, plan = run_key("finetune", name, *specs, *inputs), strategy.plan(head.plan.groups, training.scale(samples))
+        return Run(name, key, plan, head, once, packed, machine)
+
+    def contend(strategy: Strategy) -> tuple[Trainer, Keeper]:
+        one = prepare(strategy)
+        return one.trainer, one.keeper
+
+    settled, laps = settle(name, strategy, contend)
+    one = prepare(settled)
+    took = [one.first()]
+    others = range(training.seed + 1, training.seed + training.seeds) if one.trainer.plan.phases else ()
+    took += [prepare(settled, seed).again() for seed in others]
     if machine.team.first:
-        write_json(SEEDS / name / "seeds.json", list(seeds)[1:])
-        _timing(name, took, machine, one.trainer)
-    for keeper in keepers:
-        keeper.drop()
+        write_json(SEEDS / name / "seeds.json", list(others))
+        _timing(name, took, laps, machine, one.trainer)
+        one.keeper.drop_all()
 
 
 class Run:
@@ -98,9 +105,9 @@ class Run:
         print(f"{self.name}: validation {scores}, temperature {about.temperature:g}")
         return sum(epoch.seconds for epoch in epochs)
 
-    def again(self, seed: int) -> float:
+    def again(self) -> float:
         """One more training, for the spread of the figures; seconds that it took."""
-        epochs = self._train(Recorder())
+        seed, epochs = self.trainer.training.seed, self._train(Recorder())
         about = self._about()
         if self.machine.team.first:
             save_model(SEEDS / self.name / str(seed), self.trainer.model, about)
@@ -175,11 +182,12 @@ def _report(folder: Path, epochs: list[Epoch], rows: list[dict[str, Any]]) -> No
         shutil.copyfile("reports/training/head/history.csv", folder / "history.csv")
 
 
-def _timing(name: str, seconds: list[float], machine: Machine, trainer: Trainer) -> None:
-    """What each training took; `seconds` is the first one's, as if there were no other."""
-    timing = {"seconds": seconds[0], "repeats": seconds[1:], "device": machine.describe()}
-    frozen = trainer.frozen.describe()
-    write_json(REPORTS / name / "timing.json", {**timing, "precision": machine.precision, "frozen": frozen})
+def _timing(name: str, seconds: list[float], laps: Sequence[Lap], machine: Machine, trainer: Trainer) -> None:
+    """What each training took; `seconds` is the first one's with the race before it, as if there were no other."""
+    lost = sum(lap["seconds"] for lap in laps if not lap["chosen"])
+    timing = {"seconds": seconds[0] + lost, "repeats": seconds[1:], "device": machine.describe()}
+    frozen = {"frozen": trainer.frozen.describe(), **({"race": laps} if laps else {})}
+    write_json(REPORTS / name / "timing.json", {**timing, "precision": machine.precision, **frozen})
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ SHOWS_ONLY = (
 )
 """What can change how a stage looks or where its figures are also sent, but not what it writes."""
 READ_BY_NEIGHBOURS = (".j2", ".css")
-"""Files that the modules of their folder read."""
+"""Files that the modules of their folder read; a .json is read by the module of its own name."""
 CODE = ("stages/", "tlpipe/")
 
 
@@ -58,6 +58,7 @@ def closure(start: Path) -> set[str]:
         if not relative.startswith(SHOWS_ONLY):
             queue |= imports(path) - seen
     seen |= {other for path in seen for other in path.parent.iterdir() if other.suffix in READ_BY_NEIGHBOURS}
+    seen |= {path.with_suffix(".json") for path in seen if path.with_suffix(".json").is_file()}
     names = {str(path.relative_to(ROOT)) for path in seen}
     return {name for name in names if not name.startswith(SHOWS_ONLY)}
 

@@ -31,7 +31,7 @@ def test_version():
 def test_help_loads_nothing_heavy():
     code = "import sys, tlpipe.cli; print(sorted({'torch', 'mlflow', 'sklearn', 'numpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
-    assert {"check", "plan", "schema", "publish"} <= set(run("--help").stdout.split())
+    assert {"check", "plan", "advise", "schema", "publish"} <= set(run("--help").stdout.split())
 
 
 def test_check_says_ok_and_what_each_strategy_trains():
@@ -39,6 +39,17 @@ def test_check_says_ok_and_what_each_strategy_trains():
     assert lines[0].startswith(f"{PARAMS}: ok")
     assert [line.split(":")[0].strip() for line in lines[1:]] == list(read(PARAMS)["strategies"])
     assert all("parameters train" in line for line in lines[1:])
+
+
+def test_a_strategy_that_waits_for_advice_is_listed_as_such(tmp_path: Path):
+    text = PARAMS.read_text().replace("\nstrategies: [", "\nstrategies: [auto, ")
+    (tmp_path / "params.yaml").write_text(
+        text.replace("\nfinetune:\n", "\nfinetune:\n  auto: {kind: auto, race: true}\n")
+    )
+    assert "  auto: the advise stage chooses" in run("check", tmp_path / "params.yaml").stdout
+    shown = run("plan", tmp_path / "params.yaml").stdout
+    assert "auto: the advise stage chooses" in shown
+    assert "head_only: " in shown
 
 
 def test_a_bad_file_ends_with_a_message_on_stderr_and_code_2(tmp_path: Path):

@@ -119,6 +119,28 @@ def test_a_strategy_that_was_probably_meant_is_not_also_called_useless(tmp_path:
     assert "changes nothing" not in text
 
 
+def with_auto(data: dict[str, Any]) -> None:
+    data["strategies"] = ["auto"]
+    data["finetune"]["auto"] = {"kind": "auto", "race": True}
+
+
+def test_entries_that_are_not_listed_are_what_auto_may_choose_from(tmp_path: Path):
+    data = copy.deepcopy(SHIPPED)
+    with_auto(data)
+    params = load_params(write(tmp_path, data))
+    assert outline(params, 2) == {}
+
+
+def test_auto_needs_something_to_choose_from(tmp_path: Path):
+    def edit(data: dict[str, Any]) -> None:
+        with_auto(data)
+        data["finetune"] = {"auto": data["finetune"]["auto"]}
+
+    text = refusal(tmp_path, edit)
+    assert "finetune.auto (line " in text
+    assert "has nothing to choose from" in text
+
+
 class TextTask(Task):
     """A task that no image backbone can serve."""
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SCHEMA = Path("params.schema.json")
 FALLBACK_CLASSES = 2
+WAITS = "the advise stage chooses (reports/advice.json)"
 
 
 class _Readable(TyperGroup):
@@ -54,8 +55,9 @@ def check(params: ParamsFile = PARAMS) -> None:
     from tlpipe.plan_table import line
 
     typer.echo(f"{params}: ok; {loaded.task.kind} on {loaded.backbone.kind}")
-    for name, (plan, sizes) in outline(loaded, known_classes() or FALLBACK_CLASSES, known_samples()).items():
-        typer.echo(f"  {name}: {line(plan, sizes)}")
+    plans = outline(loaded, known_classes() or FALLBACK_CLASSES, known_samples())
+    for name in loaded.strategies:
+        typer.echo(f"  {name}: {line(*plans[name]) if name in plans else WAITS}")
 
 
 @app.command()
@@ -90,6 +92,9 @@ def plan(
     console = Console(soft_wrap=False)
     for name, (plan, sizes) in plans.items():
         console.print(render(plan, sizes, decay, count, name))
+    for name in loaded.strategies:
+        if name not in plans:
+            console.print(f"{name}: {WAITS}")
     console.print(f"The head is counted for {outputs} classes.", style="dim")
 
 
@@ -109,6 +114,38 @@ def lr_range(
     points, suggested = measure(loaded, strategy, steps, high)
     typer.echo(chart(points))
     typer.echo(f"suggested peak rate: lr: {suggested:g} (a tenth of where the smoothed training loss is lowest)")
+
+
+@app.command()
+def advise(
+    place: Annotated[Path, typer.Argument(help="A folder of class folders, or a .csv with columns image and label.")],
+    backbone: Annotated[
+        list[str],
+        typer.Option(
+            help="torchvision:NAME, timm:NAME, checkpoint:FILE@torchvision:NAME, a params.yaml or models/source."
+        ),
+    ],
+    strategies: Annotated[Path | None, typer.Option(help="A params.yaml whose `finetune` entries are judged.")] = None,
+    size: Annotated[int | None, typer.Option(min=8, help="Edge of the images, pixels.")] = None,
+    directions: Annotated[int, typer.Option(min=0, help="Of linearised fine-tuning; 0 = off.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Equal seed, equal advice.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs instead of tables.")] = False,
+) -> None:
+    """Say which strategy, and which of several backbones, for these images: nothing is trained, no pipeline needed."""
+    from tlpipe.advise.standalone import answers
+    from tlpipe.train.device import Runtime
+
+    machine = Runtime(precision="fp32").resolve()
+    found = answers(place, backbone, machine, strategies, size, seed, directions)
+    if as_json:
+        content = [{"backbone": answer.backbone, **answer.advice.summary()} for answer in found]
+        typer.echo(json.dumps(content, indent=2))
+        return
+    from rich.console import Console
+
+    from tlpipe.advise.show import render as show
+
+    Console(soft_wrap=False).print(show(found))
 
 
 @app.command()

@@ -7,6 +7,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import torch
 from pydantic import Field
 
+from tlpipe.advise.spec import Advise
 from tlpipe.backbones import AnyBackbone
 from tlpipe.backbones.base import Encoder
 from tlpipe.config import PARAMS, ConfigError, Spec, block, line_of, members, parse, read
@@ -50,6 +51,8 @@ class Params(Spec):
     """The entries of `finetune` to run and to compare."""
     finetune: dict[Name, AnyStrategy]
     """The strategies by name: what trains, when, at which rate."""
+    advise: Advise
+    """How the strategies are judged before any of them is trained."""
     evaluate: Evaluate
     """What is measured on the validation and test splits."""
     compare: Compare
@@ -106,7 +109,9 @@ def across(raw: Mapping[str, Any], sections: Mapping[str, Any], path: Path | Non
     if task is not None and backbone is not None:
         yield from _modality(task, backbone, path)
     if sections["strategies"] is not None and isinstance(raw.get("finetune"), dict):
-        yield from _names(sections["strategies"], [str(name) for name in raw["finetune"]], path)
+        there = [str(name) for name in raw["finetune"]]
+        unsettled = {name for name, spec in sections["finetune"].items() if not spec.settled}
+        yield from _names(sections["strategies"], there, unsettled, path)
     if backbone is not None:
         yield from _unplannable(backbone, sections["finetune"], path)
 
@@ -132,8 +137,9 @@ def _takers(modality: str) -> list[Any]:
     return [spec for spec in specs if spec.modality == modality]
 
 
-def _names(chosen: tuple[str, ...], there: list[str], path: Path | None) -> Iterator[str]:
+def _names(chosen: tuple[str, ...], there: list[str], unsettled: set[str], path: Path | None) -> Iterator[str]:
     meant: set[str] = set()
+    advised = unsettled & set(chosen)
     for index, name in enumerate(chosen):
         line = line_of(path, "strategies", [index])
         if name not in there:
@@ -144,8 +150,12 @@ def _names(chosen: tuple[str, ...], there: list[str], path: Path | None) -> Iter
             yield block("strategies", f"finetune has no strategy {name!r}", details, line)
         elif name in chosen[:index]:
             yield block("strategies", f"{name!r} is listed twice", {"do": "remove one of the two"}, line)
+    for name in sorted(advised) if set(there) <= unsettled else ():
+        details = {"do": "add the strategies that it may choose from to finetune, such as head_only and all_layers"}
+        yield block(f"finetune.{name}", "has nothing to choose from", details, line_of(path, "finetune", [name]))
     for name in there:
-        if name not in chosen and name not in meant:
+        # what is not listed may still be what the advice chooses
+        if name not in chosen and name not in meant and not advised:
             details = {"given": f"strategies: {', '.join(chosen)}", "do": f"add {name} there, or remove it here"}
             line = line_of(path, "finetune", [name])
             yield block(f"finetune.{name}", "changes nothing: strategies does not list it", details, line)
@@ -160,7 +170,8 @@ def _unplannable(backbone: Any, strategies: Mapping[str, Any], path: Path | None
         return
     for name, strategy in strategies.items():
         try:
-            strategy.plan(groups)
+            if strategy.settled:
+                strategy.plan(groups)
         except ConfigError as error:
             yield block(f"finetune.{name}", str(error), {}, line_of(path, "finetune", [name]))
 
@@ -177,10 +188,10 @@ def outline(params: Params, classes: int, samples: int | None = None) -> dict[st
 
     Returns:
         The plan for `samples` training samples (None = not known), and the sizes of each layer group, from the input
-        to the top, and of the head for `classes` classes.
+        to the top, and of the head for `classes` classes. Strategies that wait for advice are left out.
     """
     found = {}
-    for name in params.strategies:
+    for name in (name for name in params.strategies if params.finetune[name].settled):
         encoder = skeleton(params.backbone)
         plan = params.finetune[name].plan(encoder.groups, params.training.scale(samples))
         with torch.device("meta"):

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 STRATEGIES = ("head_only", "top_layers", "all_layers", "scratch")
 STAGES = {
-    "check", "sample_data", "prepare", "pretrain", "embed", "head", "compare", "export", "report",
+    "check", "sample_data", "prepare", "pretrain", "embed", "advise", "head", "compare", "export", "report",
     *(f"{stage}@{name}" for stage in ("finetune", "evaluate") for name in STRATEGIES),
 }  # fmt: skip
 EACH = {stage: {f"{stage}@{name}" for name in STRATEGIES} for stage in ("finetune", "evaluate")}
@@ -25,13 +25,14 @@ FIRST: dict[str, set[str]] = {
     "data.source": {"prepare", "export"},
     "data.checks": {"prepare", "export"},
     "backbone": {"pretrain"},
-    "runtime": {"pretrain", "embed", *EACH["finetune"], *EACH["evaluate"]},
+    "runtime": {"pretrain", "embed", "advise", *EACH["finetune"], *EACH["evaluate"]},
     "head": {"head", *EACH["finetune"]},
-    "training": EACH["finetune"],
-    "finetune.head_only": {"finetune@head_only"},
-    "finetune.top_layers": {"finetune@top_layers"},
-    "finetune.all_layers": {"finetune@all_layers"},
-    "finetune.scratch": {"finetune@scratch"},
+    "training": EACH["finetune"] | {"advise"},
+    "finetune.head_only": {"finetune@head_only", "advise"},
+    "finetune.top_layers": {"finetune@top_layers", "advise"},
+    "finetune.all_layers": {"finetune@all_layers", "advise"},
+    "finetune.scratch": {"finetune@scratch", "advise"},
+    "advise": {"advise"},
     "strategies": {"compare"},
     "evaluate": EACH["evaluate"],
     "compare": {"compare"},
@@ -170,7 +171,7 @@ def test_a_strategy_less_reruns_compare(project: Any) -> None:
 def test_changing_one_rate_runs_exactly_what_follows_from_it(project: Any) -> None:
     project.set({"finetune.all_layers.lr": 5e-4})
     ran = set(project.repro())
-    always = {"check", "finetune@all_layers", "evaluate@all_layers", "compare", "report"}
+    always = {"check", "advise", "finetune@all_layers", "evaluate@all_layers", "compare", "report"}
     assert always <= ran
     assert ran - always <= {"export"}
     assert project.repro() == []

@@ -116,7 +116,17 @@ EXAMPLES = {
 }
 
 
-@pytest.mark.parametrize("member", members(AnyStrategy), ids=lambda member: member.__name__)
+SETTLED = [member for member in members(AnyStrategy) if member.settled]
+
+
+def test_what_waits_for_advice_says_so_instead_of_planning() -> None:
+    waiting = set(members(AnyStrategy)) - set(SETTLED)
+    assert [member.__name__ for member in waiting] == ["Auto"]
+    with pytest.raises(ConfigError, match="the advise stage chooses"):
+        strategy(kind="auto", race=True).plan(GROUPS)
+
+
+@pytest.mark.parametrize("member", SETTLED, ids=lambda member: member.__name__)
 def test_contract_every_group_in_every_phase_once_and_something_trains(member: type) -> None:
     kind = member.model_fields["kind"].annotation.__args__[0]
     plan = strategy(kind=kind, **EXAMPLES[kind]).plan(GROUPS)

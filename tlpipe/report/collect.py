@@ -15,6 +15,7 @@ from tlpipe.config import ConfigError
 from tlpipe.evaluate.figures import confusion_figure, reliability_figure
 from tlpipe.evaluate.predictions import Predictions
 from tlpipe.metrics import METRICS
+from tlpipe.report.advice import advice_facts
 from tlpipe.report.figures import VARIABLES, caption, comparison_figure, curves_figure, inline_svg
 from tlpipe.strategies.counting import risk
 from tlpipe.strategies.ending import Ending
@@ -54,6 +55,7 @@ def collect(root: Path) -> dict[str, Any]:
         "per_class": sorted(_rows(root / "reports/evaluation" / champion / "per_class.csv"), key=_f1),
         "confusions": confusions(test),
         "data": data_findings(data),
+        "advice": advice_facts(root, comparison),
         **proof,
     }
 

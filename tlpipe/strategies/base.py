@@ -1,7 +1,7 @@
 """The contract of a strategy, and what strategies share: rates, and how a training ends."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,9 @@ Soup = Annotated[int, Field(ge=0, le=50)]
 
 class Strategy(Spec):
     """Pure data: what to train, when, at which rate."""
+
+    settled: ClassVar[bool] = True
+    """Whether the plan follows from these settings alone; else the advise stage has to have run."""
 
     def plan(self, groups: Sequence[str], scale: Scale | None = None) -> Plan:
         """The phases for a backbone with `groups` (from the input to the top, without the head).

@@ -50,8 +50,8 @@ def claimed(stage: str, seconds: float = PATIENCE, root: Path = WORK) -> Iterato
         ConfigError: another process does, and still does after `seconds`. It may have outlived a `dvc repro` that was
             killed, and would write the same files.
     """
-    (root / stage).mkdir(parents=True, exist_ok=True)
-    with (root / stage / "lock").open("a+") as file:
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / f"{stage}.lock").open("a+") as file:
         if not lock_within(file, seconds):
             file.seek(0)
             holder = file.read().strip()
@@ -69,6 +69,7 @@ class Keeper:
     """Saves a state now and then, and hands the last one back after a crash."""
 
     def __init__(self, stage: str, key: str, every: float = 30.0, root: Path = WORK) -> None:
+        self.key = key
         self.folder = root / stage / key
         self.path = self.folder / "state.pt"
         self.every = every
@@ -99,3 +100,7 @@ class Keeper:
     def drop(self) -> None:
         """Forget the state: the outs are written."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def drop_all(self) -> None:
+        """Forget every state of the stage, also of trainings that lost a race or that were given up."""
+        shutil.rmtree(self.folder.parent, ignore_errors=True)

@@ -52,7 +52,7 @@ def embed(encoder: Encoder, packed: Packed, machine: Machine, folder: Path, batc
     machine.place(encoder)
     count = learnt_from(packed)
     parts = chunks(np.arange(count), batch_size)
-    computed = _features(encoder, packed, machine, team.turns(parts))
+    computed = depth_features(encoder, packed, machine, team.turns(parts))
     folder.mkdir(parents=True, exist_ok=True)
     for _ in range(0, len(parts), team.size):
         for rows, features in team.gather(next(computed, (np.arange(0), {}))):
@@ -74,9 +74,10 @@ def learnt_from(packed: Packed) -> int:
     return packed.ranges["test"][0]
 
 
-def _features(
+def depth_features(
     encoder: Encoder, packed: Packed, machine: Machine, parts: Sequence[RowNumbers]
 ) -> Iterator[tuple[RowNumbers, dict[str, NDArray[np.float32]]]]:
+    """(rows, pooled features (B, D_g) by group) of each part, evaluation view; the encoder is in eval mode already."""
     views, batches = Views(packed.preprocess, machine.device), Batches(packed, machine.device)
     for rows, images in zip(parts, batches.images.stream(parts), strict=True):
         with torch.inference_mode(), machine.autocast():

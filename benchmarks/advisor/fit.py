@@ -1,0 +1,151 @@
+"""Fit the advisor's rules on the grid's fitting half, and say how well they do on targets that were left out.
+
+    python -m benchmarks.advisor.fit OUT    # writes tlpipe/advise/experience.json
+
+Only targets that `benchmarks.advisor.targets` marks `fitted` are read here.
+"""
+
+import argparse
+import json
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.advisor.grid import FROZEN, read
+from benchmarks.advisor.targets import TARGETS
+from tlpipe.advise.evidence import Evidence
+from tlpipe.advise.experience import FILE, TERMS, D, error_of, terms
+from tlpipe.advise.probe import Measured
+
+PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0)
+LONELY = 0.5
+"""Sigma of a rule whose targets are too few to leave one out."""
+Cell = tuple[str, int, int]
+"""Target, samples a class, seed."""
+Floats = NDArray[np.float64]
+
+
+class Outcome(NamedTuple):
+    """What one strategy reached in one cell: the point of its sweep that validation chose."""
+
+    validation: float
+    test: float
+    seconds: float
+    """Of one training, the mean over the sweep."""
+    curve: tuple[float, ...]
+    """Validation accuracy by epoch."""
+
+
+def outcomes(folder: Path) -> dict[Cell, dict[str, Outcome]]:
+    """By cell and strategy; strategies whose sweep is not complete are left out."""
+    found: dict[tuple[Cell, str], list[dict[str, Any]]] = defaultdict(list)
+    for record in read(folder / "cells.jsonl"):
+        found[(record["target"], record["size"], record["seed"]), record["strategy"]].append(record)
+    cells: dict[Cell, dict[str, Outcome]] = defaultdict(dict)
+    for (cell, strategy), points in found.items():
+        if len(points) < (1 if strategy in FROZEN or strategy == "bit" else 2):
+            continue
+        best = max(points, key=lambda point: (point["validation"], -point["validation_loss"]))
+        seconds = float(np.mean([point["seconds"] for point in points]))
+        cells[cell][strategy] = Outcome(best["validation"], best["test"], seconds, tuple(best.get("curve", ())))
+    return cells
+
+
+def evidences(folder: Path) -> dict[Cell, tuple[Evidence, dict[str, Any]]]:
+    """The evidence of each cell, and the whole line."""
+    lines = read(folder / "evidence.jsonl")
+    return {(line["target"], line["size"], line["seed"]): (_evidence(line["evidence"]), line) for line in lines}
+
+
+def _evidence(plain: dict[str, Any]) -> Evidence:
+    def measured(accuracy: float) -> Measured:
+        return Measured(accuracy, math.sqrt(max(accuracy * (1 - accuracy), 0.01) / plain["probed"]), plain["probed"])
+
+    return Evidence(
+        samples=plain["samples"],
+        classes=plain["classes"],
+        parameters=round(plain["parameters_per_sample"] * plain["samples"]),
+        probed=plain["probed"],
+        depths={group: measured(accuracy) for group, accuracy in plain["depths"].items()},
+        all_depths=measured(plain["all_depths"]["accuracy"]),
+        random=measured(plain["random_weights"]["accuracy"]),
+        linearised=None if plain["linearised"] is None else measured(plain["linearised"]),
+        shift=plain["input_shift"],
+        curve=(),
+        forward=0.0,
+    )
+
+
+def ratio(outcome: Outcome, base: Measured) -> float:
+    """What a rule predicts: the logarithm of the test error over the probe's."""
+    return math.log((1 - outcome.test + D) / (error_of(base) + D))
+
+
+def ridge(x: Floats, y: Floats, penalty: float) -> Floats:
+    """Weights (T,) whose first, the constant, is hardly penalised."""
+    strength = np.diag([0.1, *[penalty] * (x.shape[1] - 1)])
+    return np.asarray(np.linalg.solve(x.T @ x + strength, x.T @ y), np.float64)
+
+
+def left_out(x: Floats, y: Floats, groups: Sequence[str], penalty: float) -> float:
+    """Root mean square error on targets that were left out, one after the other."""
+    names, misses = np.array(groups), []
+    for name in sorted(set(groups)):
+        held = names == name
+        misses.append(np.mean((x[held] @ ridge(x[~held], y[~held], penalty) - y[held]) ** 2))
+    return float(np.sqrt(np.mean(misses)))
+
+
+def fit_rule(
+    kind: str, cells: dict[Cell, dict[str, Outcome]], known: dict[Cell, tuple[Evidence, dict[str, Any]]]
+) -> dict[str, Any]:
+    """One kind's rule. A frozen one is measured: all that is left to learn is how the probe differs from the head."""
+    used = [cell for cell in sorted(cells) if kind in cells[cell] and cell in known]
+    probe = "last" if kind == "head_only" else "all"
+    bases = [known[cell][0].last if probe == "last" else known[cell][0].all_depths for cell in used]
+    y = np.array([ratio(cells[cell][kind], base) for cell, base in zip(used, bases, strict=True)])
+    x = np.array([terms(known[cell][0]) for cell in used])
+    if kind in FROZEN:
+        x[:, 2:] = 0
+    targets = [cell[0] for cell in used]
+    alone = len(set(targets)) < 2
+    losses = {penalty: LONELY if alone else left_out(x, y, targets, penalty) for penalty in PENALTIES}
+    penalty = min(losses, key=lambda each: losses[each])
+    weights = ridge(x, y, penalty)
+    print(f"{kind:15s} {len(used)} cells of {len(set(targets))} targets, penalty {penalty:g}, "
+          f"left-out rms {losses[penalty]:.3f} (a constant alone: {_constant(y, targets):.3f}), "
+          f"{dict(zip(TERMS, weights.round(3).tolist(), strict=True))}")  # fmt: skip
+    return {
+        "probe": probe,
+        "weights": [round(float(weight), 4) for weight in weights],
+        "sigma": round(losses[penalty], 4),
+        "cells": len(used),
+    }
+
+
+def _constant(y: Floats, targets: Sequence[str]) -> float:
+    return LONELY if len(set(targets)) < 2 else left_out(np.ones((len(y), 1)), y, targets, 1.0)
+
+
+def main() -> None:
+    """Write the rules."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--write", type=Path, default=FILE)
+    asked = parser.parse_args()
+    allowed = {target.name for target in TARGETS if target.fitted}
+    cells = {cell: found for cell, found in outcomes(asked.out).items() if cell[0] in allowed}
+    known = {cell: found for cell, found in evidences(asked.out).items() if cell[0] in allowed}
+    kinds = sorted({kind for found in cells.values() for kind in found} - {"bit"})
+    rules = {kind: fit_rule(kind, cells, known) for kind in kinds}
+    content = {"targets": sorted({cell[0] for cell in cells if cell in known}), "rules": rules}
+    asked.write.write_text(json.dumps(content, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""advise: which strategy for this data and this backbone, with what score, at what cost, and why; trains nothing."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from stages.shell import run
+from tlpipe import config
+from tlpipe.advise.advice import Advice, advise
+from tlpipe.advise.cost import Clock, views_of
+from tlpipe.advise.decision import Decision
+from tlpipe.advise.evidence import gather
+from tlpipe.advise.experience import load_experience
+from tlpipe.advise.passes import shares
+from tlpipe.advise.race import decide
+from tlpipe.advise.spec import Advise
+from tlpipe.data.packed import Packed
+from tlpipe.strategies import AnyStrategy
+from tlpipe.strategies.auto import Auto
+from tlpipe.strategies.base import Strategy
+from tlpipe.train.device import Runtime
+from tlpipe.train.embed import Features
+from tlpipe.train.history import write_json
+from tlpipe.train.randomness import derive
+from tlpipe.train.source import load_source, source_encoder
+from tlpipe.train.spec import Training
+
+SOURCE, PACKED, FEATURES = Path("models/source"), Path("data/packed"), Path("data/features")
+REPORT, DECISIONS = Path("reports/advice.json"), Path("data/advice")
+
+
+def main() -> None:
+    """Write reports/advice.json for people, and data/advice/<strategy>.json for the finetune stages."""
+    settings: Advise = config.load("advise", Advise)
+    runtime: Runtime = config.load("runtime", Runtime)
+    training: Training = config.load("training", Training)
+    strategies: dict[str, Strategy] = config.load("finetune", dict[str, AnyStrategy])
+    packed, features, source = Packed.open(PACKED), Features.open(FEATURES), load_source(SOURCE)
+    machine, views = runtime.resolve(), views_of(training)
+    # the test split is never looked at; the validation split is: what is chosen here is chosen on it again later
+    rows = np.arange(packed.ranges["validation"][1])
+    encoder = source_encoder(SOURCE, source)
+    torch.manual_seed(derive(settings.seed, "control"))
+    control = source.backbone.encoder()
+    depths = {group: np.array(features.at(group)[rows]) for group in features.groups}
+    evidence = gather(depths, encoder, control, packed, rows, machine, settings.seed, settings.directions)
+    clock = Clock(evidence.forward, shares(encoder, packed, machine))
+    candidates = {name: strategy for name, strategy in strategies.items() if strategy.settled}
+    scale = training.scale(len(packed.rows("train")))
+    advice = advise(candidates, source.groups, evidence, load_experience(), clock, views, scale)
+    write_json(REPORT, advice.summary())
+    for name, strategy in strategies.items():
+        decision = Decision(contenders=())
+        if isinstance(strategy, Auto):
+            decision = decide(advice, candidates, source.groups, clock, views, strategy.race, scale)
+        decision.write(DECISIONS / f"{name}.json")
+    print(*_lines(advice), sep="\n")
+
+
+def _lines(advice: Advice) -> list[str]:
+    lines = [
+        f"{option.name}: {option.predicted.accuracy:.3f} +- {option.predicted.sigma:.3f}"
+        f"{' (measured)' if option.measured else ''}, {option.seconds:.0f} s"
+        for option in advice.options
+    ]
+    tie = f"; tie: race {', '.join(option.name for option in advice.tied)}" if advice.tied else ""
+    return [*lines, f"recommended: {advice.recommended.name}{tie}"]
+
+
+if __name__ == "__main__":
+    run(main)

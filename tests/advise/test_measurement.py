@@ -1,0 +1,99 @@
+"""The benchmark's arithmetic: which point of a sweep counts, the cross-fitted oracle, regret, nested samples."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.advisor.analyse import judge, oracle, own_oracle
+from benchmarks.advisor.fit import Outcome, left_out, outcomes, ridge
+from benchmarks.advisor.grid import read
+from benchmarks.advisor.policies import Case, Choice
+from benchmarks.advisor.targets import SIZES, TARGETS, Arrays
+from tlpipe.preprocess.image import ImagePreprocess
+
+NAMES = ("head_only", "all_depth_head", "top_layers", "all_layers", "scratch")
+
+
+def made(**tests: float) -> dict[str, Outcome]:
+    """Outcomes whose test accuracies are `tests`, 0.1 for all others."""
+    return {name: Outcome(0.5, tests.get(name, 0.1), 2.0, ()) for name in NAMES}
+
+
+def test_the_oracle_is_chosen_on_other_seeds() -> None:
+    cells = {
+        ("t", 8, 0): made(head_only=0.9, scratch=0.2),
+        ("t", 8, 1): made(head_only=0.3, scratch=0.6),
+        ("lonely", 8, 0): made(head_only=0.9),
+    }
+    # seed 1 says scratch, seed 0 says head_only; each is scored on the other
+    assert oracle(cells) == {("t", 8, 0): 0.2, ("t", 8, 1): 0.3}
+    assert own_oracle(cells)["t", 8, 0] == 0.9
+
+
+def test_regret_hits_and_cost_by_hand() -> None:
+    cases = [
+        Case((name, 8, seed), made(), None, {}, None)  # type: ignore[arg-type]
+        for name, seed in (("a", 0), ("a", 1), ("b", 0))
+    ]
+    best = {("a", 8, 0): 0.8, ("a", 8, 1): 0.8, ("b", 8, 0): 0.805}
+    reached = {("a", 8, 0): 0.7, ("a", 8, 1): 0.9, ("b", 8, 0): 0.8}
+    row = judge(lambda case: Choice(reached[case.cell], 1.0), cases, best)
+    assert row.mean == pytest.approx((10 - 10 + 0.5) / 3)
+    assert row.median == pytest.approx(0.5)
+    assert row.worst == pytest.approx(10)
+    assert row.hits == pytest.approx(2 / 3)
+    assert row.cost == pytest.approx(0.5)
+    assert row.low <= row.mean <= row.high
+
+
+def test_validation_chooses_the_point_and_half_a_sweep_does_not_count(tmp_path: Path) -> None:
+    def line(strategy: str, lr: float, validation: float, test: float) -> str:
+        head = {"target": "t", "size": 8, "seed": 0, "strategy": strategy, "lr": lr, "validation_loss": 1.0}
+        return json.dumps({**head, "validation": validation, "test": test, "seconds": 4.0})
+
+    lines = [
+        line("all_layers", 1e-3, 0.6, 0.9), line("all_layers", 4e-3, 0.7, 0.5), line("scratch", 1e-3, 0.9, 0.9),
+        line("head_only", 0.0, 0.5, 0.4), '{"target": "t", "si',
+    ]  # fmt: skip
+    (tmp_path / "cells.jsonl").write_text("\n".join(lines))
+    assert len(read(tmp_path / "cells.jsonl")) == 4
+    found = outcomes(tmp_path)["t", 8, 0]
+    assert set(found) == {"all_layers", "head_only"}
+    assert (found["all_layers"].test, found["head_only"].test) == (0.5, 0.4)
+
+
+def test_samples_are_nested_and_never_from_the_test_rows() -> None:
+    images, labels = np.zeros((900, 8, 8, 3), np.uint8), np.arange(900) % 3
+    images[:, 0, 0, 0], images[:, 0, 0, 1] = np.arange(900) % 256, np.arange(900) // 256
+    arrays = Arrays(images, labels.astype(np.int64), 600)
+    before: dict[str, set[int]] = {"train": set(), "validation": set()}
+    for size in SIZES:
+        packed = arrays.sample(size, 3, ImagePreprocess(size=8, resize_to=8), "t")
+        low, high = packed.images[:, 0, 0, :2].astype(int).T
+        numbers = low + 256 * high
+        for split, inner in before.items():
+            rows = set(numbers[slice(*packed.ranges[split])].tolist())
+            assert inner <= rows
+            assert max(rows) < 600
+            before[split] = rows
+        assert not before["train"] & before["validation"]
+        assert sorted(numbers[slice(*packed.ranges["test"])].tolist()) == list(range(600, 900))
+        assert len(before["train"] | before["validation"]) == 3 * size
+
+
+def test_at_least_half_of_the_targets_are_never_fitted_on() -> None:
+    assert sum(not target.fitted for target in TARGETS) >= len(TARGETS) / 2
+    assert len(TARGETS) >= 8
+
+
+def test_left_out_targets_are_really_left_out() -> None:
+    generator = np.random.default_rng(0)
+    x = np.column_stack([np.ones(40), generator.normal(size=(40, 2))])
+    groups = ["a"] * 20 + ["b"] * 20
+    y = np.where(np.array(groups) == "a", 1.0, -1.0)
+    assert left_out(x, y, groups, 1.0) > 1.5
+    weights = np.array([0.3, -0.5, 0.8])
+    assert np.abs(ridge(x, x @ weights, 1e-9) - weights).max() < 0.01
+    assert left_out(x, x @ weights, groups, 1e-6) < 0.05

@@ -1,0 +1,82 @@
+"""Closed-form probes against scikit-learn and against what leave-one-out and cross-validation promise."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+
+from tests.advise.conftest import clouds
+from tlpipe.advise.probe import STRENGTHS, cross_validate, deal, measured, probe
+
+
+@pytest.mark.parametrize(("count", "width"), [(40, 8), (20, 60)])
+def test_scores_are_ridge_regressions_at_one_of_the_penalties(count: int, width: int) -> None:
+    x, y = clouds(count, 3, 2, seed=1, width=width)
+    z, _ = clouds(30, 3, 2, seed=2, width=width)
+    own = (x - x.mean(0, dtype=float)) / x.std(0, dtype=float) / width**0.5
+    other = (z - x.mean(0, dtype=float)) / x.std(0, dtype=float) / width**0.5
+    values = np.linalg.svd(own, compute_uv=False) ** 2
+    mean = values[values > 1e-10 * values[0]].mean()
+    solutions = [
+        Ridge(alpha=strength * mean, solver="cholesky").fit(own, np.eye(3)[y]).predict(other) for strength in STRENGTHS
+    ]
+    found = probe([x], y, [z], 3)
+    assert min(np.abs(found - solution).max() for solution in solutions) < 1e-6
+
+
+def test_the_penalty_is_the_one_with_the_least_leave_one_out_error() -> None:
+    x, y = clouds(24, 3, 1, seed=3)
+    errors = []
+    for strength in STRENGTHS:
+        total = 0.0
+        own = (x - x.mean(0, dtype=float)) / x.std(0, dtype=float) / 12**0.5
+        mean = (np.linalg.svd(own, compute_uv=False) ** 2).mean()
+        for left in range(24):
+            keep = np.arange(24) != left
+            fitted = Ridge(alpha=strength * mean).fit(own[keep], np.eye(3)[y[keep]])
+            total += ((fitted.predict(own[[left]]) - np.eye(3)[y[left]]) ** 2).sum()
+        errors.append(total)
+    best = STRENGTHS[int(np.argmin(errors))]
+    expected = Ridge(alpha=best * mean).fit(own, np.eye(3)[y]).predict(own)
+    assert np.abs(probe([x], y, [x], 3) - expected).max() < 1e-6
+
+
+def test_blocks_weigh_the_same_however_wide_they_are() -> None:
+    x, y = clouds(60, 3, 2, seed=1)
+    wide = np.repeat(x, 7, axis=1)
+    assert np.allclose(probe([x], y, [x], 3), probe([wide], y, [wide], 3), atol=1e-8)
+
+
+def test_cross_validation_cannot_be_better_than_chance_on_random_labels() -> None:
+    generator = np.random.default_rng(0)
+    x, y = generator.normal(size=(300, 200)).astype(np.float32), generator.integers(0, 2, 300)
+    found = cross_validate([x], y, 2, seed=0)
+    assert abs(found.accuracy - 0.5) < 3 * found.sigma
+
+
+def test_cross_validation_foretells_the_accuracy_on_new_samples() -> None:
+    x, y = clouds(250, 5, 2, seed=1)
+    new, labels = clouds(5000, 5, 2, seed=2)
+    truth = (probe([x], y, [new], 5).argmax(1) == labels).mean()
+    found = cross_validate([x], y, 5, seed=0)
+    assert abs(found.accuracy - truth) < 3 * found.sigma
+    assert found == cross_validate([x], y, 5, seed=0)
+
+
+def test_a_constant_feature_and_a_class_of_one_do_no_harm() -> None:
+    x, y = clouds(41, 2, 3, seed=1)
+    x[:, 0], y[-1] = 5.0, 2
+    assert cross_validate([x], y, 3, seed=0).accuracy > 0.8
+
+
+def test_folds_are_stratified() -> None:
+    labels = np.repeat([0, 1, 2], [50, 20, 7])
+    fold = deal(labels, seed=3)
+    for label, count in ((0, 50), (1, 20), (2, 7)):
+        held = np.bincount(fold[labels == label], minlength=5)
+        assert held.max() - held.min() <= 1
+        assert held.sum() == count
+
+
+def test_all_right_is_not_certainty() -> None:
+    assert measured(np.ones(20, bool)).accuracy == 1
+    assert 0.02 < measured(np.ones(20, bool)).sigma < 0.1

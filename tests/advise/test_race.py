@@ -1,0 +1,76 @@
+"""Who races, for how long, at what cost, and how much validation counts."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.advise.conftest import GROUPS
+from tests.advise.test_advice import CLOCK, STRATEGIES
+from tlpipe.advise.advice import Advice, advise
+from tlpipe.advise.decision import Decision, weighed
+from tlpipe.advise.evidence import Evidence
+from tlpipe.advise.experience import Experience
+from tlpipe.advise.race import decide, laps
+from tlpipe.config import ConfigError
+from tlpipe.strategies.base import Strategy
+
+VIEWS = 4
+
+
+@pytest.fixture
+def tied(make_evidence: Callable[..., Evidence], experience: Experience) -> Advice:
+    """An advice in which everything is too close to call."""
+    vague = {kind: rule.model_copy(update={"sigma": 5.0}) for kind, rule in experience.rules.items()}
+    doubtful = experience.model_copy(update={"rules": vague})
+    return advise(STRATEGIES, GROUPS, make_evidence(), doubtful, CLOCK, VIEWS)
+
+
+def cost(name: str, epochs: int | None = None) -> float:
+    return sum(CLOCK.passes(STRATEGIES[name].plan(GROUPS), VIEWS)[:epochs])
+
+
+def test_a_race_costs_less_than_1_3_trainings_whoever_wins(tied: Advice) -> None:
+    entries = laps(tied, STRATEGIES, GROUPS, CLOCK, VIEWS)
+    raced = [name for name, epochs in entries.items() if epochs]
+    assert len(raced) >= 2
+    dearest = max(cost(name) for name in raced)
+    for winner in raced:
+        lost = sum(cost(name, entries[name]) for name in raced if name != winner)
+        assert cost(winner) + lost < 1.3 * dearest
+
+
+def test_short_schedules_do_not_race(tied: Advice) -> None:
+    short: dict[str, Strategy] = {
+        name: strategy.model_copy(update={"epochs": 2}) if name != "head" else strategy
+        for name, strategy in STRATEGIES.items()
+    }
+    entries = laps(tied, short, GROUPS, CLOCK, VIEWS)
+    assert set(entries.values()) == {0}
+
+
+def test_a_decision_goes_through_its_file_and_has_no_clock_in_it(tied: Advice, tmp_path: Path) -> None:
+    decision = decide(tied, STRATEGIES, GROUPS, CLOCK, VIEWS, race=True)
+    decision.write(tmp_path / "deep" / "auto.json")
+    assert Decision.read(tmp_path / "deep" / "auto.json") == decision
+    assert [each.name for each in decision.contenders] == [option.name for option in tied.tied]
+    assert [each.strategy for each in decision.contenders] == [STRATEGIES[option.name] for option in tied.tied]
+    slower = type(CLOCK)(100 * CLOCK.forward, CLOCK.shares)
+    assert decide(tied, STRATEGIES, GROUPS, slower, VIEWS, race=True) == decision
+
+
+def test_without_a_race_the_recommended_one_trains(tied: Advice) -> None:
+    (only,) = decide(tied, STRATEGIES, GROUPS, CLOCK, VIEWS, race=False).contenders
+    assert (only.name, only.epochs) == (tied.recommended.name, 0)
+
+
+def test_without_advice_it_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="run `dvc repro`"):
+        Decision.read(tmp_path / "auto.json")
+
+
+def test_few_validation_samples_do_not_overrule_and_many_do() -> None:
+    few, many = (weighed(0.8, 0.03, 0.7, samples) for samples in (10, 10_000))
+    assert 0.78 < few < 0.8
+    assert 0.7 < many < 0.703
+    assert weighed(0.5, 0.1, 1.0, 20) < 1

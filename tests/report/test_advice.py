@@ -1,0 +1,54 @@
+"""The advice on the page, beside what the strategies reached."""
+
+import json
+import shutil
+from pathlib import Path
+
+from tlpipe.report.advice import advice_facts
+from tlpipe.report.collect import collect, read_json
+from tlpipe.report.render import render
+
+POINTS = [(20, 0.5, True), (40, 0.6, True), (80, 0.65, True), (160, 0.7, False), (320, 0.72, False)]
+ADVICE = {
+    "recommended": "all_layers",
+    "ranking": [
+        {
+            "strategy": "all_layers", "kind": "all_layers", "predicted": 0.871, "sigma": 0.02, "measured": False,
+            "cost_seconds": 42.0, "reasons": ["much is left <to> gain", "few samples"],
+        },
+        {
+            "strategy": "elsewhere", "kind": "head_only", "predicted": 0.7, "sigma": 0.01, "measured": True,
+            "cost_seconds": 0.4, "reasons": ["measured"],
+        },
+    ],
+    "tie": ["all_layers", "elsewhere"],
+    "region": {"name": "small and similar", "recipe": "head_only", "unfreeze": "none"},
+    "evidence": {
+        "learning_curve": [
+            {"samples": count, "accuracy": value, "low": value - 0.05, "high": value + 0.05, "measured": measured}
+            for count, value, measured in POINTS
+        ]
+    },
+    "experience": {"targets": ["a", "b"], "cells": 12},
+}  # fmt: skip
+
+
+def test_without_advice_there_is_no_section(made: Path) -> None:
+    facts = collect(made)
+    assert facts["advice"] is None
+    assert 'id="advice"' not in render(facts)
+
+
+def test_the_ranking_stands_beside_what_was_reached(made: Path, tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    shutil.copytree(made, root)
+    (root / "reports/advice.json").write_text(json.dumps(ADVICE))
+    comparison = read_json(root / "reports/comparison.json")
+    reached = comparison["strategies"]["all_layers"]["test"]["accuracy"]["value"]
+    facts = advice_facts(root, comparison)
+    assert facts is not None
+    assert [row["reached"] for row in facts["ranking"]] == [reached, None]
+    page = render(collect(root))
+    for part in ("87.1 %", "not run", "all_layers and elsewhere were too close to call", "&lt;to&gt;", "12 measured"):
+        assert part in page
+    assert page.count("stroke-dasharray") > render(collect(made)).count("stroke-dasharray")

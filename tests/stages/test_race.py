@@ -1,0 +1,118 @@
+"""Which strategy `auto` is, and that a race that was killed ends as one that was not."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from stages import race
+from stages.race import settle
+from tests.train.conftest import make_encoder, make_packed, make_training
+from tlpipe.advise.decision import Contender, Decision
+from tlpipe.data.packed import Packed
+from tlpipe.strategies.auto import Auto
+from tlpipe.strategies.base import Strategy
+from tlpipe.strategies.head_only import HeadOnly
+from tlpipe.strategies.scratch import Scratch
+from tlpipe.strategies.unfreeze import AllLayers
+from tlpipe.tasks.image_classification import ImageClassification
+from tlpipe.train.batches import Batches
+from tlpipe.train.checkpoint import Keeper, run_key
+from tlpipe.train.device import Runtime
+from tlpipe.train.fit import Trainer
+from tlpipe.train.model import Classifier
+
+GROUPS = ("stem", "middle", "top")
+AUTO = Auto(kind="auto", race=True)
+GOOD = AllLayers(kind="all_layers", lr=1e-2, gamma=0.9, stages=1, epochs=6)
+BAD = Scratch(kind="scratch", lr=1e-7, epochs=8)
+Prepare = Callable[[Strategy], tuple[Trainer, Keeper]]
+
+
+@pytest.fixture
+def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepare:
+    """Trainers of a small world, as the finetune stage would make them."""
+    monkeypatch.chdir(tmp_path)
+    packed: Packed = make_packed(tmp_path / "packed")
+    machine = Runtime(device="cpu", precision="fp32", threads=1).resolve()
+
+    def make(strategy: Strategy) -> tuple[Trainer, Keeper]:
+        task = ImageClassification()
+        torch.manual_seed(1)
+        model = Classifier(make_encoder(), task.head(16, 3, 0.1))
+        training = make_training(monitor="accuracy")
+        batches = Batches(packed, machine.device)
+        trainer = Trainer(model, strategy.plan(GROUPS), task, training, batches, machine, tmp_path / "cache")
+        return trainer, Keeper("finetune-auto", run_key(strategy.model_dump()))
+
+    return make
+
+
+def decided(*contenders: tuple[str, int, Strategy]) -> None:
+    """Write the decision of the advise stage: nothing is known beforehand that could tell the contenders apart."""
+    entries = [
+        Contender(name=name, epochs=epochs, predicted=0.5, spread=1.0, strategy=strategy)  # type: ignore[arg-type]
+        for name, epochs, strategy in contenders
+    ]
+    Decision(contenders=tuple(entries)).write(race.DECISIONS / "auto.json")
+
+
+def test_other_strategies_are_what_they_are(prepare: Prepare) -> None:
+    assert settle("all_layers", GOOD, prepare) == (GOOD, [])
+
+
+def test_one_contender_trains_without_a_race(prepare: Prepare) -> None:
+    decided(("good", 0, GOOD))
+    assert settle("auto", AUTO, prepare) == (GOOD, [])
+
+
+def test_the_better_one_wins_and_the_other_stops_after_its_lap(prepare: Prepare) -> None:
+    decided(("bad", 2, BAD), ("good", 4, GOOD))
+    winner, laps = settle("auto", AUTO, prepare)
+    assert winner == GOOD
+    assert {lap["strategy"]: (lap["epochs"], lap["chosen"]) for lap in laps} == {"bad": (2, False), "good": (4, True)}
+    _, keeper = prepare(winner)
+    state = keeper.load()
+    assert state is not None
+    assert len(state["history"]) == 4
+
+
+def test_what_does_not_train_is_compared_with_the_finished_winner(prepare: Prepare) -> None:
+    decided(("frozen", 0, HeadOnly(kind="head_only")), ("bad", 1, BAD), ("good", 4, GOOD))
+    winner, laps = settle("auto", AUTO, prepare)
+    found = {lap["strategy"]: lap for lap in laps}
+    assert (found["frozen"]["epochs"], found["good"]["epochs"], found["bad"]["epochs"]) == (0, 6, 1)
+    assert winner == max(
+        ((found["frozen"]["accuracy"], HeadOnly(kind="head_only")), (found["good"]["accuracy"], GOOD)),
+        key=lambda pair: pair[0],
+    )[1]  # fmt: skip
+
+
+@pytest.mark.parametrize("after", [1, 3, 5, 7])
+def test_killed_after_any_epoch_it_ends_the_same_way(
+    prepare: Prepare, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    decided(("bad", 2, BAD), ("frozen", 0, HeadOnly(kind="head_only")), ("good", 4, GOOD))
+    real, done = Keeper.save, []
+
+    def dying(self: Keeper, state: dict[str, object]) -> None:
+        real(self, state)
+        done.append(1)
+        if len(done) == after:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Keeper, "save", dying)
+        with pytest.raises(KeyboardInterrupt):
+            settle("auto", AUTO, prepare)
+    resumed = settle("auto", AUTO, prepare)
+    weights = prepare(resumed[0])[1].load()["trainer"]["selection"]["best"]
+    for path in Path(".tlpipe/work/finetune-auto").rglob("state.pt"):
+        path.unlink()
+    fresh = settle("auto", AUTO, prepare)
+    expected = prepare(fresh[0])[1].load()["trainer"]["selection"]["best"]
+    assert resumed[0] == fresh[0]
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    same = [{key: value for key, value in lap.items() if key != "seconds"} for lap in resumed[1]]
+    assert same == [{key: value for key, value in lap.items() if key != "seconds"} for lap in fresh[1]]

@@ -1,0 +1,49 @@
+"""Why a strategy has the score that it has, in two or three sentences from the evidence."""
+
+from collections.abc import Iterator
+
+from tlpipe.advise.evidence import Evidence
+
+RISKY = 100
+"""Trainable parameters a sample from which overfitting is worth a word."""
+POINT = 0.02
+"""A difference in accuracy that is worth a word."""
+
+
+def reasons(kind: str, family: str, evidence: Evidence, borrowed: bool) -> tuple[str, ...]:
+    """At most three sentences for a strategy of `kind` and `family`."""
+    doubt = [f"{kind} was never measured: the figures are those of its nearest relative, with more doubt"]
+    said = [*(doubt if borrowed else []), *_family(kind, family, evidence)]
+    return tuple(said[:3])
+
+
+def _family(kind: str, family: str, evidence: Evidence) -> Iterator[str]:
+    last, every, random = evidence.last, evidence.all_depths, evidence.random
+    if family == "frozen":
+        own = every if kind == "all_depth_head" else last
+        yield f"measured: {own.accuracy:.1%} +- {own.sigma:.1%} of {evidence.probed:,} held-out samples are right"
+        yield _depths(evidence)
+        return
+    kept = f"frozen features are right on {every.accuracy:.1%}, those of a random network on {random.accuracy:.1%}"
+    few = f"{evidence.per_class:.0f} samples a class"
+    if family == "scratch":
+        yield f"{kept}: {'little' if evidence.fit < 0.3 else 'much'} of what the source taught would be lost"
+        yield f"{few}, {evidence.parameters / evidence.samples:,.0f} parameters a sample to learn from nothing"
+        return
+    yield f"{kept}: {1 - every.accuracy:.1%} is left to gain"
+    yield f"{few}: {_risk(evidence)}"
+    if family == "partial":
+        yield _depths(evidence)
+
+
+def _depths(evidence: Evidence) -> str:
+    gap = evidence.depth_gap
+    if gap > POINT:
+        return f"lower layers know {gap:.1%} more than the top alone: part of the answer is lost on the way up"
+    return "the top features hold what the lower ones do" if gap > -POINT else "lower layers only add noise"
+
+
+def _risk(evidence: Evidence) -> str:
+    ratio = evidence.parameters / evidence.samples
+    risk = "a high risk of overfitting" if ratio > RISKY else "a low risk of overfitting"
+    return f"{ratio:,.0f} parameters a sample, {risk}"
