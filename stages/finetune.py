@@ -146,4 +146,5 @@ def _report(folder: Path, epochs: list[Epoch], trainer: Trainer, counts: dict[st
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("strategy")
-    run(partial(main, parser.parse_args().strategy), together=True)
+    asked = parser.parse_args().strategy
+    run(partial(main, asked), together=True, trains=f"finetune-{asked}")

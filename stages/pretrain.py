@@ -74,4 +74,4 @@ def _train(backbone: Letters, machine: Machine, runtime: Runtime) -> tuple[Encod
 
 
 if __name__ == "__main__":
-    run(main, together=True)
+    run(main, together=True, trains="pretrain")

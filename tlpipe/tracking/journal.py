@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from tlpipe.tracking.outbox import JOURNAL, WRITER_LOCK, run_folder, try_lock
+from tlpipe.locks import try_lock
+from tlpipe.tracking.outbox import JOURNAL, WRITER_LOCK, run_folder
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 LONGEST_PARAM, LONGEST_TAG, LONGEST_KEY, LONGEST_NOTE = 6000, 5000, 250, 4500

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tlpipe.locks import held
 from tlpipe.tracking.journal import BUNDLE, MODEL
 from tlpipe.tracking.launch import reachable
-from tlpipe.tracking.outbox import PUBLISHER_LOCK, held, is_published, read_state, target, write_state, writer_lives
+from tlpipe.tracking.outbox import PUBLISHER_LOCK, is_published, read_state, target, write_state, writer_lives
 from tlpipe.tracking.snapshot import Snapshot, Tail
 
 if TYPE_CHECKING:
