@@ -20,7 +20,7 @@ from tlpipe.strategies import AnyStrategy
 from tlpipe.strategies.auto import Auto
 from tlpipe.strategies.base import Strategy
 from tlpipe.train.device import Runtime
-from tlpipe.train.embed import Features
+from tlpipe.train.embed import Features, learnt_from
 from tlpipe.train.history import write_json
 from tlpipe.train.randomness import derive
 from tlpipe.train.source import load_source, source_encoder
@@ -39,7 +39,7 @@ def main() -> None:
     packed, features, source = Packed.open(PACKED), Features.open(FEATURES), load_source(SOURCE)
     machine, views = runtime.resolve(), views_of(training)
     # the test split is never looked at; the validation split is: what is chosen here is chosen on it again later
-    rows = np.arange(packed.ranges["validation"][1])
+    rows = np.arange(learnt_from(packed))
     encoder = source_encoder(SOURCE, source)
     torch.manual_seed(derive(settings.seed, "control"))
     control = source.backbone.encoder()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.shell import follow, resume
-from tlpipe.advise.decision import Contender, Decision
+from tlpipe.advise.decision import Contender, Decision, typical
 from tlpipe.strategies.base import Strategy
 from tlpipe.train.checkpoint import Keeper
 from tlpipe.train.events import Epoch
@@ -16,7 +16,7 @@ DECISIONS = Path("data/advice")
 Prepare = Callable[[Strategy], tuple[Trainer, Keeper]]
 """A strategy's trainer, as its own stage would make it, and where its recovery state is."""
 Lap = dict[str, Any]
-"""What a contender did: strategy, epochs, seconds and its best validation figures."""
+"""What a contender did: strategy, epochs, seconds, validation samples, and its `typical` accuracy on them."""
 
 
 def settle(name: str, strategy: Strategy, prepare: Prepare) -> tuple[Strategy, list[Lap]]:
@@ -60,15 +60,14 @@ def _lap(contender: Contender, prepare: Prepare, epochs: int | None) -> Lap:
     for _ in _until(trainer, keeper, contender.name, seen, epochs):
         pass
     counted = seen[:epochs]
-    scores = [start, *({"accuracy": each.validation_accuracy, "loss": each.validation_loss} for each in counted)]
-    best = max(scores, key=lambda each: (each["accuracy"], -each["loss"]))
-    print(f"race: {contender.name} has {best['accuracy']:.4f} after {len(counted)} epochs", file=sys.stderr)
+    accuracy = typical([epoch.validation_accuracy for epoch in counted] or [start["accuracy"]])
+    print(f"race: {contender.name} is at {accuracy:.4f} after {len(counted)} epochs", file=sys.stderr)
     return {
         "strategy": contender.name,
         "epochs": len(counted),
         "seconds": sum(epoch.seconds for epoch in counted),
         "samples": len(trainer.batches.packed.rows("validation")),
-        **best,
+        "accuracy": accuracy,
     }
 
 

@@ -12,7 +12,7 @@ from benchmarks.advisor.grid import BATCH, FROZEN, STEPS, trained
 from benchmarks.advisor.targets import EVERY
 from tlpipe.advise.advice import Advice, advise
 from tlpipe.advise.cost import Clock
-from tlpipe.advise.decision import weighed
+from tlpipe.advise.decision import typical, weighed
 from tlpipe.advise.evidence import Evidence
 from tlpipe.advise.experience import Experience
 from tlpipe.advise.race import laps
@@ -119,7 +119,7 @@ def raced(case: Case) -> Choice:
         for name in set(reached) - {survivor}:
             outcome = case.outcomes[name]
             seconds += outcome.seconds * entries[name] / len(outcome.curve)
-    best = max(finalists, key=lambda name: _judged(case, advice, name, case.outcomes[name].validation))
+    best = max(finalists, key=lambda name: _judged(case, advice, name, _lap(case, name, None)))
     return Choice(case.outcomes[best].test, seconds + sum(case.outcomes[name].seconds for name in finalists))
 
 
@@ -128,7 +128,6 @@ def _judged(case: Case, advice: Advice, name: str, accuracy: float) -> float:
     return weighed(known.accuracy, known.spread, accuracy, round(case.evidence.samples / EVERY))
 
 
-def _lap(case: Case, name: str, epochs: int) -> float:
-    """The best validation accuracy of the first epochs, and for what starts from the head that of the head."""
-    start = 0.0 if name == "scratch" else case.outcomes["head_only"].validation
-    return max([start, *case.outcomes[name].curve[:epochs]])
+def _lap(case: Case, name: str, epochs: int | None) -> float:
+    """What validation says after so many epochs; None = all."""
+    return typical(case.outcomes[name].curve[:epochs] or [case.outcomes[name].validation])

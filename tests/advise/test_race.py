@@ -8,7 +8,7 @@ import pytest
 from tests.advise.conftest import GROUPS
 from tests.advise.test_advice import CLOCK, STRATEGIES
 from tlpipe.advise.advice import Advice, advise
-from tlpipe.advise.decision import Decision, weighed
+from tlpipe.advise.decision import Decision, typical, weighed
 from tlpipe.advise.evidence import Evidence
 from tlpipe.advise.experience import Experience
 from tlpipe.advise.race import decide, laps
@@ -74,3 +74,8 @@ def test_few_validation_samples_do_not_overrule_and_many_do() -> None:
     assert 0.78 < few < 0.8
     assert 0.7 < many < 0.703
     assert weighed(0.5, 0.1, 1.0, 20) < 1
+
+
+def test_one_lucky_epoch_does_not_make_a_training_good() -> None:
+    assert typical([0.1, 0.2, 0.9, 0.5, 0.5, 0.5, 0.6]) == pytest.approx((0.5 + 0.5 + 0.5 + 0.6) / 4)
+    assert typical([0.7]) == 0.7

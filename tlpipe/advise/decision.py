@@ -1,6 +1,7 @@
 """What `auto` is to train: the advice without clocks and figures, so that nothing retrains when only they change."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from tlpipe.config import ConfigError, Spec, parse
@@ -32,6 +33,15 @@ def weighed(predicted: float, spread: float, accuracy: float, samples: int) -> f
     share = (accuracy * samples + 1) / (samples + 2)
     known, seen = 1 / max(spread, 1e-3) ** 2, samples / (share * (1 - share))
     return (known * predicted + seen * accuracy) / (known + seen)
+
+
+def typical(accuracies: Sequence[float]) -> float:
+    """The mean over the second half of a training's epochs.
+
+    The best of many epochs on few samples is mostly luck, and a strategy without epochs has no share in it.
+    """
+    later = accuracies[len(accuracies) // 2 :]
+    return sum(later) / len(later)
 
 
 class Decision(Spec):

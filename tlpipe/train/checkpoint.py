@@ -103,4 +103,5 @@ class Keeper:
 
     def drop_all(self) -> None:
         """Forget every state of the stage, also of trainings that lost a race or that were given up."""
-        shutil.rmtree(self.folder.parent, ignore_errors=True)
+        for folder in self.folder.parent.glob("*/"):
+            shutil.rmtree(folder, ignore_errors=True)
