@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tlpipe import __version__
+from tlpipe import __version__, serve_commands
 from tlpipe.config import PARAMS, ConfigError, read
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ class _Readable(TyperGroup):
 
 app = typer.Typer(cls=_Readable, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 ParamsFile = Annotated[Path, typer.Argument(help="The params file.", show_default=True)]
+
+
+serve_commands.add(app)
 
 
 def _version(asked: bool) -> None:
