@@ -27,6 +27,11 @@ class _Readable(TyperGroup):
         except ConfigError as error:
             typer.echo(error, err=True)
             raise typer.Exit(2) from None
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.startswith("tlpipe"):
+                raise
+            typer.echo(f"{error.name} is not installed; what trains needs: pip install 'tlpipe[train]'", err=True)
+            raise typer.Exit(2) from None
 
 
 app = typer.Typer(cls=_Readable, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)

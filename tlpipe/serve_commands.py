@@ -116,7 +116,32 @@ def serve(
     run(parse(content, Settings, "serve"))
 
 
+def export(
+    bundle: BundleFolder,
+    to: Annotated[Literal["triton", "kserve"], typer.Option(help="Whose format.")],
+    out: Annotated[Path, typer.Option(help="The folder to write.")],
+    name: Annotated[str, typer.Option(help="The model's name there.")] = "model",
+    gpu: Annotated[bool, typer.Option("--gpu", help="Run it on GPUs.")] = False,
+    instances: Annotated[int, typer.Option(min=1, max=64, help="Copies a GPU, or on the CPU.")] = 1,
+    max_batch: Annotated[int, typer.Option(min=1, max=4096, help="Most samples a call of the graph.")] = 32,
+    max_delay: Annotated[float, typer.Option(min=0, max=1, help="Seconds a sample may wait for others.")] = 0.002,
+    queue: Annotated[int, typer.Option(min=1, help="Most requests that wait.")] = 256,
+    storage: Annotated[str | None, typer.Option(help="kserve: where the repository will be, as s3://...")] = None,
+) -> None:
+    """Write a bundle as Triton's model repository, or as that and KServe's InferenceService."""
+    from tlpipe.serve.triton import Target, write_repository, write_service
+
+    content = {"name": name, "gpu": gpu, "instances": instances, "max_batch": max_batch, "max_delay": max_delay}
+    target: Target = parse(content | {"queue": queue}, Target, "export")
+    if to == "triton":
+        typer.echo(f"wrote {write_repository(out, bundle, target)}")
+        return
+    if storage is None:
+        raise ConfigError("KServe fetches the repository from a storage; say where you will put it: --storage s3://...")
+    typer.echo(f"wrote {write_service(out, bundle, target, storage)}; copy {out / 'repository'} to {storage}")
+
+
 def add(app: typer.Typer) -> None:
     """Put the commands of this module into `app`."""
-    for command in (doctor, predict, serve):
+    for command in (doctor, predict, serve, export):
         app.command()(command)

@@ -148,10 +148,10 @@ class Running:
 
 
 @contextmanager
-def running(bundle: Path, log: Path, *options: object) -> Iterator[Running]:
-    """`tlpipe serve` on a free port."""
-    code = "from tlpipe.cli import main; main()"
-    command = [sys.executable, "-c", code, "serve", bundle, "--port", 0, "--device", "cpu", "--threads", 1, *options]
+def running(bundle: Path, log: Path, *options: object, program: Path | None = None) -> Iterator[Running]:
+    """`tlpipe serve` on a free port; `program` is another environment's tlpipe."""
+    start = [program] if program else [sys.executable, "-c", "from tlpipe.cli import main; main()"]
+    command = [*start, "serve", bundle, "--port", 0, "--device", "cpu", "--threads", 1, *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with log.open("wb") as file:
         process = subprocess.Popen([str(each) for each in command], stderr=file, env=environment)
