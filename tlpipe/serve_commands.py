@@ -1,5 +1,6 @@
 """The commands for what is done with a bundle: predict, serve, export elsewhere. Light until one of them runs."""
 
+import json
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -141,7 +142,34 @@ def export(
     typer.echo(f"wrote {write_service(out, bundle, target, storage)}; copy {out / 'repository'} to {storage}")
 
 
+def variants(
+    bundle: BundleFolder,
+    data: Annotated[Path, typer.Argument(help="The packed data that the model was trained on.")] = Path("data/packed"),
+    out: Annotated[Path, typer.Option(help="Where the bundles of kept variants go.")] = Path("models/variants"),
+    report: Annotated[Path, typer.Option(help="All figures.")] = Path("reports/variants.json"),
+    loss: Annotated[float, typer.Option(min=0, max=1, help="Most accuracy lost, with 97.5 % confidence.")] = 0.02,
+    faster: Annotated[float, typer.Option(min=1, help="Least speed relative to the bundle's own.")] = 1.1,
+    calibration: Annotated[int, typer.Option(min=2, help="Training samples for calibration.")] = 128,
+    device: DeviceOption = "auto",
+    threads: Threads = 0,
+) -> None:
+    """Make fp16 and int8 bundles, and keep those that are faster here and lose no more than they may."""
+    from tlpipe.serve.session import Runtime
+    from tlpipe.serve.variants import Gate, make_variants
+
+    gate, runtime = Gate(loss=loss, faster=faster, calibration=calibration), Runtime(device=device, threads=threads)
+    findings = []
+    for finding in make_variants(bundle, data, out, runtime, gate):
+        findings.append(finding.model_dump(mode="json"))
+        kept = f"kept in {out / finding.variant}" if not finding.problems else "not kept"
+        typer.echo(f"{finding.variant}: {kept}; {finding.summary()}")
+        for problem in finding.problems:
+            typer.echo(f"  {problem}")
+    report.parent.mkdir(parents=True, exist_ok=True)
+    report.write_text(json.dumps(findings, indent=2) + "\n", encoding="utf-8")
+
+
 def add(app: typer.Typer) -> None:
     """Put the commands of this module into `app`."""
-    for command in (doctor, predict, serve, export):
+    for command in (doctor, predict, serve, export, variants):
         app.command()(command)

@@ -101,3 +101,7 @@ def test_networks_of_every_family_export_with_a_free_batch(name: str, size: int)
         with torch.no_grad():
             truth = network(torch.from_numpy(view)) / 1.5
         assert np.abs(logits - truth.numpy()).max() < 1e-4 * max(1, truth.abs().max())
+
+
+def test_the_operator_set_is_named_once(exported: onnx.ModelProto):
+    assert [(each.domain, each.version) for each in exported.opset_import] == [("", 20)]
