@@ -27,10 +27,10 @@ def test_no_bytes_end_or_confuse_the_server(server: Any):
     assert not [line for line in server.lines() if line["level"] == "error"]
 
 
-def test_the_interface_is_what_its_document_says(server: Any):
+def test_the_interface_is_what_its_document_says(server: Any, tmp_path: Path):
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"http://127.0.0.1:{server.port}/openapi.json"]
     command += ["--max-examples", "30", "--seed", "1", "--no-color", "--suppress-health-check", "all"]
     command += ["--checks", "not_a_server_error,status_code_conformance,content_type_conformance"]
     command[-1] += ",response_schema_conformance"
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-4000:]
