@@ -30,7 +30,7 @@ class Bodies:
 
         Raises:
             BadInput: Too large, too slow, compressed in a way that is not known.
-            Busy: When too many bytes of other bodies are held.
+            Busy: When too many bytes of bodies are held, this one's included.
         """
         limit = self.limits.body
         encoding = request.headers.get("content-encoding", "").strip().lower()
@@ -38,30 +38,40 @@ class Bodies:
             raise BadInput(f"content encoding {encoding!r} is not known; send gzip, deflate or none", 415)
         if _length(request) > limit:
             raise BadInput(f"the body is larger than the {limit:,} bytes allowed", 413)
+        chunks: list[bytes] = []
         try:
-            async with asyncio.timeout(self.limits.body_seconds):
-                chunks = [chunk async for chunk in self._chunks(request, limit)]
-        except TimeoutError:
-            raise BadInput(f"the body did not arrive within {self.limits.body_seconds:g} s", 408) from None
-        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        body = _inflate(body, ENCODINGS[encoding], limit) if ENCODINGS[encoding] else body
-        if self.held + len(body) > self.limits.held:
-            raise Busy("the server holds too many bytes of requests; try again")
-        self.held += len(body)
+            await self._receive(request, chunks)
+            body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            if ENCODINGS[encoding]:
+                body = _inflate(body, ENCODINGS[encoding], limit)
+                self._hold(len(body) - sum(map(len, chunks)))
+        except BaseException:
+            self.held -= sum(map(len, chunks))
+            raise
         return body
 
     def release(self, body: bytes) -> None:
         """The body is no longer held."""
         self.held -= len(body)
 
-    async def _chunks(self, request: Request, limit: int) -> Any:
-        size = 0
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit:
-                raise BadInput(f"the body is larger than the {limit:,} bytes allowed", 413)
-            if chunk:
-                yield chunk
+    async def _receive(self, request: Request, chunks: list[bytes]) -> None:
+        """Put the body into `chunks`, each counted as it arrives."""
+        limit, size = self.limits.body, 0
+        try:
+            async with asyncio.timeout(self.limits.body_seconds):
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    if size > limit:
+                        raise BadInput(f"the body is larger than the {limit:,} bytes allowed", 413)
+                    self._hold(len(chunk))
+                    chunks.append(chunk)
+        except TimeoutError:
+            raise BadInput(f"the body did not arrive within {self.limits.body_seconds:g} s", 408) from None
+
+    def _hold(self, size: int) -> None:
+        if self.held + size > self.limits.held:
+            raise Busy("the server holds too many bytes of requests; try again")
+        self.held += size
 
 
 def _length(request: Request) -> int:
