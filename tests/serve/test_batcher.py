@@ -125,7 +125,8 @@ def test_cancelled_requests_never_run():
         left, kept = (asyncio.create_task(batcher.submit(one(value))) for value in (1, 2))
         await asyncio.sleep(0.01)
         left.cancel()
-        await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        assert batcher.waiting == 1
         graph.go.set()
         await asyncio.gather(first, kept)
         assert batcher.waiting == 0

@@ -30,7 +30,7 @@ class Batching(Spec):
     """Most samples that may wait; more are refused at once."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Job:
     """One request's tensors, and where its answer goes."""
 
@@ -84,7 +84,13 @@ class Batcher:
         self._jobs.append(job)
         self.waiting += rows
         self._arrival.set()
-        return await job.answer
+        try:
+            return await job.answer
+        except asyncio.CancelledError:
+            if job in self._jobs:
+                self._jobs.remove(job)
+                self.waiting -= rows
+            raise
 
     async def close(self) -> None:
         """Take no more jobs, finish those that wait, and end."""
@@ -97,8 +103,9 @@ class Batcher:
         loop = asyncio.get_running_loop()
         while self._jobs or not self._closed:
             await self._company()
-            if not (jobs := self._take()):
+            if not self._jobs:
                 continue
+            jobs = self._take()
             started = perf_counter()
             outcomes = await loop.run_in_executor(self._thread, self._outcomes, jobs)
             self._last = sum(job.rows for job in jobs)
@@ -129,9 +136,7 @@ class Batcher:
         left: deque[Job] = deque()
         rows = 0
         for job in self._jobs:
-            if job.answer.cancelled():
-                self.waiting -= job.rows
-            elif not taken or (job.key == taken[0].key and rows + job.rows <= self.batching.max_batch):
+            if not taken or (job.key == taken[0].key and rows + job.rows <= self.batching.max_batch):
                 taken.append(job)
                 rows += job.rows
             else:
