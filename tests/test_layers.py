@@ -11,7 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     "locks", "wording", "config", "preprocess", "bundle", "metrics", "schedule", "data", "backbones", "tasks",
     "strategies", "plan_table", "train", "advise", "evaluate", "export", "serve", "tracking", "report", "params",
-    "progress", "lr_range", "cli",
+    "progress", "lr_range", "serve_commands", "cli",
 )  # fmt: skip
 MODULES = sorted(
     path for path in (ROOT / "tlpipe").rglob("*.py") if path.parent != ROOT / "tlpipe" or path.stem != "__init__"
@@ -72,6 +72,12 @@ def test_siblings_do_not_import_their_packages_union(path: Path) -> None:
         ("tlpipe.strategies", "torch"),
         ("tlpipe.tracking", "mlflow"),
         ("tlpipe.cli", "torch"),
+        ("tlpipe.serve", "torch"),
+        ("tlpipe.serve", "transformers"),
+        ("tlpipe.serve", "mlflow"),
+        ("tlpipe.serve", "onnx"),
+        ("tlpipe.serve.server", "torch"),
+        ("tlpipe.serve.server", "mlflow"),
         ("tlpipe.train.fit", "mlflow"),
         ("tlpipe.train.fit", "torchvision"),
         ("tlpipe.backbones", "torchvision"),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tlpipe import __version__
+from tlpipe import __version__, serve_commands
 from tlpipe.config import PARAMS, ConfigError, read, suggest
 
 if TYPE_CHECKING:
@@ -28,10 +28,18 @@ class _Readable(TyperGroup):
         except ConfigError as error:
             typer.echo(error, err=True)
             raise typer.Exit(2) from None
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.startswith("tlpipe"):
+                raise
+            typer.echo(f"{error.name} is not installed; what trains needs: pip install 'tlpipe[train]'", err=True)
+            raise typer.Exit(2) from None
 
 
 app = typer.Typer(cls=_Readable, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 ParamsFile = Annotated[Path, typer.Argument(help="The params file.", show_default=True)]
+
+
+serve_commands.add(app)
 
 
 def _version(asked: bool) -> None:

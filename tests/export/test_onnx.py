@@ -114,3 +114,7 @@ def test_a_head_on_every_depth_is_exported_with_its_depths(model: Classifier, ab
         view = torch.from_numpy(np.stack([about.preprocess(image) for image in images]))
         truth = (deep(view) / about.temperature).softmax(1).numpy()
     assert np.abs(probabilities - truth).max() < 0.02
+
+
+def test_the_operator_set_is_named_once(exported: onnx.ModelProto):
+    assert [(each.domain, each.version) for each in exported.opset_import] == [("", 20)]

@@ -77,6 +77,14 @@ def preprocessing_graph(preprocess: ImagePreprocess, opset: int, ir_version: int
     return add_prefix(model, PREFIX, rename_inputs=False, rename_outputs=False)
 
 
+def name_opset_once(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`model`, changed: merging and optimising name ONNX's own domain twice, which onnxruntime's quantiser refuses."""
+    versions = {each.domain: each.version for each in model.opset_import if each.domain != "ai.onnx"}
+    del model.opset_import[:]
+    model.opset_import.extend(onnx.helper.make_opsetid(domain, number) for domain, number in versions.items())
+    return model
+
+
 def _floats(values: Sequence[float]) -> str:
     # float32 first: the shortest text of the double would be rounded once more by the parser.
     return ", ".join(repr(float(np.float32(value))) for value in values)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from tlpipe import __version__
 from tlpipe.config import ConfigError
-from tlpipe.export.graph import VIEW, preprocessing_graph
+from tlpipe.export.graph import VIEW, name_opset_once, preprocessing_graph
 from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.train.model import About, Classifier
 
@@ -44,7 +44,7 @@ def onnx_model(model: Classifier, about: About, opset: int) -> onnx.ModelProto:
     """
     network = network_graph(model, about.temperature, about.preprocess, opset)
     front = preprocessing_graph(about.preprocess, opset, network.ir_version)
-    merged = merge_models(front, network, io_map=[(VIEW, VIEW)], name=about.task.kind)
+    merged = name_opset_once(merge_models(front, network, io_map=[(VIEW, VIEW)], name=about.task.kind))
     merged.producer_name, merged.producer_version = "tlpipe", __version__
     onnx.helper.set_model_props(merged, metadata(about))
     onnx.checker.check_model(merged, full_check=True)

@@ -71,7 +71,12 @@ def _pixels(raw: bytes, max_pixels: int) -> NDArray[np.uint8]:
         if width * height == 0:
             raise UnreadableImage("empty", f"{width} x {height} pixels")
         image.load()
-        return np.array(_rgb(_upright(image)))
+        return to_rgb(image)
+
+
+def to_rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """A loaded image as RGB pixels (H, W, 3), turned and converted as `decode` does. Raises UnreadableImage."""
+    return np.array(_rgb(_upright(image)))
 
 
 @cache

@@ -1,0 +1,1 @@
+"""Load and abuse for `tlpipe serve`, on this machine only."""

@@ -1,0 +1,183 @@
+"""Bytes that no client should send: `python -m benchmarks.serve.fuzz BUNDLE --requests 20000`.
+
+Mutations of good requests to `/predict` and `/infer`, and requests made of noise. No answer may be a 5xx but 503, none
+may fail to come, and the server must still answer a good request the same way at the end.
+"""
+
+import argparse
+import json
+import random
+import struct
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection, HTTPException
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.serve.process import started
+
+Request = tuple[str, bytes, dict[str, str]]
+INFER = "/v2/models/model/infer"
+WORDS = (
+    b"null", b"NaN", b"-1", b"1e999", b"[]", b"{}", b'""', b"true", b"0", b"4294967296", b"[" * 200, b'"\\ud800"',
+    b"\xff\xfe", b"\x00", b"UINT8", b"FP32", b"inputs", b"binary_data_size",
+)  # fmt: skip
+
+
+def images(generator: random.Random) -> list[tuple[bytes, str]]:
+    """Small good images of several formats, with their content types."""
+    pixels = np.frombuffer(generator.randbytes(24 * 20 * 3), np.uint8).reshape(24, 20, 3)
+    found = []
+    for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000"):
+        file = BytesIO()
+        Image.fromarray(pixels).save(file, kind)
+        found.append((file.getvalue(), f"image/{kind.lower()}"))
+    return found
+
+
+def tensors(generator: random.Random) -> Request:
+    """A good tensor request, binary or JSON."""
+    height, width = generator.randint(1, 12), generator.randint(1, 12)
+    data = generator.randbytes(height * width * 3)
+    entry: dict[str, object] = {"name": "image", "shape": [1, height, width, 3], "datatype": "UINT8"}
+    if generator.random() < 0.5:
+        return INFER, json.dumps({"inputs": [entry | {"data": list(data)}]}).encode(), {}
+    head = json.dumps({"inputs": [entry | {"parameters": {"binary_data_size": len(data)}}]}).encode()
+    return INFER, head + data, {"Inference-Header-Content-Length": str(len(head))}
+
+
+def multipart(files: list[tuple[bytes, str]], generator: random.Random) -> Request:
+    """One to four of the files as multipart/form-data."""
+    parts = [
+        b'--fuzz\r\nContent-Disposition: form-data; name="files"; filename="a"\r\nContent-Type: '
+        + f"{media}\r\n\r\n".encode()
+        + raw
+        + b"\r\n"
+        for raw, media in generator.choices(files, k=generator.randint(1, 4))
+    ]
+    return "/predict", b"".join(parts) + b"--fuzz--\r\n", {"content-type": "multipart/form-data; boundary=fuzz"}
+
+
+def mutated(body: bytes, generator: random.Random) -> bytes:
+    """`body` with bytes changed, cut, doubled, or words put in."""
+    content = bytearray(body)
+    for _ in range(generator.randint(1, 8)):
+        at = generator.randrange(len(content) + 1)
+        change = generator.randrange(5)
+        if change == 0 and content:
+            content[at % len(content)] = generator.randrange(256)
+        elif change == 1:
+            del content[at : at + generator.randint(1, 40)]
+        elif change == 2:
+            content[at:at] = generator.choice(WORDS)
+        elif change == 3:
+            content[at:at] = content[at : at + 50]
+        else:
+            content[at : at + 4] = struct.pack(">I", generator.getrandbits(32))
+    return bytes(content)
+
+
+def requests(count: int, seed: int) -> list[Request]:
+    """The same requests for the same seed."""
+    generator = random.Random(seed)
+    files = images(generator)
+    makers: tuple[Callable[[], Request], ...] = (
+        lambda: ("/predict", *_plain(generator.choice(files))),
+        lambda: tensors(generator),
+        lambda: multipart(files, generator),
+        lambda: (generator.choice(("/predict", INFER)), generator.randbytes(generator.randrange(300)), {}),
+    )
+    found = []
+    for _ in range(count):
+        path, body, headers = generator.choices(makers, (4, 4, 2, 1))[0]()
+        found.append((path, mutated(body, generator), _odd(headers, generator)))
+    return found
+
+
+def _plain(image: tuple[bytes, str]) -> tuple[bytes, dict[str, str]]:
+    return image[0], {"content-type": image[1]}
+
+
+def _odd(headers: dict[str, str], generator: random.Random) -> dict[str, str]:
+    if generator.random() < 0.9:
+        return headers
+    odd = {
+        "Inference-Header-Content-Length": str(generator.randint(-5, 500)),
+        "content-encoding": generator.choice(("gzip", "deflate", "br", "identity")),
+        "content-type": generator.choice(("", "image/png", "multipart/form-data", "text/html; charset=\xff", "a/b/c")),
+    }
+    name = generator.choice(list(odd))
+    return headers | {name: odd[name]}
+
+
+def send(port: int, batch: list[Request]) -> tuple[Counter[str], list[str]]:
+    """Send one after the other over a connection that is kept; statuses, and what must not happen."""
+    seen: Counter[str] = Counter()
+    bad = []
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    for path, body, headers in batch:
+        try:
+            connection.request("POST", path, body, headers)
+            response = connection.getresponse()
+            content = response.read()
+        except (OSError, HTTPException) as error:
+            bad.append(f"{path} {headers} {body!r}: {error!r}")
+            connection.close()
+            continue
+        seen[str(response.status)] += 1
+        if response.status >= 500 and response.status != 503:
+            bad.append(f"{path} {headers} {body!r}: {response.status} {content!r}")
+        if response.status >= 400 and b'"error":"' not in content and b"Invalid HTTP" not in content:
+            bad.append(f"{path} {headers}: {response.status} without a sentence: {content!r}")
+    connection.close()
+    return seen, bad
+
+
+def fuzz(port: int, count: int, seed: int, clients: int = 4) -> tuple[Counter[str], list[str]]:
+    """(answers by status, what must not have happened) of `count` requests to the server on `port`."""
+    generator = random.Random(seed)
+    good = (*_plain(images(generator)[1]),)
+    before = _answer(port, *good)
+    work = requests(count, seed)
+    with ThreadPoolExecutor(clients) as pool:
+        results = list(pool.map(lambda first: send(port, work[first::clients]), range(clients)))
+    seen = sum((each for each, _ in results), Counter[str]())
+    bad = [line for _, lines in results for line in lines]
+    if _answer(port, *good) != before:
+        bad.append("the server answers a good request in another way than before")
+    return seen, bad
+
+
+def _answer(port: int, body: bytes, headers: dict[str, str]) -> bytes:
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("POST", "/predict", body, headers)
+    content = connection.getresponse().read()
+    connection.close()
+    return content
+
+
+def main() -> None:
+    """Start a server, send, report; exit code 1 when something happened that must not."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    begun = time.monotonic()
+    with started(arguments.bundle, "--no-requests-log") as port:
+        seen, bad = fuzz(port, arguments.requests, arguments.seed)
+    statuses = ", ".join(f"{status}: {count}" for status, count in sorted(seen.items()))
+    print(f"{sum(seen.values())} answers in {time.monotonic() - begun:.0f} s, by status {statuses}; {len(bad)} bad")
+    for line in bad[:20]:
+        print(line[:500])
+    sys.exit(1 if bad else 0)
+
+
+if __name__ == "__main__":
+    main()

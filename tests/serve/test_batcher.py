@@ -1,0 +1,188 @@
+"""Micro-batches: what runs together, what waits, what is refused, what is given up."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tlpipe.serve.batcher import Batcher, Batching
+from tlpipe.serve.reading import Busy
+from tlpipe.serve.session import Tensors
+
+
+class Graph:
+    """Doubles its input; remembers its batches; waits for `go` before each call; fails on a 13."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+        self.go = threading.Event()
+        self.go.set()
+
+    def __call__(self, feeds: Tensors) -> Tensors:
+        self.go.wait(10)
+        self.batches.append(len(feeds["x"]))
+        if (feeds["x"] == 13).any():
+            raise ValueError("thirteen")
+        return {"y": feeds["x"] * 2}
+
+
+def one(value: int, rows: int = 1, width: int = 2) -> Tensors:
+    return {"x": np.full((rows, width), value)}
+
+
+def run(test: Callable[[Graph, Batcher], Awaitable[Any]], **batching: Any) -> Graph:
+    async def whole() -> Graph:
+        graph = Graph()
+        batcher = Batcher(graph, Batching(**batching))
+        async with asyncio.timeout(20):
+            await test(graph, batcher)
+            await batcher.close()
+        return graph
+
+    return asyncio.run(whole())
+
+
+async def behind_a_call(graph: Graph, batcher: Batcher) -> "asyncio.Task[Tensors]":
+    """A call that holds the graph until `go` is set."""
+    graph.go.clear()
+    task = asyncio.create_task(batcher.submit(one(0)))
+    while batcher.waiting or not task:
+        await asyncio.sleep(0.001)
+    await asyncio.sleep(0.02)
+    return task
+
+
+def test_what_arrives_during_a_call_runs_together():
+    async def test(graph: Graph, batcher: Batcher) -> None:
+        first = await behind_a_call(graph, batcher)
+        others = [asyncio.create_task(batcher.submit(one(value))) for value in range(1, 8)]
+        await asyncio.sleep(0.01)
+        graph.go.set()
+        for value, outputs in zip(range(8), await asyncio.gather(first, *others), strict=True):
+            np.testing.assert_array_equal(outputs["y"], np.full((1, 2), 2 * value))
+
+    assert run(test, max_batch=4).batches == [1, 4, 3]
+
+
+def test_shapes_do_not_mix_and_keep_their_order():
+    async def test(graph: Graph, batcher: Batcher) -> None:
+        first = await behind_a_call(graph, batcher)
+        widths = (2, 3, 2, 3, 3)
+        others = [asyncio.create_task(batcher.submit(one(1, width=width))) for width in widths]
+        await asyncio.sleep(0.01)
+        graph.go.set()
+        await first
+        assert [(await other)["y"].shape[1] for other in others] == list(widths)
+
+    assert run(test).batches == [1, 2, 3]
+
+
+def test_requests_of_several_rows_are_not_cut():
+    async def test(graph: Graph, batcher: Batcher) -> None:
+        first = await behind_a_call(graph, batcher)
+        others = [asyncio.create_task(batcher.submit(one(rows, rows))) for rows in (3, 3, 2)]
+        await asyncio.sleep(0.01)
+        graph.go.set()
+        await first
+        assert [len((await other)["y"]) for other in others] == [3, 3, 2]
+
+    assert run(test, max_batch=5).batches == [1, 5, 3]
+
+
+def test_one_bad_request_does_not_fail_its_neighbours():
+    async def test(graph: Graph, batcher: Batcher) -> None:
+        first = await behind_a_call(graph, batcher)
+        others = [asyncio.create_task(batcher.submit(one(value))) for value in (1, 13, 2)]
+        await asyncio.sleep(0.01)
+        graph.go.set()
+        found = await asyncio.gather(first, *others, return_exceptions=True)
+        assert [isinstance(each, ValueError) for each in found] == [False, False, True, False]
+
+    run(test)
+
+
+def test_a_full_queue_refuses_at_once_and_goes_on():
+    async def test(graph: Graph, batcher: Batcher) -> None:
+        first = await behind_a_call(graph, batcher)
+        others = [asyncio.create_task(batcher.submit(one(1))) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        with pytest.raises(Busy, match="the queue is full"):
+            await batcher.submit(one(1))
+        graph.go.set()
+        await asyncio.gather(first, *others)
+        assert (await batcher.submit(one(4)))["y"][0, 0] == 8
+
+    run(test, queue=3)
+
+
+def test_cancelled_requests_never_run():
+    async def test(graph: Graph, batcher: Batcher) -> None:
+        first = await behind_a_call(graph, batcher)
+        left, kept = (asyncio.create_task(batcher.submit(one(value))) for value in (1, 2))
+        await asyncio.sleep(0.01)
+        left.cancel()
+        await asyncio.sleep(0.01)
+        assert batcher.waiting == 1
+        graph.go.set()
+        await asyncio.gather(first, kept)
+        assert batcher.waiting == 0
+
+    assert run(test).batches == [1, 1]
+
+
+def test_a_lone_client_never_waits_for_company():
+    async def test(graph: Graph, batcher: Batcher) -> None:
+        for _ in range(3):
+            began = time.perf_counter()
+            await batcher.submit(one(1))
+            assert time.perf_counter() - began < 0.5
+
+    assert run(test, max_delay=1.0).batches == [1, 1, 1]
+
+
+def test_after_a_large_batch_company_is_awaited_but_not_longer_than_told():
+    async def test(graph: Graph, batcher: Batcher) -> None:
+        first = await behind_a_call(graph, batcher)
+        others = [asyncio.create_task(batcher.submit(one(1))) for _ in range(4)]
+        await asyncio.sleep(0.01)
+        graph.go.set()
+        await asyncio.gather(first, *others)
+        began = time.perf_counter()
+        await batcher.submit(one(1))
+        assert 0.2 <= time.perf_counter() - began < 2
+
+    assert run(test, max_delay=0.2).batches == [1, 4, 1]
+
+
+def test_closing_finishes_what_waits_and_takes_no_more():
+    async def test(graph: Graph, batcher: Batcher) -> None:
+        first = await behind_a_call(graph, batcher)
+        other = asyncio.create_task(batcher.submit(one(1)))
+        await asyncio.sleep(0.01)
+        closing = asyncio.create_task(batcher.close())
+        await asyncio.sleep(0.01)
+        graph.go.set()
+        await asyncio.gather(first, other, closing)
+        with pytest.raises(Busy):
+            await batcher.submit(one(1))
+
+    run(test)
+
+
+def test_each_call_is_observed():
+    seen: list[tuple[int, float, float]] = []
+
+    async def whole() -> None:
+        batcher = Batcher(Graph(), Batching(), lambda *each: seen.append(each))
+        await batcher.submit(one(1, rows=3))
+        await batcher.close()
+
+    asyncio.run(whole())
+    ((rows, seconds, waited),) = seen
+    assert rows == 3
+    assert 0 <= seconds < 5
+    assert 0 <= waited < 5

@@ -1,0 +1,190 @@
+"""The process: its end, its change of bundle, its door, its refusals under load."""
+
+import json
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+Png = Callable[[np.ndarray], bytes]
+Serve = Callable[..., Any]
+
+
+def hammer(port: int, raw: bytes, stop: threading.Event) -> Counter[Any]:
+    """Send one image after the other over a connection that is kept; statuses, versions, and what failed."""
+    seen: Counter[Any] = Counter()
+    connection = HTTPConnection("127.0.0.1", port, timeout=20)
+    while not stop.is_set():
+        try:
+            connection.request("POST", "/predict", raw)
+            response = connection.getresponse()
+            content = json.loads(response.read())
+            seen[response.status, content.get("version")] += 1
+            if response.will_close:
+                connection.close()
+        except ConnectionRefusedError:
+            break
+        except OSError as error:
+            seen[repr(error)] += 1
+            connection.close()
+    connection.close()
+    return seen
+
+
+def swap(folder: Path, new: Path) -> None:
+    """Put another bundle in the place of the one in `folder`, as the export does."""
+    building = folder.with_name("building")
+    shutil.copytree(new, building)
+    folder.rename(folder.with_name("old"))
+    building.rename(folder)
+    shutil.rmtree(folder.with_name("old"))
+
+
+@pytest.mark.parametrize("how", ["signal", "watch"])
+def test_a_new_bundle_is_served_without_a_failed_request(
+    serve: Serve, bundle: Path, other: Path, tmp_path: Path, png: Png, pictures: list[np.ndarray], how: str
+):
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundle, folder)
+    stop = threading.Event()
+    options = ("--watch", 0.05) if how == "watch" else ()
+    with serve(folder, tmp_path / "log", *options) as server, ThreadPoolExecutor(3) as pool:
+        clients = [pool.submit(hammer, server.port, png(pictures[0]), stop) for _ in range(3)]
+        try:
+            swap(folder, other)
+            if how == "signal":
+                server.process.send_signal(signal.SIGHUP)
+            newest = json.loads((other / "bundle.json").read_text())["sha256"]["model.onnx"][:12]
+            while server.send("POST", "/predict", png(pictures[0]))[1]["version"] != newest:
+                assert server.process.poll() is None
+        finally:
+            stop.set()
+        seen = sum((client.result() for client in clients), Counter())
+        assert {status for status, _ in seen} == {200}
+        assert server.send("POST", "/predict", png(pictures[0]))[1]["predictions"][0]["label"] in {
+            "red", "green", "blue", "white",
+        }  # fmt: skip
+
+
+def test_a_bad_new_bundle_is_not_served(serve: Serve, bundle: Path, tmp_path: Path, png: Png):
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundle, folder)
+    with serve(folder, tmp_path / "log") as server:
+        (folder / "model.onnx").write_bytes(b"broken")
+        server.process.send_signal(signal.SIGHUP)
+        assert "is not the file that was exported" in server.wait_for("the new bundle is not served")["reason"]
+        assert server.send("POST", "/predict", png(np.zeros((9, 9, 3), np.uint8)))[0] == 200
+        assert b'tlpipe_reloads_total{outcome="failed"} 1' in server.send("GET", "/metrics")[1]
+
+
+def test_the_end_loses_nothing(serve: Serve, bundle: Path, tmp_path: Path, png: Png, pictures: list[np.ndarray]):
+    with serve(bundle, tmp_path / "log", "--drain", 0.5) as server, ThreadPoolExecutor(4) as pool:
+        clients = [pool.submit(hammer, server.port, png(pictures[0]), threading.Event()) for _ in range(4)]
+        server.send("GET", "/v2/health/ready")
+        server.process.send_signal(signal.SIGTERM)
+        while server.send("GET", "/v2/health/ready")[0] == 200:
+            assert server.process.poll() is None
+        assert server.send("GET", "/v2/health/ready")[2]["connection"] == "close"
+        assert server.process.wait(30) in (0, -signal.SIGTERM)
+        seen = sum((client.result() for client in clients), Counter())
+        assert {key[0] for key in seen} == {200}
+
+
+def test_a_full_queue_is_503_with_retry_after(
+    serve: Serve, bundle: Path, tmp_path: Path, png: Png, pictures: list[np.ndarray]
+):
+    with serve(bundle, tmp_path / "log", "--queue", 1) as server, ThreadPoolExecutor(24) as pool:
+        raw = png(pictures[4])
+        found = list(pool.map(lambda _: server.send("POST", "/predict", raw), range(240)))
+    assert {status for status, _, _ in found} == {200, 503}
+    refused = [(content, headers) for status, content, headers in found if status == 503]
+    assert all(
+        "the queue is full" in content["error"] and headers["retry-after"] == "1" for content, headers in refused
+    )
+
+
+def test_an_answer_that_takes_too_long_is_503(serve: Serve, bundle: Path, tmp_path: Path):
+    options = ("--answer-seconds", 0.01, "--max-batch", 64)
+    with serve(bundle, tmp_path / "log", *options) as server:
+        image = np.zeros((64, 400, 300, 3), np.uint8)
+        head = {"inputs": [{"name": "image", "datatype": "UINT8", "shape": list(image.shape)}]}
+        head["inputs"][0]["parameters"] = {"binary_data_size": image.nbytes}
+        text = json.dumps(head).encode()
+        headers = {"Inference-Header-Content-Length": str(len(text))}
+        status, content, _ = server.send("POST", "/v2/models/model/infer", text + image.tobytes(), headers)
+        assert (status, content) == (503, {"error": "no answer within 0.01 s; try again"})
+        assert server.send("GET", "/v2/health/live")[0] == 200
+
+
+def test_the_token_is_asked_for(serve: Serve, bundle: Path, tmp_path: Path, png: Png):
+    raw = png(np.zeros((9, 9, 3), np.uint8))
+    with serve(bundle, tmp_path / "log", "--token", "open sesame") as server:
+        for given in (None, "Bearer wrong", "open sesame", "Basic open sesame"):
+            headers = {"authorization": given} if given else {}
+            status, content, _ = server.send("POST", "/predict", raw, headers)
+            assert status == 401
+            assert "Authorization: Bearer" in content["error"]
+        assert server.send("GET", "/metrics")[0] == 401
+        assert server.send("POST", "/predict", raw, {"authorization": "Bearer open sesame"})[0] == 200
+        assert [server.send("GET", path)[0] for path in ("/", "/v2/health/live", "/v2/health/ready")] == [200] * 3
+        assert server.send("GET", "/openapi.json")[1]["security"] == [{"token": []}]
+        assert "sesame" not in server.log.read_text()
+
+
+def test_tls(serve: Serve, bundle: Path, tmp_path: Path):
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl to make a certificate with")
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([*command, *names], check=True, capture_output=True)
+    with serve(bundle, tmp_path / "log", "--certificate", certificate, "--key", key) as server:
+        url = server.wait_for("listening")["url"]
+        assert url.startswith("https://")
+        trust = ssl.create_default_context(cafile=str(certificate))
+        with urllib.request.urlopen(f"{url}/v2/health/live", context=trust) as response:
+            assert json.load(response) == {"live": True}
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (("--device", "cuda"), "cuda was asked for and cannot be used"),
+        (("--certificate", "absent.pem"), "absent.pem does not exist"),
+        (("--name", "a b"), "text that matches"),
+        (("--token", ""), "token"),
+        (("--host", "203.0.113.1"), "cannot be listened on"),
+    ],
+)
+def test_what_cannot_be_served_is_a_message(bundle: Path, options: tuple[str, ...], sentence: str):
+    from tlpipe.serve.machine import obstacles
+
+    if "cuda" in options and not obstacles("cuda"):
+        pytest.skip("this machine has a GPU")
+    code = "from tlpipe.cli import main; main()"
+    command = [sys.executable, "-c", code, "serve", bundle, "--port", "0", *options]
+    done = subprocess.run([str(each) for each in command], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_server_without_requests_uses_no_processor(serve: Serve, bundle: Path, tmp_path: Path):
+    psutil = pytest.importorskip("psutil")
+    with serve(bundle, tmp_path / "log") as server:
+        process = psutil.Process(server.process.pid)
+        before = sum(process.cpu_times()[:2])
+        threading.Event().wait(3)
+        assert sum(process.cpu_times()[:2]) - before <= 0.03 * 2

@@ -1,0 +1,103 @@
+"""Providers: what was asked for, or the reason why not."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from tlpipe.bundle import ABOUT, MODEL, BundleError
+from tlpipe.config import ConfigError
+from tlpipe.serve import machine
+from tlpipe.serve.doctor import report
+from tlpipe.serve.load import load
+from tlpipe.serve.session import DeviceError, Runtime, Session, session_options
+
+GPU = not machine.obstacles("cuda")
+
+
+def test_the_cpu_is_always_there(bundle: Path):
+    session = Session((bundle / MODEL).read_bytes(), Runtime(device="cpu"))
+    assert session.provider == "CPUExecutionProvider"
+    assert (session.inputs, session.outputs) == (("image",), ("logits", "probabilities"))
+
+
+def test_binding_gives_what_run_gives(bundle: Path, pictures: list[np.ndarray]):
+    session = Session((bundle / MODEL).read_bytes(), Runtime(device="cpu"))
+    feeds = {"image": pictures[0][None, :, ::-1]}
+    for name, value in session.run(feeds).items():
+        np.testing.assert_array_equal(session.run_bound(feeds)[name], value)
+
+
+@pytest.mark.skipif(GPU, reason="this machine has a GPU")
+@pytest.mark.parametrize("device", ["cuda", "tensorrt"])
+def test_a_gpu_that_is_not_there_is_an_error_that_says_why(bundle: Path, device: str):
+    with pytest.raises(DeviceError, match=rf"device {device} was asked for and cannot be used:\n  .*(driver|built)"):
+        Session((bundle / MODEL).read_bytes(), Runtime(device=device))
+
+
+@pytest.mark.skipif(GPU, reason="this machine has a GPU")
+def test_auto_falls_back_and_says_so(bundle: Path):
+    assert Session((bundle / MODEL).read_bytes(), Runtime(device="auto")).device == "cpu"
+    assert "--device auto takes cpu" in list(report())
+
+
+def test_the_wrong_package_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    (reason,) = machine.obstacles("cuda")
+    assert "was built without CUDAExecutionProvider" in reason
+    assert "pip install onnxruntime-gpu" in reason
+    assert any("built without CUDAExecutionProvider" in line for line in report())
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch):
+    def refuse(name: str, mode: int = 0) -> None:
+        raise OSError("libcublasLt.so.13: cannot open shared object file: No such file or directory")
+
+    monkeypatch.setattr(machine.ctypes, "CDLL", refuse)
+    assert "a library is missing: libcublasLt.so.13" in str(machine._library.__wrapped__("cuda"))
+    assert "there is no NVIDIA driver" in str(machine._driver.__wrapped__())
+
+
+def test_a_provider_that_is_silently_not_taken_is_an_error(bundle: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tlpipe.serve.session.obstacles", lambda device: ())
+    if not GPU:
+        with pytest.raises(DeviceError, match="onnxruntime chose CPUExecutionProvider"):
+            Session((bundle / MODEL).read_bytes(), Runtime(device="cuda"))
+
+
+def test_two_packages_are_noticed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tlpipe.serve.doctor.installed", lambda: {"onnxruntime": "1", "onnxruntime-gpu": "1"})
+    assert any("overwrite each other" in line for line in report())
+
+
+def test_threads_are_as_told_and_do_not_spin():
+    options = session_options(Runtime(threads=3))
+    assert options.intra_op_num_threads == 3
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert session_options(Runtime()).intra_op_num_threads == machine.cores()
+
+
+def test_what_is_no_graph_is_a_sentence():
+    with pytest.raises(ConfigError, match="onnxruntime does not take the model"):
+        Session(b"not a model", Runtime(device="cpu"))
+
+
+def test_a_changed_bundle_is_refused(bundle: Path, other: Path, tmp_path: Path):
+    (tmp_path / ABOUT).write_bytes((bundle / ABOUT).read_bytes())
+    (tmp_path / MODEL).write_bytes((other / MODEL).read_bytes())
+    with pytest.raises(BundleError, match="is not the file that was exported"):
+        load(tmp_path, Runtime(device="cpu"))
+
+
+def test_a_session_that_waits_uses_no_processor(bundle: Path):
+    code = (
+        "import sys, time; from pathlib import Path; from tlpipe.serve.load import load\n"
+        "from tlpipe.serve.session import Runtime\n"
+        "load(Path(sys.argv[1]), Runtime(device='cpu')); before = time.process_time(); time.sleep(1)\n"
+        "print(time.process_time() - before)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, bundle], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 0.02

@@ -1,0 +1,257 @@
+"""The HTTP interface: `/predict` for people, `/v2` for programs, `/metrics` for Prometheus, `/` to try it."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Any, TypeVar
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from tlpipe import __version__
+from tlpipe.serve import protocol
+from tlpipe.serve.body import Bodies, Part, parts
+from tlpipe.serve.load import stack, unstack
+from tlpipe.serve.machine import cores
+from tlpipe.serve.metrics import CONTENT_TYPE, Metrics
+from tlpipe.serve.middleware import Door, Observer
+from tlpipe.serve.model import Model, Served
+from tlpipe.serve.openapi import document
+from tlpipe.serve.reading import Answer, BadInput, Busy, Reading, Row
+from tlpipe.serve.settings import Settings
+
+T = TypeVar("T")
+GONE = 499
+"""The client has closed its connection; nobody will see this status but the log and the metrics."""
+
+
+class Service:
+    """The endpoints, and what they share."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.model = Model(settings, self.metrics)
+        self.bodies = Bodies(settings.limits)
+        self.draining = False
+        self.decoding = 0
+        self._pool = ThreadPoolExecutor(settings.runtime.threads or cores(), thread_name_prefix="decode")
+
+    @asynccontextmanager
+    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        """The server's life, the model having been loaded before; what waits is finished after it."""
+        watcher = asyncio.create_task(self.model.watch()) if self.settings.watch else None
+        try:
+            yield
+        finally:
+            if watcher is not None:
+                watcher.cancel()
+            await self.model.close()
+            self._pool.shutdown()
+
+    async def live(self, request: Request) -> Response:
+        """The process answers."""
+        return reply({"live": True})
+
+    async def ready(self, request: Request) -> Response:
+        """Requests may be sent; not once the server is about to end."""
+        return reply({"ready": not self.draining}, 503 if self.draining else 200)
+
+    async def server(self, request: Request) -> Response:
+        """What the server is."""
+        return reply({"name": "tlpipe", "version": __version__, "extensions": ["binary_tensor_data"]})
+
+    async def about(self, request: Request) -> Response:
+        """What the model takes and gives."""
+        async with self._named(request) as served:
+            return reply(protocol.metadata(served.loaded.bundle, self.settings.name, served.loaded.version))
+
+    async def model_ready(self, request: Request) -> Response:
+        """The model answers."""
+        async with self._named(request):
+            return reply({"name": self.settings.name, "ready": not self.draining}, 503 if self.draining else 200)
+
+    async def infer(self, request: Request) -> Response:
+        """Tensors in, tensors out."""
+        limits = self.settings.limits
+        async with self._named(request) as served, self._body(request) as body:
+            length = request.headers.get(protocol.HEADER_LENGTH)
+            most = min(limits.items, self.settings.batching.max_batch)
+            asked = protocol.Asked(body, length, served.loaded.bundle, most, limits.json_bytes)
+            served.loaded.reading.check(dict(asked.feeds))
+            outputs = await self._answered(request, served.batcher.submit(asked.feeds))
+            content, headers = protocol.answer(asked, outputs, self.settings.name, served.loaded.version)
+            return Response(content, headers=headers)
+
+    async def predict(self, request: Request) -> Response:
+        """Files in, answers out: one in the body, or several as multipart/form-data."""
+        top = _top(request)
+        async with self.model.use() as served, self._body(request) as body:
+            content_type = request.headers.get("content-type", "application/octet-stream")
+            media = content_type.partition(";")[0].strip().lower()
+            many = media == "multipart/form-data"
+            samples = parts(body, content_type, self.settings.limits.items) if many else [Part(media, "", body)]
+            answers = await self._answered(request, self._predict(served, samples, top))
+            content = {"model": self.settings.name, "version": served.loaded.version, "predictions": answers}
+            return reply(content)
+
+    async def _predict(self, served: Served, samples: list[Part], top: int) -> list[Answer]:
+        rows = await self._decoded(served, samples)
+        outputs = await asyncio.gather(*(served.batcher.submit(stack([row])) for row in rows))
+        return [served.loaded.reading.answer(unstack(each, 1)[0], top) for each in outputs]
+
+    async def _decoded(self, served: Served, samples: list[Part]) -> list[Row]:
+        waiting = served.batcher.waiting + self.decoding
+        if waiting and waiting + len(samples) > self.settings.batching.queue:
+            raise Busy("the queue is full; try again")
+        run = asyncio.get_running_loop().run_in_executor
+        self.decoding += len(samples)
+        try:
+            places = [(at, len(samples)) for at in range(1, len(samples) + 1)]
+            work = (
+                run(self._pool, _decode, served.loaded.reading, part, place)
+                for part, place in zip(samples, places, strict=True)
+            )
+            return await asyncio.gather(*work)
+        finally:
+            self.decoding -= len(samples)
+
+    async def _answered(self, request: Request, work: Awaitable[T]) -> T:
+        """The work's result; cancelled when the client goes away, refused when it takes too long."""
+        task = asyncio.ensure_future(work)
+        gone = asyncio.ensure_future(_gone(request))
+        try:
+            await asyncio.wait(
+                {task, gone}, timeout=self.settings.limits.answer_seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            if task.done():
+                return task.result()
+            if gone.done():
+                raise ClientDisconnect
+            raise Busy(f"no answer within {self.settings.limits.answer_seconds:g} s; try again")
+        finally:
+            for each in (task, gone):
+                each.cancel()
+
+    @asynccontextmanager
+    async def _body(self, request: Request) -> AsyncIterator[bytes]:
+        body = await self.bodies.read(request)
+        try:
+            yield body
+        finally:
+            self.bodies.release(body)
+
+    @asynccontextmanager
+    async def _named(self, request: Request) -> AsyncIterator[Served]:
+        """The model that the URL names. Raises HTTPException 404."""
+        async with self.model.use() as served:
+            name, version = request.path_params["name"], request.path_params.get("version")
+            if name != self.settings.name:
+                raise HTTPException(404, f"unknown model {name[:80]!r}; this server has {self.settings.name!r}")
+            if version not in (None, served.loaded.version):
+                raise HTTPException(404, f"unknown version {version[:80]!r}; this server has {served.loaded.version!r}")
+            yield served
+
+    async def prometheus(self, request: Request) -> Response:
+        """Counters and histograms for Prometheus."""
+        self.metrics.queue.set(self.model.now.batcher.waiting + self.decoding)
+        return Response(self.metrics.text(), headers={"content-type": CONTENT_TYPE})
+
+    async def page(self, request: Request) -> Response:
+        """A page to try the model with."""
+        return HTMLResponse(files("tlpipe.serve").joinpath("page.html").read_text(encoding="utf-8"))
+
+    async def openapi(self, request: Request) -> Response:
+        """This interface, described."""
+        return reply(document(self.settings, self.model.now.loaded.bundle))
+
+    def routes(self) -> list[Route]:
+        """All endpoints."""
+        paths: dict[str, tuple[Callable[[Request], Awaitable[Response]], str]] = {
+            "/": (self.page, "GET"),
+            "/predict": (self.predict, "POST"),
+            "/metrics": (self.prometheus, "GET"),
+            "/openapi.json": (self.openapi, "GET"),
+            "/v2": (self.server, "GET"),
+            "/v2/health/live": (self.live, "GET"),
+            "/v2/health/ready": (self.ready, "GET"),
+        }
+        for model in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
+            paths |= {
+                model: (self.about, "GET"),
+                f"{model}/ready": (self.model_ready, "GET"),
+                f"{model}/infer": (self.infer, "POST"),
+            }
+        return [Route(path, endpoint, methods=[method]) for path, (endpoint, method) in paths.items()]
+
+
+def make_app(service: Service) -> Starlette:
+    """The ASGI application."""
+    return Starlette(
+        routes=service.routes(),
+        lifespan=service.lifespan,
+        middleware=[Middleware(Observer, service=service), Middleware(Door, token=service.settings.token)],
+        exception_handlers={
+            BadInput: _bad_input,
+            HTTPException: _http,
+            ClientDisconnect: _client_gone,
+            Exception: _fault,
+        },
+    )
+
+
+def _decode(reading: Reading, part: Part, place: tuple[int, int]) -> Row:
+    """In a decoding thread: one part, `place` = (which, of how many). Raises BadInput that names it."""
+    try:
+        if part.media not in reading.media and f"{part.media.partition('/')[0]}/*" not in reading.media:
+            raise BadInput(f"content type {part.media[:80]!r} is not taken; send {' or '.join(reading.media)}", 415)
+        return reading.decode(part.raw, part.media)
+    except BadInput as error:
+        named = f" ({part.name})" if part.name else ""
+        where = f"part {place[0]} of {place[1]}{named}: " if place[1] > 1 else ""
+        raise BadInput(f"{where}{error}", error.status) from None
+
+
+def reply(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A JSON answer."""
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+    body = text.encode("utf-8", "backslashreplace")
+    return Response(body, status, headers, media_type="application/json")
+
+
+def _top(request: Request) -> int:
+    text = request.query_params.get("top", "5")
+    if not (text.isascii() and text.isdigit() and len(text) < 7 and int(text)):
+        raise BadInput(f"top is {text[:20]!r}; it must be a whole number from 1 on")
+    return int(text)
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _bad_input(request: Request, error: Exception) -> Response:
+    status = getattr(error, "status", 400)
+    return reply({"error": str(error)}, status, {"retry-after": "1"} if status == 503 else None)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    return reply({"error": error.detail}, error.status_code, dict(error.headers or {}))
+
+
+async def _client_gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=GONE)
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    return reply({"error": "the server has a fault; its log says which"}, 500)

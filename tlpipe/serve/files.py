@@ -1,0 +1,84 @@
+"""Predictions for files: a folder of any size, one line a file, in constant memory."""
+
+import csv
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import tee
+from pathlib import Path
+from typing import IO, Literal
+
+from tlpipe.config import ConfigError
+from tlpipe.preprocess.decode import EXTENSIONS
+from tlpipe.serve.predictor import Predictor
+from tlpipe.serve.reading import Answer, BadInput
+
+Format = Literal["csv", "jsonl"]
+
+
+@dataclass
+class Counts:
+    """How many files were answered, and how many could not be used."""
+
+    answered: int = 0
+    bad: int = 0
+
+
+def found(paths: Sequence[Path]) -> Iterator[Path]:
+    """The files that `paths` name, and the image files in the folders that they name, as the system lists them.
+
+    Raises:
+        ConfigError: Before the first file, when one of `paths` does not exist.
+    """
+    for path in paths:
+        if not path.exists():
+            raise ConfigError(f"{path} does not exist; give files or folders")
+    return (each for path in paths for each in (_walk(path) if path.is_dir() else (path,)))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    # os.walk and sorted() hold a whole folder's names; scandir holds one.
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    yield from _walk(Path(entry.path))
+                elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
+                    yield Path(entry.path)
+    except PermissionError:
+        yield folder
+
+
+def predict_files(predictor: Predictor, paths: Iterable[Path]) -> Iterator[tuple[Path, Answer | BadInput]]:
+    """(file, answer or the reason why there is none), in the order of `paths`."""
+    names, items = tee(paths)
+    yield from zip(names, predictor.stream(items), strict=True)
+
+
+def write(
+    file: IO[str],
+    results: Iterable[tuple[Path, Answer | BadInput]],
+    predictor: Predictor,
+    form: Format,
+    every: bool,
+) -> Iterator[Counts]:
+    """Write a line a file, and yield the counts so far after each.
+
+    CSV has `path`, the task's columns (`every` adds one a class) and `error`; JSONL has the same as keys.
+    """
+    reading, counts = predictor.loaded.reading, Counts()
+    columns = reading.columns(every)
+    table = csv.writer(file)
+    if form == "csv":
+        table.writerow(["path", *columns, "error"])
+    for path, answer in results:
+        bad = isinstance(answer, BadInput)
+        counts.bad, counts.answered = counts.bad + bad, counts.answered + (not bad)
+        if form == "jsonl":
+            content = {"error": str(answer)} if isinstance(answer, BadInput) else answer
+            file.write(json.dumps({"path": str(path), **content}, ensure_ascii=False) + "\n")
+        else:
+            cells = [""] * len(columns) if isinstance(answer, BadInput) else reading.cells(answer)[: len(columns)]
+            table.writerow([path, *cells, answer if bad else ""])
+        yield counts

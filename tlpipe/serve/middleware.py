@@ -1,0 +1,94 @@
+"""Around every request: who may come in, and what is noted about it."""
+
+import hmac
+import json
+import logging
+from time import perf_counter
+from typing import Any, Protocol
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tlpipe.serve.metrics import Metrics
+from tlpipe.serve.settings import Settings
+
+log = logging.getLogger("tlpipe.serve.requests")
+OPEN = frozenset({"/", "/openapi.json", "/v2/health/live", "/v2/health/ready"})
+"""What needs no token: probes have none, and the page asks for it."""
+
+
+class Watched(Protocol):
+    """What the observer needs of the service."""
+
+    settings: Settings
+    metrics: Metrics
+    draining: bool
+
+
+class Door:
+    """Refuses requests without the token, where there is one."""
+
+    def __init__(self, app: ASGIApp, token: str | None) -> None:
+        self.app = app
+        self.expected = f"Bearer {token}".encode() if token is not None else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http" or self.expected is None or scope["path"] in OPEN or self._knows(scope):
+            await self.app(scope, receive, send)
+            return
+        sentence = "send the header `Authorization: Bearer <token>` with this server's token"
+        body = json.dumps({"error": sentence}).encode()
+        headers = [(b"content-type", b"application/json"), (b"www-authenticate", b"Bearer")]
+        headers.append((b"content-length", str(len(body)).encode()))
+        await send({"type": "http.response.start", "status": 401, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    def _knows(self, scope: Scope) -> bool:
+        given = dict(scope["headers"]).get(b"authorization", b"")
+        return hmac.compare_digest(given, self.expected or b"")
+
+
+class Observer:
+    """Counts and times every request, logs it, and asks clients to leave once the server is about to end."""
+
+    def __init__(self, app: ASGIApp, service: Watched) -> None:
+        self.app, self.service = app, service
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started, status = perf_counter(), 500
+
+        async def sent(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if self.service.draining:
+                    message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+            await send(message)
+
+        try:
+            await self.app(scope, receive, sent)
+        finally:
+            self._note(scope, status, perf_counter() - started)
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        # The endpoint's name, never the path: clients choose paths, and every new label is kept for ever.
+        endpoint = getattr(scope.get("endpoint"), "__name__", "none")
+        self.service.metrics.requests.add(endpoint=endpoint, status=str(status))
+        self.service.metrics.latency.observe(seconds, endpoint=endpoint)
+        if self.service.settings.requests_log:
+            log.info("request", extra=_line(scope, endpoint, status, seconds))
+
+
+def _line(scope: Scope, endpoint: str, status: int, seconds: float) -> dict[str, Any]:
+    return {
+        "method": scope["method"],
+        "path": scope["path"][:200],
+        "endpoint": endpoint,
+        "status": status,
+        "seconds": round(seconds, 6),
+        "client": (scope.get("client") or ("",))[0],
+    }

@@ -1,0 +1,112 @@
+"""The bundle that is being served, and its change for a newer one without a failed request."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from tlpipe.bundle import ABOUT
+from tlpipe.config import ConfigError
+from tlpipe.serve.batcher import Batcher
+from tlpipe.serve.load import Loaded, load
+from tlpipe.serve.metrics import Metrics
+from tlpipe.serve.settings import Settings
+
+log = logging.getLogger("tlpipe.serve")
+
+
+@dataclass(eq=False)
+class Served:
+    """A loaded bundle with its queue."""
+
+    loaded: Loaded
+    batcher: Batcher
+    users: int = 0
+
+
+class Model:
+    """Holds what is served now; requests that began with an older bundle end with it."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self.settings, self.metrics = settings, metrics
+        self._served: Served | None = None
+        self._loading = asyncio.Lock()
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._seen: object = None
+
+    @property
+    def now(self) -> Served:
+        """What is served now. Raises RuntimeError before the first `load`."""
+        if self._served is None:
+            raise RuntimeError("no bundle has been loaded")
+        return self._served
+
+    @asynccontextmanager
+    async def use(self) -> AsyncIterator[Served]:
+        """What is served now, kept alive until the block ends."""
+        served = self.now
+        served.users += 1
+        try:
+            yield served
+        finally:
+            served.users -= 1
+
+    async def load(self) -> None:
+        """Serve what is in the bundle's folder from now on. Raises ConfigError; then all stays as it was."""
+        async with self._loading:
+            seen = self._stamp()
+            loaded = await asyncio.to_thread(
+                load, self.settings.bundle, self.settings.runtime, self.settings.limits.pixels
+            )
+            self._seen = seen
+            before = self._served
+            if before is not None and before.loaded.version == loaded.version:
+                return
+            batcher = Batcher(loaded.session.run, self.settings.batching, self.metrics.batch)
+            self._served = Served(loaded, batcher)
+        self.metrics.model.values.clear()
+        labels = {"model": self.settings.name, "version": loaded.version, "provider": loaded.session.provider}
+        self.metrics.model.set(1, **labels)
+        log.info("loaded", extra={"bundle": str(self.settings.bundle), "task": loaded.bundle.task, **labels})
+        if before is not None:
+            task = asyncio.create_task(_retire(before))
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+
+    async def reload(self) -> None:
+        """As `load`, but a bundle that cannot be served is logged and counted, and the one before stays."""
+        try:
+            await self.load()
+        except ConfigError as error:
+            self.metrics.reloads.add(outcome="failed")
+            log.error("the new bundle is not served", extra={"reason": str(error)})
+        else:
+            self.metrics.reloads.add(outcome="loaded")
+
+    async def watch(self) -> None:
+        """Reload whenever `bundle.json` changes; ends when it is cancelled."""
+        while True:
+            await asyncio.sleep(self.settings.watch)
+            if self._stamp() not in (None, self._seen):
+                await self.reload()
+
+    def _stamp(self) -> object:
+        try:
+            found = (self.settings.bundle / ABOUT).stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+    async def close(self) -> None:
+        """Finish what waits, and end."""
+        await asyncio.gather(*self._retiring)
+        if self._served is not None:
+            await self._served.batcher.close()
+
+
+async def _retire(served: Served) -> None:
+    """End an older bundle's queue once nobody uses it."""
+    while served.users:
+        await asyncio.sleep(0.05)
+    await served.batcher.close()

@@ -1,0 +1,103 @@
+"""A bundle as a Python function: images in, labels with probabilities out; any number of them in constant memory."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tlpipe.serve.load import load, stack, unstack
+from tlpipe.serve.machine import cores
+from tlpipe.serve.reading import MAX_PIXELS, Answer, BadInput, Row
+from tlpipe.serve.session import Device, Runtime
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class Predictor:
+    """`Predictor("models/bundle")(["photo.jpg", ...])`. No torch; the bundle's hashes are verified first.
+
+    Args:
+        bundle: The bundle's folder.
+        device: `auto`, `cpu`, `cuda` or `tensorrt`; a GPU that cannot be had is an error that says why.
+        threads: CPU threads for the graph and for decoding; 0 = as many as this process may use.
+        batch: Samples a call of the graph.
+        top: How many labels an answer has.
+        max_pixels: Larger images are refused before they are decoded.
+    """
+
+    def __init__(
+        self,
+        bundle: str | Path,
+        device: Device = "auto",
+        threads: int = 0,
+        batch: int = 32,
+        top: int = 5,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        self.loaded = load(Path(bundle), Runtime(device=device, threads=threads), max_pixels)
+        self.workers = threads or cores()
+        self.batch = batch
+        self.top = top
+
+    def __call__(self, items: Any) -> Any:
+        """The answer to one sample, or a list of answers to a list (or other iterable) of them.
+
+        Raises:
+            BadInput: For the first sample that cannot be used; `stream` goes on instead.
+        """
+        if self._is_one(items):
+            return self([items])[0]
+        answers = []
+        for at, answer in enumerate(self.stream(items)):
+            if isinstance(answer, BadInput):
+                raise BadInput(f"sample {at}: {answer}", answer.status)
+            answers.append(answer)
+        return answers
+
+    @staticmethod
+    def _is_one(items: Any) -> bool:
+        if isinstance(items, str | Path | bytes | bytearray | memoryview):
+            return True
+        return getattr(items, "ndim", 0) == 3 or not hasattr(items, "__iter__")
+
+    def stream(self, items: Iterable[Any]) -> Iterator[Answer | BadInput]:
+        """One answer a sample, in order, or the reason why there is none; decodes ahead, keeps a few batches."""
+        with ThreadPoolExecutor(self.workers) as pool:
+            decoded = ahead(pool, self._load, items, 2 * self.batch)
+            while chunk := list(islice(decoded, self.batch)):
+                yield from self._answers(chunk)
+
+    def _load(self, item: Any) -> Row | BadInput:
+        try:
+            return self.loaded.reading.load(item)
+        except BadInput as error:
+            return error
+        except MemoryError:
+            return BadInput("there was not enough memory to read it")
+
+    def _answers(self, chunk: list[Row | BadInput]) -> list[Answer | BadInput]:
+        found: list[Answer | BadInput] = [each if isinstance(each, BadInput) else {} for each in chunk]
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for at, each in enumerate(chunk):
+            if not isinstance(each, BadInput):
+                groups.setdefault(tuple(value.shape for value in each.values()), []).append(at)
+        for places in groups.values():
+            rows = [each for at in places if not isinstance(each := chunk[at], BadInput)]
+            outputs = self.loaded.session.run(stack(rows))
+            for at, row in zip(places, unstack(outputs, len(rows)), strict=True):
+                found[at] = self.loaded.reading.answer(row, self.top)
+        return found
+
+
+def ahead(pool: ThreadPoolExecutor, function: Callable[[T], U], items: Iterable[T], depth: int) -> Iterator[U]:
+    """`map(function, items)` in the pool's threads, in order, never more than `depth` items ahead."""
+    waiting: deque[Future[U]] = deque()
+    for item in items:
+        waiting.append(pool.submit(function, item))
+        if len(waiting) > depth:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

@@ -1,0 +1,141 @@
+"""The process: a listening socket, signals, TLS, and an end that loses nothing."""
+
+import asyncio
+import logging
+import signal
+from pathlib import Path
+from time import monotonic
+from types import FrameType
+from typing import Any
+
+import h11
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from tlpipe.config import ConfigError
+from tlpipe.serve.app import Service, make_app
+from tlpipe.serve.logs import configure
+from tlpipe.serve.settings import Settings
+
+log = logging.getLogger("tlpipe.serve")
+HEAD_SECONDS = 10.0
+"""For a request's head to arrive on a new connection."""
+
+
+class Patient(H11Protocol):
+    """uvicorn's protocol, but a connection whose request's head does not arrive in time is closed."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to count the time."""
+        super().connection_made(transport)
+        self._late = self.loop.call_later(HEAD_SECONDS, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        """Stop counting once the head is complete; count again when only a part of the next one is there."""
+        super().data_received(data)
+        waiting = self.conn.their_state is h11.IDLE and not self.transport.is_closing()
+        if waiting and self._late is None:
+            self._late = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+        elif not waiting:
+            self._stop()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop counting."""
+        self._stop()
+        super().connection_lost(exc)
+
+    def _stop(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+
+class Server(uvicorn.Server):
+    """Ends in two steps: answering, but not ready, for `drain` seconds; then no new connections, the rest done."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self.service = service
+        self._until: float | None = None
+
+    async def startup(self, sockets: Any = None) -> None:
+        """Listen, and say where."""
+        await super().startup(sockets)
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        scheme = "https" if self.config.is_ssl else "http"
+        address = f"[{host}]" if ":" in host else host
+        log.info("listening", extra={"url": f"{scheme}://{address}:{port}"})
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM and SIGINT: begin to drain; the second time, end at once."""
+        if self._until is None:
+            self.service.draining = True
+            self._until = monotonic() + self.service.settings.drain
+        else:
+            super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Whether it is time to end."""
+        over = self._until is not None and monotonic() >= self._until
+        return await super().on_tick(counter) or over
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        """Close the door first, hear those out who are already inside, then end."""
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(0.1)
+        await super().shutdown(sockets)
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; SIGHUP loads the bundle anew.
+
+    Raises:
+        ConfigError: Before listening: the bundle, the device, TLS files or the address cannot be used.
+    """
+    for path in (settings.certificate, settings.key):
+        if path is not None and not path.is_file():
+            raise ConfigError(f"{path} does not exist; give the certificate and its key as PEM files")
+    if (settings.certificate is None) != (settings.key is None):
+        raise ConfigError("TLS needs both the certificate and its key (--certificate, --key)")
+    configure()
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    service = Service(settings)
+    await service.model.load()
+    server = Server(_config(settings, service), service)
+    loop = asyncio.get_running_loop()
+    reloads: set[asyncio.Task[None]] = set()
+    if hasattr(signal, "SIGHUP"):
+        loop.add_signal_handler(signal.SIGHUP, lambda: reloads.add(asyncio.create_task(service.model.reload())))
+    try:
+        await server.serve()
+    except SystemExit:
+        raise ConfigError(
+            f"{settings.host}:{settings.port} cannot be listened on (is it in use?); give another --port, or 0 for any"
+        ) from None
+
+
+def _config(settings: Settings, service: Service) -> uvicorn.Config:
+    def path(value: Path | None) -> str | None:
+        return None if value is None else str(value)
+
+    return uvicorn.Config(
+        make_app(service),
+        host=settings.host,
+        port=settings.port,
+        http=Patient,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=int(settings.limits.body_seconds + settings.limits.answer_seconds) + 1,
+        ssl_certfile=path(settings.certificate),
+        ssl_keyfile=path(settings.key),
+    )

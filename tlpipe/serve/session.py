@@ -1,0 +1,120 @@
+"""A graph in onnxruntime: on the device that was asked for, or an error that says why not."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from pydantic import Field
+
+from tlpipe.config import ConfigError, Spec
+from tlpipe.serve.machine import PROVIDERS, cores, obstacles, preload
+
+Tensors = Mapping[str, NDArray[Any]]
+"""Arrays by the name of the graph's input or output."""
+Device = Literal["auto", "cpu", "cuda", "tensorrt"]
+ORDER = {
+    "cpu": ("cpu",),
+    "cuda": ("cuda", "cpu"),
+    "tensorrt": ("tensorrt", "cuda", "cpu"),
+}
+"""The device that was asked for, then what takes the operators that it does not have."""
+
+
+class DeviceError(ConfigError):
+    """The device that was asked for cannot be used here."""
+
+
+class Runtime(Spec):
+    """Where a graph runs, and with how much of it."""
+
+    device: Device = "auto"
+    """`auto` takes CUDA where it works and says what it took; any other is that device or an error."""
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0
+    """Of the CPU; 0 = as many as this process may use."""
+    gpu: Annotated[int, Field(ge=0)] = 0
+    """Which GPU, as CUDA counts them."""
+    gpu_gigabytes: Annotated[float, Field(ge=0)] = 0
+    """Most GPU memory that onnxruntime may take; 0 = no limit."""
+
+    def resolve(self) -> str:
+        """The device to use. Raises DeviceError when the one that was asked for cannot be had."""
+        if self.device == "auto":
+            return "cpu" if obstacles("cuda") else "cuda"
+        if found := obstacles(self.device):
+            reasons = "".join(f"\n  {reason}" for reason in found)
+            raise DeviceError(
+                f"device {self.device} was asked for and cannot be used:{reasons}\n"
+                "`tlpipe doctor` shows all of it; --device cpu runs without a GPU"
+            )
+        return self.device
+
+
+class Session:
+    """One graph on one device. `run` may be called from any thread, one call at a time for the best throughput."""
+
+    def __init__(self, model: bytes, runtime: Runtime) -> None:
+        """Raises DeviceError as `Runtime.resolve`, and when onnxruntime takes another provider than it was told."""
+        self.device = runtime.resolve()
+        if self.device != "cpu":
+            preload()
+        wanted = [_provider(name, runtime) for name in ORDER[self.device]]
+        try:
+            self._session = onnxruntime.InferenceSession(model, session_options(runtime), providers=wanted)
+        except Exception as error:  # onnxruntime's exceptions have no common class but this one
+            raise ConfigError(f"onnxruntime does not take the model on {self.device}: {first_line(error)}") from None
+        self._session.disable_fallback()
+        self.provider: str = self._session.get_providers()[0]
+        if self.provider != PROVIDERS[self.device]:
+            raise DeviceError(
+                f"device {self.device} was asked for and onnxruntime chose {self.provider}; "
+                "its reason is in the lines above"
+            )
+        self.inputs = tuple(port.name for port in self._session.get_inputs())
+        self.outputs = tuple(port.name for port in self._session.get_outputs())
+
+    def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+        """All outputs. On a GPU through IO binding: one copy in, one copy out."""
+        if self.device == "cpu":
+            return dict(zip(self.outputs, self._session.run(None, dict(feeds)), strict=True))
+        return self.run_bound(feeds)
+
+    def run_bound(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
+        """As `run`, through IO binding whatever the device."""
+        binding = self._session.io_binding()
+        for name, value in feeds.items():
+            binding.bind_cpu_input(name, np.ascontiguousarray(value))
+        for name in self.outputs:
+            binding.bind_output(name, "cpu")
+        self._session.run_with_iobinding(binding)
+        return dict(zip(self.outputs, binding.copy_outputs_to_cpu(), strict=True))
+
+
+def session_options(runtime: Runtime) -> onnxruntime.SessionOptions:
+    """Threads as told, and none that spins while it waits: the processors are shared with decoding."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = runtime.threads or cores()
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return options
+
+
+def _provider(device: str, runtime: Runtime) -> tuple[str, dict[str, Any]]:
+    options: dict[str, Any] = {}
+    if device == "cuda":
+        # Batch sizes vary with the traffic; an exhaustive search of cuDNN's would stop the server at each new one.
+        options = {"device_id": runtime.gpu, "cudnn_conv_algo_search": "HEURISTIC"}
+        if runtime.gpu_gigabytes:
+            options["gpu_mem_limit"] = int(runtime.gpu_gigabytes * 2**30)
+            options["arena_extend_strategy"] = "kSameAsRequested"
+    elif device == "tensorrt":
+        engines = {"trt_engine_cache_enable": True, "trt_engine_cache_path": ".tlpipe/tensorrt"}
+        options = {"device_id": runtime.gpu, **engines}
+    return PROVIDERS[device], options
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what an exception says, at most 300 characters."""
+    return str(error).partition("\n")[0][:300] or type(error).__name__
