@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tlpipe.config import ConfigError, Spec, parse
-from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.preprocess import AnyPreprocess
 
 MODEL, ABOUT = "model.onnx", "bundle.json"
 
@@ -85,7 +85,7 @@ class Bundle(Spec):
     """Class names in output order."""
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
-    preprocessing: ImagePreprocess
+    preprocessing: AnyPreprocess
     """What the graph does before the network; nobody has to do it again."""
     temperature: float
     """What the graph divides the network's logits by."""

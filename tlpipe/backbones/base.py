@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from tlpipe.config import ConfigError, Spec
-from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.preprocess import AnyPreprocess
 
 
 class Encoder(nn.Module, ABC):
@@ -37,7 +37,7 @@ class Encoder(nn.Module, ABC):
         """(qualified name, module) of every module whose own parameters, buffers or randomness belong to `group`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """The whole encoder: inputs (B, 3, S, S) -> features (B, feature_dim)."""
+        """The whole encoder: inputs (B, 3, S, S) for images, (B, C, L) for texts -> features (B, feature_dim)."""
         return self.run(x)
 
     def parameters_of(self, group: str) -> Iterator[tuple[str, nn.Parameter]]:
@@ -76,7 +76,11 @@ class Encoder(nn.Module, ABC):
         """(group, pooled features (B, D_g)) after the last group before each cut, from the input to the top."""
         for start, stop in zip(self.cuts, self.cuts[1:], strict=False):
             x = self.run(x, start, stop)
-            yield self.groups[stop - 1], pool(x, self.channel_axis)
+            yield self.groups[stop - 1], self.pooled(x)
+
+    def pooled(self, x: Tensor) -> Tensor:
+        """Activations at a cut, one vector a sample: (B, D_g)."""
+        return pool(x, self.channel_axis)
 
 
 def pool(x: Tensor, channel_axis: int = 1) -> Tensor:
@@ -127,7 +131,7 @@ class Backbone(Spec):
     trained_here: ClassVar[bool] = False
     """True when the `pretrain` stage makes the weights; `pretrained()` is then not available."""
 
-    def preprocess(self) -> ImagePreprocess:
+    def preprocess(self) -> AnyPreprocess:
         """The preprocessing that these weights were trained with. Cheap: no weights are read."""
         raise NotImplementedError
 

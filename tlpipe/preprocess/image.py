@@ -21,6 +21,7 @@ class ImagePreprocess(Spec):
     `squash` ignores the aspect ratio and gives `resize_to` x `resize_to`.
     """
 
+    kind: Literal["image"] = "image"
     size: Annotated[int, Field(ge=8, le=2048)] = 224
     """Edge of the square that the network sees, pixels."""
     resize_to: Annotated[int, Field(ge=8, le=4096)] = 256
@@ -64,6 +65,10 @@ class ImagePreprocess(Spec):
     def crop(self, packed: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Packed (..., resize_to, resize_to, 3) -> the evaluation view (..., size, size, 3)."""
         return centre_crop(packed, self.size)
+
+    def evaluation(self, packed: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """What the network takes of packed rows (N, resize_to, resize_to, 3): their evaluation views."""
+        return self.normalise(self.crop(packed))
 
     def normalise(self, view: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 (N, S, S, 3) -> float32 (N, 3, S, S), normalised: what the network takes."""

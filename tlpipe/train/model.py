@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tlpipe.backbones import AnyBackbone
 from tlpipe.backbones.base import Encoder
 from tlpipe.config import ConfigError, Spec, parse
-from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.preprocess import AnyPreprocess
 from tlpipe.strategies.plan import Plan
 from tlpipe.tasks import AnyTask
 
@@ -26,7 +26,7 @@ class About(Spec):
     """Hash of everything the training stage read; the run's identity in MLflow."""
     task: AnyTask
     backbone: AnyBackbone
-    preprocess: ImagePreprocess
+    preprocess: AnyPreprocess
     labels: tuple[str, ...]
     """Class names in output order."""
     dropout: float
