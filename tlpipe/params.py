@@ -20,7 +20,7 @@ from tlpipe.tasks import AnyTask
 from tlpipe.tracking.spec import Tracking
 from tlpipe.train.device import Runtime
 from tlpipe.train.head import Head
-from tlpipe.train.spec import Training
+from tlpipe.train.spec import STILL, Training
 from tlpipe.wording import either, nearest
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
@@ -101,6 +101,10 @@ def across(raw: Mapping[str, Any], sections: Mapping[str, Any], path: Path | Non
     task, backbone = sections["task"], sections["backbone"]
     if task is not None and backbone is not None:
         yield from _modality(task, backbone, path)
+    if task is not None and sections["data"] is not None:
+        yield from _source(task, sections["data"], path)
+    if task is not None and sections["training"] is not None:
+        yield from _views(task, sections["training"], path)
     if sections["strategies"] is not None and isinstance(raw.get("finetune"), dict):
         yield from _names(sections["strategies"], [str(name) for name in raw["finetune"]], path)
     if backbone is not None:
@@ -121,6 +125,29 @@ def _modality(task: Any, backbone: Any, path: Path | None) -> Iterator[str]:
         },
         line_of(path, "backbone", ["kind"]),
     )
+
+
+def _source(task: Any, data: Any, path: Path | None) -> Iterator[str]:
+    if task.modality != data.source.modality:
+        details = {
+            "given": f"task {task.kind}, source {data.source.kind}",
+            "do": f"choose a source of {task.modality}s, or another task",
+        }
+        where = "task.kind and data.source.kind"
+        what = f"a task on {task.modality}s cannot learn from {data.source.modality}s"
+        yield block(where, what, details, line_of(path, "data", ["source", "kind"]))
+
+
+def _views(task: Any, training: Any, path: Path | None) -> Iterator[str]:
+    if task.views:
+        return
+    if training.augment != STILL:
+        what, do = f"changes nothing: {task.modality}s are always seen as they are", "remove training.augment"
+        yield block("training.augment", what, {"do": do}, line_of(path, "training", ["augment"]))
+    if training.cache.noise:
+        details = {"given": f"{training.cache.noise:g}", "do": "set it to 0"}
+        line = line_of(path, "training", ["cache", "noise"])
+        yield block("training.cache.noise", f"cannot be added to the activations of {task.modality}s", details, line)
 
 
 def _takers(modality: str) -> list[Any]:

@@ -23,8 +23,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "electra": {"model_type": "electra", **SIZES, "embedding_size": 8},
     "deberta-v3": {
         "model_type": "deberta-v2", **SIZES, "relative_attention": True, "position_buckets": 8, "conv_kernel_size": 3,
-        "norm_rel_ebd": "layer_norm", "pos_att_type": ["p2c", "c2p"], "share_att_key": True, "position_biased_input": False,
-        "type_vocab_size": 0, "conv_act": "gelu",
+        "norm_rel_ebd": "layer_norm", "pos_att_type": ["p2c", "c2p"], "share_att_key": True,
+        "position_biased_input": False, "type_vocab_size": 0, "conv_act": "gelu",
     },
     "modernbert": {
         "model_type": "modernbert", **SIZES, "global_attn_every_n_layers": 2, "local_attention": 8,

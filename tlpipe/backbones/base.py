@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -128,12 +129,20 @@ class Backbone(Spec):
     """A source backbone: what it is, where its weights come from, and how its inputs are made."""
 
     modality: ClassVar[Literal["image", "text"]]
+    kind: str
     trained_here: ClassVar[bool] = False
     """True when the `pretrain` stage makes the weights; `pretrained()` is then not available."""
 
     def preprocess(self) -> AnyPreprocess:
         """The preprocessing that these weights were trained with. Cheap: no weights are read."""
         raise NotImplementedError
+
+    def resolved(self) -> Self:
+        """The same backbone, described so that `encoder()` needs nothing but the description."""
+        return self
+
+    def prepare_tokenizer(self, folder: Path) -> None:
+        """Write what turns raw texts into tokens to `folder`, which exists; images need nothing of the kind."""
 
     def encoder(self) -> Encoder:
         """The architecture with fresh random weights (torch's global generator); nothing is downloaded or read."""

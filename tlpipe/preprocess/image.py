@@ -1,5 +1,6 @@
 """What an image goes through before the network sees it; it travels with the weights, never with a model's name."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -75,6 +76,10 @@ class ImagePreprocess(Spec):
         scaled = view.astype(np.float32) / np.float32(255)
         result = (scaled - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
         return np.ascontiguousarray(np.moveaxis(result, -1, -3))
+
+    def batch(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Raw RGB images -> what the network takes of them, float32 (N, 3, size, size)."""
+        return np.stack([self(image) for image in images])
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """One raw RGB (H, W, 3) uint8 image of any size -> float32 (3, size, size)."""

@@ -42,6 +42,10 @@ class TextPreprocess(Spec):
         """What the network takes of packed rows (B, C, L): just these."""
         return packed
 
+    def batch(self, tokens: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Texts become tokens by a `Tokenizer`; tokens (N, C, L) are what the network takes."""
+        return tokens
+
     def pad(self, rows: Sequence[tuple[NDArray[np.int32], NDArray[np.uint8]]]) -> NDArray[np.int64]:
         """(ids, token types) of B texts -> (B, C, L) int64: rows as `inputs` says, L that of the longest text."""
         longest = max(len(ids) for ids, _ in rows)

@@ -1,0 +1,167 @@
+"""What BERT is pretrained on: pairs of segments, half of them neighbours, with tokens hidden anew each time.
+
+Sources: Devlin et al. 2019 (arXiv 1810.04805, A.2) and google-research/bert, create_pretraining_data.py; here the
+masks are dynamic (Liu et al. 2019, arXiv 1907.11692) and the random tokens are never special ones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlpipe.data.corpus import Corpus
+
+SHORT = 0.1
+"""Share of the pairs whose target length is drawn, so that the model also sees short texts."""
+IGNORED = -100
+HIDDEN, RANDOM = 0.8, 0.1
+"""Of the chosen tokens: shown as [MASK], and as a random one; the rest is shown as it is."""
+Ids = NDArray[np.int64]
+
+
+class Pair(NamedTuple):
+    """Sentence ranges [start, stop) of the two segments, and whether the second one follows the first."""
+
+    first: tuple[int, int]
+    second: tuple[int, int]
+    follows: bool
+
+
+def pairs(corpus: Corpus, documents: Sequence[int], length: int, generator: np.random.Generator) -> list[Pair]:
+    """One pass over `documents`: each sentence is in a first segment, or in the neighbour that follows it.
+
+    Segments of a pair have together about `length` tokens. Half of the pairs are neighbours; the second segment of the
+    others is from another document. Sentences that such a second segment displaces begin the next pair.
+    """
+    lengths = corpus.lengths
+    drawn: list[Pair] = []
+    for document in documents:
+        start, end = int(corpus.documents[document]), int(corpus.documents[document + 1])
+        while start < end:
+            target = length if generator.random() >= SHORT else int(generator.integers(2, length + 1))
+            stop = _stop(lengths, start, end, target)
+            middle = int(generator.integers(start + 1, stop)) if stop - start > 1 else stop
+            surplus = sum(not pair.follows for pair in drawn[-SURPLUS:]) - len(drawn[-SURPLUS:]) / 2
+            # a single sentence has no neighbour within its target; pairs that have one make up for it
+            follows = stop - start > 1 and generator.random() < 0.5 + surplus / SURPLUS * BALANCE
+            if follows:
+                drawn.append(Pair((start, middle), (middle, stop), True))
+                start = stop
+            else:
+                room = max(1, target - int(lengths[start:middle].sum()))
+                drawn.append(Pair((start, middle), _elsewhere(corpus, documents, document, room, generator), False))
+                start = middle
+    return drawn
+
+
+SURPLUS, BALANCE = 200, 4.0
+"""Pairs that are looked back on, and how strongly the coin leans against an excess of one kind among them."""
+
+
+def _stop(lengths: NDArray[np.int64], start: int, end: int, target: int) -> int:
+    total, stop = 0, start
+    while stop < end and total < target:
+        total += int(lengths[stop])
+        stop += 1
+    return stop
+
+
+def _elsewhere(
+    corpus: Corpus, documents: Sequence[int], but: int, room: int, generator: np.random.Generator
+) -> tuple[int, int]:
+    at = int(generator.integers(len(documents) - 1))
+    other = documents[at] if documents[at] != but else documents[-1]
+    low, high = int(corpus.documents[other]), int(corpus.documents[other + 1])
+    start = int(generator.integers(low, high))
+    return start, _stop(corpus.lengths, start, high, room)
+
+
+@dataclass(frozen=True)
+class Masked:
+    """A batch: (B, L) inputs and, where a token is to be predicted, its id (elsewhere IGNORED); (B,) 1 = not next."""
+
+    tokens: Ids
+    """(B, 3, L): ids, mask, token types."""
+    labels: Ids
+    unrelated: Ids
+
+
+def assemble(corpus: Corpus, chosen: Sequence[Pair], length: int, generator: np.random.Generator) -> list[Ids]:
+    """[CLS] a [SEP] b [SEP] of each pair with its token types, (2, L_i); at most `length` tokens.
+
+    The longer segment is cut first, at its front or its back by a coin.
+    """
+    rows = []
+    for pair in chosen:
+        first, second = (_tokens(corpus, part) for part in (pair.first, pair.second))
+        while len(first) + len(second) > length - 3:
+            if len(first) > len(second):
+                first = first[1:] if generator.random() < 0.5 else first[:-1]
+            else:
+                second = second[1:] if generator.random() < 0.5 else second[:-1]
+        begin, end = corpus.special["[CLS]"], corpus.special["[SEP]"]
+        ids = np.concatenate([[begin], first, [end], second, [end]]).astype(np.int64)
+        types = np.zeros(len(ids), np.int64)
+        types[len(first) + 2 :] = 1
+        rows.append(np.stack([ids, types]))
+    return rows
+
+
+def _tokens(corpus: Corpus, part: tuple[int, int]) -> NDArray[np.int32]:
+    return corpus.tokens[corpus.sentences[part[0]] : corpus.sentences[part[1]]]
+
+
+def mask(ids: Ids, corpus: Corpus, share: float, whole_words: bool, generator: np.random.Generator) -> tuple[Ids, Ids]:
+    """(what is shown, labels) of the tokens (L,) of one sequence.
+
+    `share` of all tokens, at least one, is chosen, never a special one; with `whole_words` all pieces of a word or
+    none, as long as they fit into that number.
+    """
+    special = np.fromiter(corpus.special.values(), np.int64)
+    usable = np.flatnonzero(~np.isin(ids, special))
+    labels = np.full(len(ids), IGNORED, np.int64)
+    if not len(usable):
+        return ids, labels
+    wanted = max(1, round(share * len(ids)))
+    chosen = _words(ids, usable, corpus, wanted, generator) if whole_words else generator.permutation(usable)[:wanted]
+    labels[chosen] = ids[chosen]
+    shown, fate = ids.copy(), generator.random(len(chosen))
+    shown[chosen[fate < HIDDEN]] = corpus.special["[MASK]"]
+    replaced = chosen[(fate >= HIDDEN) & (fate < HIDDEN + RANDOM)]
+    ordinary = np.setdiff1d(np.arange(len(corpus.continues)), special)
+    shown[replaced] = generator.choice(ordinary, len(replaced))
+    return shown, labels
+
+
+def _words(ids: Ids, usable: Ids, corpus: Corpus, wanted: int, generator: np.random.Generator) -> Ids:
+    starts = ~corpus.continues[ids[usable]]
+    starts[1:] |= np.diff(usable) > 1
+    words = np.split(usable, np.flatnonzero(starts[1:]) + 1)
+    taken: list[Ids] = []
+    for at in generator.permutation(len(words)):
+        if sum(map(len, taken)) + len(words[at]) <= wanted or not taken:
+            taken.append(words[at])
+    return np.concatenate(taken)
+
+
+def collate(
+    corpus: Corpus,
+    chosen: Sequence[Pair],
+    length: int,
+    masking: tuple[float, bool],
+    generator: np.random.Generator,
+) -> Masked:
+    """The batch of the `chosen` pairs, padded to its longest; `masking` is (share, whole words)."""
+    rows = assemble(corpus, chosen, length, generator)
+    longest = max(row.shape[1] for row in rows)
+    tokens = np.zeros((len(rows), 3, longest), np.int64)
+    tokens[:, 0] = corpus.special["[PAD]"]
+    labels = np.full((len(rows), longest), IGNORED, np.int64)
+    for index, row in enumerate(rows):
+        size = row.shape[1]
+        shown, wanted = mask(row[0], corpus, *masking, generator)
+        tokens[index, 0, :size], tokens[index, 1, :size], tokens[index, 2, :size] = shown, 1, row[1]
+        labels[index, :size] = wanted
+    return Masked(tokens, labels, np.array([not pair.follows for pair in chosen], np.int64))
