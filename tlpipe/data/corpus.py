@@ -64,7 +64,7 @@ def train_wordpiece(texts: Iterable[str], vocabulary: int, lowercase: bool, path
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents of sentences of tokens, without special ones, in flat arrays that are mapped.
+    """Documents of sentences of tokens, without special ones, in flat arrays; the tokens are mapped.
 
     `tokens.npy` int32; `sentences.npy` int64 (S + 1,), where each sentence begins among the tokens; `documents.npy`
     int64 (D + 1,), where each document begins among the sentences.
@@ -82,19 +82,9 @@ class Corpus:
     def open(cls, folder: Path) -> "Corpus":
         """Map what `pack_corpus` wrote."""
         about: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        tokens, sentences, documents = (
-            np.load(folder / name, mmap_mode="r") for name in (TOKENS, SENTENCES, DOCUMENTS)
-        )
+        tokens = np.load(folder / TOKENS, mmap_mode="r")
+        sentences, documents = (np.load(folder / name) for name in (SENTENCES, DOCUMENTS))
         return cls(tokens, sentences, documents, about["special"], np.array(about["continues"], bool))
-
-    def sentence(self, index: int) -> NDArray[np.int32]:
-        """Tokens of one sentence."""
-        return self.tokens[self.sentences[index] : self.sentences[index + 1]]
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """Tokens of every sentence."""
-        return np.diff(self.sentences)
 
 
 def pack_corpus(documents: Iterable[Sequence[str]], tokenizer: Path, folder: Path) -> Iterator[int]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import onnxruntime
 import torch
@@ -13,7 +13,7 @@ from tlpipe.bundle import Case
 from tlpipe.export.onnx import LOGITS, PROBABILITIES, Calibrated
 from tlpipe.export.parity import Outputs, ParityError, Tally, columns_of
 from tlpipe.export.spec import Export
-from tlpipe.preprocess.text import TOKENIZER, Text, Tokenizer
+from tlpipe.preprocess.text import TOKENIZER, Text, TextPreprocess, Tokenizer
 from tlpipe.train.model import About, Classifier
 
 AWKWARD = (
@@ -63,7 +63,7 @@ class Reference:
 
     def __init__(self, model: Classifier, about: About, tokenizer: Path) -> None:
         self.model = Calibrated(model, about.temperature)
-        self.preprocess: Any = about.preprocess
+        self.preprocess = cast(TextPreprocess, about.preprocess)
         self.tokenizer = Tokenizer(tokenizer, self.preprocess)
 
     @torch.no_grad()
@@ -83,8 +83,7 @@ class Exported:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self.columns = columns_of(self.session, path, about.labels)
-        preprocess: Any = about.preprocess
-        self.tokenizer = Tokenizer(path.with_name(TOKENIZER), preprocess)
+        self.tokenizer = Tokenizer(path.with_name(TOKENIZER), cast(TextPreprocess, about.preprocess))
 
     def __call__(self, texts: Sequence[Text]) -> Outputs:
         """Outputs of raw texts."""

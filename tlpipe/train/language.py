@@ -107,8 +107,8 @@ class LanguageTrainer:
 
     def _batches(self, chosen: Sequence[Pair], purpose: tuple[str, int]) -> list[RowNumbers]:
         """Pairs of about the same length come together, in an order of their own each epoch."""
-        ends, rows = self.corpus.sentences, np.arange(len(chosen))
-        sizes = [sum(int(ends[stop] - ends[start]) for start, stop in (pair.first, pair.second)) for pair in chosen]
+        rows = np.arange(len(chosen))
+        sizes = [sum(stop - start for start, stop in (pair.first, pair.second)) for pair in chosen]
         lengths = np.minimum(sizes, self.backbone.max_length - 3)
         generator = numpy_generator(self.backbone.seed, *purpose)
         return epoch_order(rows, rows, self.backbone.batch_size, False, generator, lengths)

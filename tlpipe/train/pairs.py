@@ -22,7 +22,7 @@ Ids = NDArray[np.int64]
 
 
 class Pair(NamedTuple):
-    """Sentence ranges [start, stop) of the two segments, and whether the second one follows the first."""
+    """Token ranges [start, stop) of the two segments, and whether the second one follows the first."""
 
     first: tuple[int, int]
     second: tuple[int, int]
@@ -30,42 +30,37 @@ class Pair(NamedTuple):
 
 
 def pairs(corpus: Corpus, documents: Sequence[int], length: int, generator: np.random.Generator) -> list[Pair]:
-    """One pass over `documents`: each sentence is in a first segment, or in the neighbour that follows it.
+    """One pass over `documents`: every sentence is in a first segment, or in the neighbour that follows it.
 
-    Segments of a pair have together about `length` tokens. Half of the pairs are neighbours; the second segment of the
-    others is from another document. Sentences that such a second segment displaces begin the next pair.
+    The segments of a pair have together about `length` tokens. A coin decides whether the second one is the neighbour
+    or from another document; the sentences that it displaces then begin the next pair. Segments end where sentences
+    do, but for a chunk of one sentence, which is cut anywhere: each kind of pair has half of the chunks.
     """
-    lengths = corpus.lengths
     drawn: list[Pair] = []
+    places = corpus.sentences
     for document in documents:
         start, end = int(corpus.documents[document]), int(corpus.documents[document + 1])
         while start < end:
             target = length if generator.random() >= SHORT else int(generator.integers(2, length + 1))
-            stop = _stop(lengths, start, end, target)
+            stop = _stop(places, start, end, target)
+            low, high = int(places[start]), int(places[stop])
             middle = int(generator.integers(start + 1, stop)) if stop - start > 1 else stop
-            surplus = sum(not pair.follows for pair in drawn[-SURPLUS:]) - len(drawn[-SURPLUS:]) / 2
-            # a single sentence has no neighbour within its target; pairs that have one make up for it
-            follows = stop - start > 1 and generator.random() < 0.5 + surplus / SURPLUS * BALANCE
-            if follows:
-                drawn.append(Pair((start, middle), (middle, stop), True))
+            if high - low > 1 and generator.random() < 0.5:
+                cut = int(places[middle]) if middle < stop else int(generator.integers(low + 1, high))
+                drawn.append(Pair((low, cut), (cut, high), True))
                 start = stop
-            else:
-                room = max(1, target - int(lengths[start:middle].sum()))
-                drawn.append(Pair((start, middle), _elsewhere(corpus, documents, document, room, generator), False))
-                start = middle
+                continue
+            cut = int(places[middle])
+            if cut > low:
+                room = max(1, target - (cut - low))
+                drawn.append(Pair((low, cut), _elsewhere(corpus, documents, document, room, generator), False))
+            start = middle
     return drawn
 
 
-SURPLUS, BALANCE = 200, 4.0
-"""Pairs that are looked back on, and how strongly the coin leans against an excess of one kind among them."""
-
-
-def _stop(lengths: NDArray[np.int64], start: int, end: int, target: int) -> int:
-    total, stop = 0, start
-    while stop < end and total < target:
-        total += int(lengths[stop])
-        stop += 1
-    return stop
+def _stop(places: NDArray[np.int64], start: int, end: int, target: int) -> int:
+    """The sentence before which `target` tokens from sentence `start` on are reached; at most `end`."""
+    return min(end, int(np.searchsorted(places[start + 1 : end + 1], places[start] + target)) + start + 1)
 
 
 def _elsewhere(
@@ -75,7 +70,7 @@ def _elsewhere(
     other = documents[at] if documents[at] != but else documents[-1]
     low, high = int(corpus.documents[other]), int(corpus.documents[other + 1])
     start = int(generator.integers(low, high))
-    return start, _stop(corpus.lengths, start, high, room)
+    return int(corpus.sentences[start]), int(corpus.sentences[_stop(corpus.sentences, start, high, room)])
 
 
 @dataclass(frozen=True)
@@ -95,7 +90,7 @@ def assemble(corpus: Corpus, chosen: Sequence[Pair], length: int, generator: np.
     """
     rows = []
     for pair in chosen:
-        first, second = (_tokens(corpus, part) for part in (pair.first, pair.second))
+        first, second = (corpus.tokens[start:stop] for start, stop in (pair.first, pair.second))
         while len(first) + len(second) > length - 3:
             if len(first) > len(second):
                 first = first[1:] if generator.random() < 0.5 else first[:-1]
@@ -107,10 +102,6 @@ def assemble(corpus: Corpus, chosen: Sequence[Pair], length: int, generator: np.
         types[len(first) + 2 :] = 1
         rows.append(np.stack([ids, types]))
     return rows
-
-
-def _tokens(corpus: Corpus, part: tuple[int, int]) -> NDArray[np.int32]:
-    return corpus.tokens[corpus.sentences[part[0]] : corpus.sentences[part[1]]]
 
 
 def mask(ids: Ids, corpus: Corpus, share: float, whole_words: bool, generator: np.random.Generator) -> tuple[Ids, Ids]:
