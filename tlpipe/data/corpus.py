@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,11 @@ class Corpus:
     """Ids of the special tokens."""
     continues: NDArray[np.bool_]
     """(V,) whether a token goes on with the word before it."""
+
+    @cached_property
+    def ordinary(self) -> NDArray[np.bool_]:
+        """(V,) whether a token is not a special one."""
+        return ~np.isin(np.arange(len(self.continues)), list(self.special.values()))
 
     @classmethod
     def open(cls, folder: Path) -> "Corpus":

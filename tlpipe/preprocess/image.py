@@ -44,6 +44,10 @@ class ImagePreprocess(Spec):
             raise ValueError(f"std must be positive in every channel, got {self.std}")
         return self
 
+    def inside(self) -> str:
+        """What the exported graph does before the network, for people."""
+        return f"resize ({self.resize}, {self.interpolation}) to {self.resize_to}, crop to {self.size}, normalise, "
+
     def resized_shape(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) after the resize; the longer edge is rounded down, as in torchvision.
 

@@ -33,6 +33,10 @@ class TextPreprocess(Spec):
     token_types: bool = True
     """Whether the network is told which tokens are of a pair's second text."""
 
+    def inside(self) -> str:
+        """What the exported graph does before the network, for people: nothing, tokenizer.json is beside it."""
+        return ""
+
     @property
     def inputs(self) -> tuple[str, ...]:
         """Names of the rows of an input."""

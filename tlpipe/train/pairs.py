@@ -110,8 +110,7 @@ def mask(ids: Ids, corpus: Corpus, share: float, whole_words: bool, generator: n
     `share` of all tokens, at least one, is chosen, never a special one; with `whole_words` all pieces of a word or
     none, as long as they fit into that number.
     """
-    special = np.fromiter(corpus.special.values(), np.int64)
-    usable = np.flatnonzero(~np.isin(ids, special))
+    usable = np.flatnonzero(corpus.ordinary[ids])
     labels = np.full(len(ids), IGNORED, np.int64)
     if not len(usable):
         return ids, labels
@@ -121,8 +120,7 @@ def mask(ids: Ids, corpus: Corpus, share: float, whole_words: bool, generator: n
     shown, fate = ids.copy(), generator.random(len(chosen))
     shown[chosen[fate < HIDDEN]] = corpus.special["[MASK]"]
     replaced = chosen[(fate >= HIDDEN) & (fate < HIDDEN + RANDOM)]
-    ordinary = np.setdiff1d(np.arange(len(corpus.continues)), special)
-    shown[replaced] = generator.choice(ordinary, len(replaced))
+    shown[replaced] = generator.choice(np.flatnonzero(corpus.ordinary), len(replaced))
     return shown, labels
 
 
