@@ -13,7 +13,8 @@ pytestmark = pytest.mark.slow
 
 STRATEGIES = ("head_only", "top_layers", "all_layers", "scratch")
 STAGES = {
-    "check", "sample_data", "prepare", "pretrain", "embed", "head", "compare", "export", "report",
+    "check", "sample_data", "sample_text", "tokenizer", "prepare", "pretrain", "embed", "head", "baseline", "compare",
+    "export", "report",
     *(f"{stage}@{name}" for stage in ("finetune", "evaluate") for name in STRATEGIES),
 }  # fmt: skip
 EACH = {stage: {f"{stage}@{name}" for name in STRATEGIES} for stage in ("finetune", "evaluate")}
@@ -22,7 +23,7 @@ FIRST: dict[str, set[str]] = {
     "data": {"prepare"},
     "data.source": {"prepare", "export"},
     "data.checks": {"prepare", "export"},
-    "backbone": {"pretrain"},
+    "backbone": {"pretrain", "tokenizer"},
     "runtime": {"pretrain", "embed", *EACH["finetune"], *EACH["evaluate"]},
     "head": {"head"},
     "training": EACH["finetune"],
@@ -31,7 +32,7 @@ FIRST: dict[str, set[str]] = {
     "finetune.all_layers": {"finetune@all_layers"},
     "finetune.scratch": {"finetune@scratch"},
     "strategies": {"compare"},
-    "evaluate": EACH["evaluate"],
+    "evaluate": {*EACH["evaluate"], "baseline"},
     "compare": {"compare"},
     "export": {"export"},
     "tracking": {"compare"},
@@ -135,7 +136,7 @@ def test_another_data_folder_reruns_prepare_and_not_what_made_the_old_one(projec
 
 def test_weights_of_ones_own_are_a_dependency(project: Any) -> None:
     (project.folder / "models/pretrained/mine.pth").write_bytes(b"other weights")
-    assert set(json.loads(project.run("dvc", "status", "--json").stdout)) == {"pretrain"}
+    assert set(json.loads(project.run("dvc", "status", "--json").stdout)) == {"pretrain", "tokenizer"}
 
 
 def test_a_strategy_less_reruns_compare(project: Any) -> None:

@@ -117,7 +117,8 @@ class LanguageTrainer:
         place = (self.backbone.seed, self.at.epoch, self.at.batch)
         torch.manual_seed(derive("dropout", *place))
         batch = self._collate(chosen, ("mask", *place))
-        rate = self.backbone.lr * factor(self.at.steps, self.total, round(WARMUP * self.total), "linear")
+        done = min(self.at.steps, self.total)  # the last epoch may have a few pairs more than the first
+        rate = self.backbone.lr * factor(done, self.total, round(WARMUP * self.total), "linear")
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
