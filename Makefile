@@ -28,7 +28,7 @@ demo-text: $(VENV)/.ready ## The same for texts, in .tlpipe/demo-text: a tiny BE
 	rm -rf .tlpipe/demo-text && mkdir -p .tlpipe/demo-text/data/corpus .tlpipe/demo-text/models/pretrained
 	cp -r stages tlpipe dvc.yaml .dvcignore .tlpipe/demo-text/
 	cp recipes/text_classification.yaml .tlpipe/demo-text/params.yaml
-	cd .tlpipe/demo-text && dvc init -q --no-scm && cp $(CURDIR)/.dvc/config .dvc/config && dvc repro
+	cd .tlpipe/demo-text && dvc init -q --no-scm && dvc repro
 	@echo "Look at .tlpipe/demo-text/reports/report.html and .tlpipe/demo-text/models/bundle/"
 
 test: $(VENV)/.ready ## All tests: the fast suite first, then the slow one
