@@ -2,7 +2,7 @@
 
     python -m stages.sample_data && python -m stages.pretrain
     python -m benchmarks.digits search    # augmentation, rates and epochs, by successive halving
-    python -m benchmarks.digits views     # params.yaml's top_layers with 0, 4 and 8 kept views
+    python -m benchmarks.digits views     # params.yaml's top_layers with new and with kept views, noise and mixup
     python -m benchmarks.digits gap       # params.yaml's strategies with 5, 10 and 20 labels a class
 
 Every seed draws its labelled digits from data/digits/train as the pipeline does, and is the seed of the training too;
@@ -71,7 +71,10 @@ RUNGS = ((1, 1), (3, 1))
 """(seeds of each trial, trials of a side and an augmentation that are still in after them)."""
 TO_THE_END = 100
 """Patience that no phase of the grid exhausts: a cosine that is cut off half-way would handicap the long schedules."""
-VIEWS = (0, 4, 8)
+VIEWS: tuple[tuple[int, float, float], ...] = (
+    (0, 0, 0), (4, 0, 0), (8, 0, 0), (4, 0.1, 0), (4, 0.3, 0), (0, 0, 0.2), (4, 0, 0.2),
+)  # fmt: skip
+"""(kept views, noise on what is kept, mixup): mixup is of pixels without kept views, and at the boundary with them."""
 LABELS = 20
 """A class, of the search."""
 Variant = tuple[Strategy, Training]
@@ -267,9 +270,16 @@ def compare(runner: Runner, variants: dict[str, Variant], reference: str, budget
 
 def kept_views(base: Training) -> dict[str, Variant]:
     """params.yaml's top_layers, with new views each epoch and with kept ones."""
-    strategy = config.load("finetune.top_layers", AnyStrategy)
-    caches = {views: base.cache.model_copy(update={"views": views}) for views in VIEWS}
-    return {f"{views} views": (strategy, base.model_copy(update={"cache": cache})) for views, cache in caches.items()}
+    strategy, variants = config.load("finetune.top_layers", AnyStrategy), {}
+    for views, noise, mixup in VIEWS:
+        cache = base.cache.model_copy(update={"views": views, "noise": noise})
+        augment = base.augment.model_copy(update={"mixup": mixup})
+        variants[_named(views, noise, mixup)] = strategy, base.model_copy(update={"cache": cache, "augment": augment})
+    return variants
+
+
+def _named(views: int, noise: float, mixup: float) -> str:
+    return f"{views} views" + (f", noise {noise:g}" if noise else "") + (f", mixup {mixup:g}" if mixup else "")
 
 
 def main() -> None:
@@ -286,7 +296,7 @@ def main() -> None:
         if asked.what == "search":
             search(runner, base)
         elif asked.what == "views":
-            compare(runner, kept_views(base), f"{VIEWS[0]} views", [LABELS], asked.seeds)
+            compare(runner, kept_views(base), _named(*VIEWS[0]), [LABELS], asked.seeds)
         else:
             specs = {name: config.load(f"finetune.{name}", AnyStrategy) for name in config.read()["strategies"]}
             variants = {name: (spec, base) for name, spec in specs.items()}

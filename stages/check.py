@@ -16,8 +16,7 @@ def main(params_path: Path = PARAMS, out: Path = OUT) -> int:
         params = load_params(params_path)
         machine = params.runtime.resolve()
         text = params.backbone.preprocess().model_dump_json(indent=2) + "\n"
-        plans, counts = outline(params, 2)
-        lines = [f"{name}: {line(plan, counts)}" for name, plan in plans.items()]
+        lines = [f"{name}: {line(plan, sizes)}" for name, (plan, sizes) in outline(params, 2).items()]
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2

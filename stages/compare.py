@@ -1,6 +1,7 @@
 """compare: choose the champion on validation, write the comparison, and make sure that MLflow has every run."""
 
 import csv
+import hashlib
 import json
 import shutil
 import sys
@@ -11,7 +12,18 @@ from typing import Any
 from tlpipe.config import PARAMS, ConfigError, load, read
 from tlpipe.evaluate.compare import EVALUATION, FINETUNED, TRAINING, Compare, Result, compare, read_result
 from tlpipe.evaluate.tables import write_json
-from tlpipe.tracking import RunPayload, Tracking, code_tags, dvc_tags, ensure_runs, hardware_tags, source_tags
+from tlpipe.metrics import METRICS
+from tlpipe.tracking import (
+    PARENT_KEY,
+    RunPayload,
+    Tracking,
+    code_tags,
+    dvc_tags,
+    ensure_runs,
+    hardware_tags,
+    registry_said,
+    source_tags,
+)
 from tlpipe.tracking.outbox import RUNS, project
 
 SECTIONS = ("task", "data", "backbone", "runtime", "head", "training")
@@ -46,16 +58,54 @@ def publish(
     if not tracking.enabled:
         return {}
     try:
-        payloads = [payload(result, comparison["champion"], root) for result in results]
-        ids = ensure_runs(payloads, tracking.experiment, tracking.wait, project(root) / RUNS)
+        above, outbox = parent(results, comparison, root), project(root) / RUNS
+        payloads = [above, *(payload(result, comparison, above.run_key, root) for result in results)]
+        ids = ensure_runs(payloads, tracking.experiment, tracking.wait, outbox)
+        best = next(result for result in results if result.name == comparison["champion"])
+        print(f"registry: {registry_said(best.about.run_key, outbox) or 'not asked yet; it will be with the run'}")
         return {result.name: ids[result.about.run_key] for result in results}
     except Exception as error:
         print(f"tracking: nothing was published ({type(error).__name__}: {error})", file=sys.stderr)
         return {}
 
 
-def payload(result: Result, champion: str, root: Path) -> RunPayload:
-    """All that MLflow shows of one strategy."""
+def _claim(result: Result, comparison: dict[str, Any], root: Path) -> dict[str, Any]:
+    """What the registry hears of the champion; nothing of the others, or where the data's fingerprint is not known."""
+    dataset, metric = _dataset(root, read(root / PARAMS)), comparison["metric"]
+    if result.name != comparison["champion"] or dataset is None or metric not in result.metrics["test"]:
+        return {}
+    return {
+        "test_set": dataset[1],
+        "metric": metric,
+        "value": result.metrics["test"][metric],
+        "higher_is_better": METRICS[metric].higher_is_better,
+    }
+
+
+def parent(results: Sequence[Result], comparison: dict[str, Any], root: Path) -> RunPayload:
+    """The comparison, as the run below which MLflow shows the strategies: the champion's figures, and all costs."""
+    best = next(result for result in results if result.name == comparison["champion"])
+    keys = sorted(result.about.run_key for result in results)
+    raw, metric = read(root / PARAMS), comparison["metric"]
+    costs = {f"seconds/{result.name}": result.seconds for result in results}
+    scores = {
+        f"{metric}/{result.name}": result.metrics["test"][metric]
+        for result in results
+        if metric in result.metrics["test"]
+    }
+    return RunPayload(
+        run_key=hashlib.sha256(json.dumps(["comparison", *keys]).encode()).hexdigest()[:32],
+        name="comparison",
+        params={"strategies": [result.name for result in results], "compare": raw.get("compare", {})},
+        summary={**_figures(best), **scores, **costs},
+        tags={**code_tags(root), **source_tags("compare"), "champion": best.name},
+        dataset=_dataset(root, raw),
+        seconds=sum(result.seconds for result in results),
+    )
+
+
+def payload(result: Result, comparison: dict[str, Any], parent_key: str, root: Path) -> RunPayload:
+    """All that MLflow shows of one strategy, below the comparison's run."""
     training, evaluation = root / TRAINING / result.name, root / EVALUATION / result.name
     history, raw = training / "history.csv", read(root / PARAMS)
     params = {name: raw[name] for name in SECTIONS if name in raw}
@@ -72,11 +122,13 @@ def payload(result: Result, champion: str, root: Path) -> RunPayload:
             **source_tags(f"finetune@{result.name}"),
             **dvc_tags((Path("data/packed"), Path("models/source"), FINETUNED / result.name), root / "dvc.lock"),
             **hardware_tags(timing.get("device", ""), timing.get("precision", "")),
-            "champion": "yes" if result.name == champion else "no",
+            "champion": "yes" if result.name == comparison["champion"] else "no",
+            PARENT_KEY: parent_key,
         },
         dataset=_dataset(root, raw),
         artifacts=[(evaluation / name, "evaluation") for name in FIGURES],
         model=root / FINETUNED / result.name,
+        champion=_claim(result, comparison, root),
         seconds=float(timing["seconds"]),
     )
 
@@ -90,7 +142,17 @@ def _figures(result: Result) -> dict[str, float]:
     }
     about = result.about
     parameters = {"parameters/trainable": about.trainable_parameters, "parameters/total": about.total_parameters}
-    return {**scores, **bounds, **parameters, "seconds_with_head": result.seconds}
+    seeds = {
+        f"seeds/{split}_{name}_{what}": each[what]
+        for split, metrics in result.seeds.items()
+        for name, each in metrics.items()
+        for what in ("mean", "deviation")
+        if each["deviation"] is not None
+    }
+    ending = {"ending/alpha": about.ending.alpha} if about.ending and about.ending.alpha is not None else {}
+    if about.ending and about.ending.soup:
+        ending["ending/soup_members"] = len(about.ending.soup)
+    return {**scores, **bounds, **parameters, **seeds, **ending, "seconds_with_head": result.seconds}
 
 
 def _dataset(root: Path, raw: dict[str, Any]) -> tuple[str, str, str] | None:

@@ -1,4 +1,4 @@
-"""embed: the frozen backbone, once over every sample; its features at every depth are what later stages read."""
+"""embed: the frozen backbone, once over the train and validation splits; its features at every depth."""
 
 import time
 from pathlib import Path
@@ -8,7 +8,7 @@ from tlpipe import config
 from tlpipe.data.packed import Packed
 from tlpipe.progress import track
 from tlpipe.train.device import Runtime
-from tlpipe.train.embed import embed
+from tlpipe.train.embed import embed, learnt_from
 from tlpipe.train.history import write_json
 from tlpipe.train.source import load_source, source_encoder
 
@@ -24,7 +24,7 @@ def main() -> None:
     encoder = source_encoder(SOURCE, load_source(SOURCE))
     begun = time.perf_counter()
     batches = embed(encoder, packed, machine, OUT, BATCH)
-    done = sum(track(batches, f"embedding on {machine.describe()}", -(-len(packed.labels) // BATCH), "batches"))
+    done = sum(track(batches, f"embedding on {machine.describe()}", -(-learnt_from(packed) // BATCH), "batches"))
     seconds = time.perf_counter() - begun
     if not machine.team.first:
         return

@@ -1,6 +1,7 @@
 """evaluate: one strategy's model on the validation and test splits; numbers, tables and pictures."""
 
 import argparse
+import json
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tlpipe.evaluate.predict import predict
 from tlpipe.evaluate.predictions import Predictions
 from tlpipe.evaluate.sheets import SHEETS
 from tlpipe.evaluate.spec import Evaluate
-from tlpipe.evaluate.tables import EVALUATED, write_tables
+from tlpipe.evaluate.tables import EVALUATED, scores, spread, write_json, write_tables
 from tlpipe.progress import track
 from tlpipe.train.device import Machine, Runtime
 from tlpipe.train.model import load_model
@@ -26,11 +27,15 @@ def main(strategy: str, root: Path = Path()) -> None:
     runtime: Runtime = load("runtime", Runtime, root / PARAMS)
     packed, machine = Packed.open(root / "data/packed"), runtime.resolve()
     predictions = _predictions(root / "models/finetuned" / strategy, packed, spec, machine)
+    seeds = root / "models/seeds" / strategy
+    others = [seeds / str(seed) for seed in json.loads((seeds / "seeds.json").read_text())]
+    repeats = [_predictions(folder, packed, spec, machine) for folder in others]
     if not machine.team.first:
         return
     folder = root / "reports/evaluation" / strategy
     folder.mkdir(parents=True, exist_ok=True)
     metrics = write_tables(folder, predictions, spec)
+    write_json(folder / "seeds.json", spread([metrics, *(scores(each) for each in repeats)]))
     test = predictions.of("test")
     save_png(confusion_figure(test.confusion(), test.classes), folder / "confusion.png")
     save_png(reliability_figure(test), folder / "reliability.png")

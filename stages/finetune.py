@@ -2,83 +2,154 @@
 
 import argparse
 import shutil
+import time
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import torch
 from rich.console import Console
 
 from stages.shell import follow, resume, run
 from tlpipe import config
-from tlpipe.data.packed import Packed
-from tlpipe.plan_table import render, summary
+from tlpipe.data.packed import SPLITS, Packed
+from tlpipe.plan_table import render
 from tlpipe.strategies import AnyStrategy
 from tlpipe.strategies.base import Strategy
-from tlpipe.strategies.plan import Plan, table
-from tlpipe.tasks.base import Task
+from tlpipe.strategies.counting import summary, table
+from tlpipe.strategies.plan import Plan
 from tlpipe.tracking import Recorder, Tracking, code_tags, curve_values, dvc_tags, hardware_tags, source_tags
+from tlpipe.train.adapt import sizes
 from tlpipe.train.batches import Batches
 from tlpipe.train.calibrate import fit_temperature
 from tlpipe.train.checkpoint import Keeper, hash_code, hash_files, run_key
+from tlpipe.train.depths import AllDepths
 from tlpipe.train.device import Machine, Runtime
+from tlpipe.train.embed import Features
 from tlpipe.train.events import Epoch
 from tlpipe.train.fit import Trainer
+from tlpipe.train.head import Head
 from tlpipe.train.history import write_history, write_json
+from tlpipe.train.linear import features_of, install, path_as_epochs
 from tlpipe.train.model import About, Classifier, load_about, load_model, save_model
-from tlpipe.train.optimizer import count_parameters
-from tlpipe.train.randomness import derive
 from tlpipe.train.spec import Training
+from tlpipe.train.start import starting_model
 
-HEAD, PACKED = Path("models/head"), Path("data/packed")
+HEAD, PACKED, FEATURES = Path("models/head"), Path("data/packed"), Path("data/features")
+FINETUNED, SEEDS, REPORTS = Path("models/finetuned"), Path("models/seeds"), Path("reports/training")
 SHOWN = ("task", "data", "backbone", "runtime", "head", "training")
 """Sections of params.yaml that a run shows in MLflow besides its own strategy."""
 
 
 def main(name: str) -> None:
-    """Write models/finetuned/<name>/ and reports/training/<name>/."""
+    """Write models/finetuned/<name>/, models/seeds/<name>/ and reports/training/<name>/."""
     strategy: Strategy = config.load(f"finetune.{name}", AnyStrategy)
     training: Training = config.load("training", Training)
     runtime: Runtime = config.load("runtime", Runtime)
     machine, packed, head = runtime.resolve(), Packed.open(PACKED), load_about(HEAD)
-    plan = strategy.plan(head.plan.groups)
-    specs = [each.model_dump() for each in (strategy, training, runtime, head.task)]
-    key = run_key("finetune", name, *specs, packed.fingerprint, hash_files([HEAD]), hash_code())
-    model = _start(plan, head, training)
-    counts = count_parameters(model)
-    Console().print(render(plan, counts, name), machine.describe())
-    journal = _journal(name, key, packed, machine)
-    journal.plan(table(plan, counts))
-    trainer = Trainer(model, plan, head.task, training, Batches(packed, machine.device), machine)
-    print(*trainer.frozen.describe(), sep="\n")
-    keeper = Keeper(f"finetune-{name}", key)
-    epochs = _train(trainer, keeper, name, journal)
-    about = _about(head, name, key, trainer, counts)
-    if not machine.team.first:
-        return
-    save_model(Path("models/finetuned") / name, trainer.model, about)
-    _report(Path("reports/training") / name, epochs, trainer, counts)
-    journal.model(Path("models/finetuned") / name)
-    journal.end()
-    keeper.drop()
-    found = about.validation
-    scores = f"accuracy {found['accuracy']:.4f}, loss {found['loss']:.4f}"
-    print(f"{name}: validation {scores}, temperature {about.temperature:g}")
+    samples, code = len(packed.rows("train")), hash_code()
+    plan = strategy.plan(head.plan.groups, training.scale(samples))
+    keepers, seeds = [], range(training.seed, training.seed + (training.seeds if plan.phases else 1))
+    took = []
+    for seed in seeds:
+        once = training.model_copy(update={"seed": seed, "seeds": 1})
+        specs = [each.model_dump() for each in (strategy, once, runtime, head.task)]
+        key = run_key("finetune", name, *specs, packed.fingerprint, hash_files([HEAD]), code)
+        one = Run(name, key, plan, head, once, packed, machine)
+        keepers.append(one.keeper)
+        took.append(one.first() if seed == training.seed else one.again(seed))
+    if machine.team.first:
+        write_json(SEEDS / name / "seeds.json", list(seeds)[1:])
+        _timing(name, took, machine, one.trainer)
+    for keeper in keepers:
+        keeper.drop()
 
 
-def _start(plan: Plan, head: About, training: Training) -> Classifier:
-    """The head stage's model, or the same network with fresh weights; with the recipe's dropout before the head."""
-    task: Task = head.task
-    if plan.start == "head":
-        model, _ = load_model(HEAD)
-        encoder, trained = model.encoder, model.head.state_dict()
-    else:
-        torch.manual_seed(derive(training.seed, "initialise"))
-        encoder, trained = head.backbone.encoder(), None
-    layers = task.head(encoder.feature_dim, len(head.labels), training.dropout)
-    if trained is not None:
-        layers.load_state_dict(trained)
-    return Classifier(encoder, layers)
+class Run:
+    """One training of a strategy, with one seed."""
+
+    def __init__(
+        self, name: str, key: str, plan: Plan, head: About, training: Training, packed: Packed, machine: Machine
+    ) -> None:
+        self.name, self.key, self.head, self.packed, self.machine = name, key, head, packed, machine
+        model, self.fitted = _start(plan, head, training, packed)
+        self.sizes = sizes(model, plan)
+        self.trainer = Trainer(model, plan, head.task, training, Batches(packed, machine.device), machine)
+        self.keeper = Keeper(f"finetune-{name}", key)
+
+    def first(self) -> float:
+        """The training whose model is the strategy's; seconds that it took."""
+        trainer, samples = self.trainer, len(self.trainer.rows)
+        decay = trainer.training.decay(samples)
+        Console().print(render(trainer.plan, self.sizes, decay, samples, self.name), self.machine.describe())
+        rows = table(trainer.plan, self.sizes, decay)
+        journal = _journal(self.name, self.key, self.packed, self.machine)
+        journal.plan(rows)
+        print(*trainer.frozen.describe(), sep="\n")
+        epochs = self.fitted or self._train(journal)
+        about = self._about()
+        if self.machine.team.first:
+            save_model(FINETUNED / self.name, trainer.model, about)
+            _report(REPORTS / self.name, epochs, rows)
+            journal.model(FINETUNED / self.name)
+        journal.end()
+        print(*(about.ending.describe() if about.ending else ()), sep="\n")
+        scores = f"accuracy {about.validation['accuracy']:.4f}, loss {about.validation['loss']:.4f}"
+        print(f"{self.name}: validation {scores}, temperature {about.temperature:g}")
+        return sum(epoch.seconds for epoch in epochs)
+
+    def again(self, seed: int) -> float:
+        """One more training, for the spread of the figures; seconds that it took."""
+        epochs = self._train(Recorder())
+        about = self._about()
+        if self.machine.team.first:
+            save_model(SEEDS / self.name / str(seed), self.trainer.model, about)
+        print(f"{self.name}, seed {seed}: validation accuracy {about.validation['accuracy']:.4f}")
+        return sum(epoch.seconds for epoch in epochs)
+
+    def _train(self, journal: Recorder) -> list[Epoch]:
+        epochs = resume(self.trainer, self.keeper)
+        for epoch in follow(self.trainer, self.keeper, self.name, epochs):
+            journal.metrics(epoch.step, curve_values(asdict(epoch)))
+            print(
+                f"{self.name} {epoch.phase} epoch {epoch.epoch}: train loss {epoch.train_loss:.4f}, "
+                f"validation loss {epoch.validation_loss:.4f}, accuracy {epoch.validation_accuracy:.4f}"
+            )
+        return epochs
+
+    def _about(self) -> About:
+        trainer = self.trainer
+        logits, labels = trainer.scores()
+        facts = summary(trainer.plan, self.sizes)
+        changed = {
+            "strategy": self.name,
+            "run_key": self.key,
+            "dropout": trainer.training.dropout,
+            "temperature": fit_temperature(logits, labels),
+            "validation": trainer.validate(),
+            "plan": trainer.plan,
+            "total_parameters": facts["parameters"],
+            "trainable_parameters": facts["trainable"],
+            "ending": trainer.selection.ending,
+        }
+        return self.head.model_copy(update=changed)
+
+
+def _start(plan: Plan, head: About, training: Training, packed: Packed) -> tuple[Classifier, list[Epoch]]:
+    """The model that training begins with; a head on every depth is fitted here, and its path comes with it."""
+    return _all_depths(head, packed) if plan.features == "all" else (starting_model(plan, HEAD, training), [])
+
+
+def _all_depths(head: About, packed: Packed) -> tuple[Classifier, list[Epoch]]:
+    spec: Head = config.load("head", Head)
+    features, begun = Features.open(FEATURES), time.perf_counter()
+    train, validation = (features_of(packed, features, split, features.groups) for split in SPLITS[:2])
+    encoder = AllDepths(load_model(HEAD)[0].encoder, head.preprocess.example())
+    fitted = spec.fit(train, validation, len(packed.classes), encoder.widths)
+    layers = head.task.head(encoder.feature_dim, len(head.labels), 0.0)
+    install(layers, fitted)
+    print(f"features of {len(encoder.widths)} depths ({encoder.feature_dim:,} in all), penalty {fitted.penalty:g}")
+    return Classifier(encoder, layers), path_as_epochs(fitted, len(train[1]), time.perf_counter() - begun)
 
 
 def _journal(name: str, key: str, packed: Packed, machine: Machine) -> Recorder:
@@ -96,46 +167,23 @@ def _journal(name: str, key: str, packed: Packed, machine: Machine) -> Recorder:
     return journal
 
 
-def _train(trainer: Trainer, keeper: Keeper, name: str, journal: Recorder) -> list[Epoch]:
-    epochs = resume(trainer, keeper)
-    for epoch in follow(trainer, keeper, name, epochs):
-        journal.metrics(epoch.step, curve_values(asdict(epoch)))
-        print(
-            f"{name} {epoch.phase} epoch {epoch.epoch}: train loss {epoch.train_loss:.4f}, "
-            f"validation loss {epoch.validation_loss:.4f}, accuracy {epoch.validation_accuracy:.4f}"
-        )
-    return epochs
-
-
-def _about(head: About, name: str, key: str, trainer: Trainer, counts: dict[str, int]) -> About:
-    logits, labels = trainer.scores()
-    facts = summary(trainer.plan, counts)
-    changed = {
-        "strategy": name,
-        "run_key": key,
-        "dropout": trainer.training.dropout,
-        "temperature": fit_temperature(logits, labels),
-        "validation": trainer.validate(),
-        "plan": trainer.plan,
-        "total_parameters": facts["parameters"],
-        "trainable_parameters": facts["trainable"],
-    }
-    return head.model_copy(update=changed)
-
-
-def _report(folder: Path, epochs: list[Epoch], trainer: Trainer, counts: dict[str, int]) -> None:
-    plan, machine = trainer.plan, trainer.machine
-    write_json(folder / "plan.json", table(plan, counts))
-    timing = {"seconds": sum(epoch.seconds for epoch in epochs), "device": machine.describe()}
-    frozen = trainer.frozen.describe()
-    write_json(folder / "timing.json", {**timing, "precision": machine.precision, "frozen": frozen})
-    if plan.phases:
+def _report(folder: Path, epochs: list[Epoch], rows: list[dict[str, Any]]) -> None:
+    write_json(folder / "plan.json", rows)
+    if epochs:
         write_history(folder / "history.csv", epochs)
     else:
         shutil.copyfile("reports/training/head/history.csv", folder / "history.csv")
 
 
+def _timing(name: str, seconds: list[float], machine: Machine, trainer: Trainer) -> None:
+    """What each training took; `seconds` is the first one's, as if there were no other."""
+    timing = {"seconds": seconds[0], "repeats": seconds[1:], "device": machine.describe()}
+    frozen = trainer.frozen.describe()
+    write_json(REPORTS / name / "timing.json", {**timing, "precision": machine.precision, "frozen": frozen})
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("strategy")
-    run(partial(main, parser.parse_args().strategy), together=True)
+    asked = parser.parse_args().strategy
+    run(partial(main, asked), together=True, trains=f"finetune-{asked}")

@@ -3,24 +3,21 @@
 import time
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
-
 from stages.shell import run
 from tlpipe import config
-from tlpipe.data.packed import Packed, Split
+from tlpipe.data.packed import SPLITS, Packed
 from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.plan import HEAD
 from tlpipe.tasks import AnyTask
 from tlpipe.tasks.base import Task
+from tlpipe.train.adapt import count_parameters
 from tlpipe.train.calibrate import fit_temperature
 from tlpipe.train.checkpoint import hash_code, hash_files, run_key
 from tlpipe.train.embed import Features
-from tlpipe.train.events import Epoch
 from tlpipe.train.head import Fitted, Head
 from tlpipe.train.history import write_history, write_json
+from tlpipe.train.linear import features_of, install, path_as_epochs
 from tlpipe.train.model import About, Classifier, save_model
-from tlpipe.train.optimizer import count_parameters
 from tlpipe.train.source import Source, load_source, source_encoder
 
 SOURCE, PACKED, FEATURES, OUT = Path("models/source"), Path("data/packed"), Path("data/features"), Path("models/head")
@@ -33,31 +30,23 @@ def main() -> None:
     task: Task = config.load("task", AnyTask)
     packed, features, source = Packed.open(PACKED), Features.open(FEATURES), load_source(SOURCE)
     begun = time.perf_counter()
-    train, validation = _split(packed, features, "train"), _split(packed, features, "validation")
+    last = features.groups[-1:]
+    train, validation = (features_of(packed, features, split, last) for split in SPLITS[:2])
     fitted = head.fit(train, validation, len(packed.classes))
     seconds = time.perf_counter() - begun
     logits = validation[0].double() @ fitted.weight.T + fitted.bias
     model = _model(task, source, fitted, len(packed.classes))
     about = _about(head, task, source, packed, fitted, model, fit_temperature(logits, validation[1]))
     save_model(OUT, model, about)
-    write_history(REPORT / "history.csv", _history(fitted, len(train[1]), seconds))
+    write_history(REPORT / "history.csv", path_as_epochs(fitted, len(train[1]), seconds))
     write_json(REPORT / "timing.json", {"seconds": seconds, "device": "cpu", "precision": "fp64"})
     found = about.validation
     print(f"head: penalty {fitted.penalty:g}, validation accuracy {found['accuracy']:.4f}, loss {found['loss']:.4f}")
 
 
-def _split(packed: Packed, features: Features, split: Split) -> tuple[Tensor, Tensor]:
-    low, high = packed.ranges[split]
-    values = torch.from_numpy(features.at(features.groups[-1])[low:high].copy())
-    return values, torch.from_numpy(packed.labels[low:high])
-
-
 def _model(task: Task, source: Source, fitted: Fitted, classes: int) -> Classifier:
     model = Classifier(source_encoder(SOURCE, source), task.head(source.feature_dim, classes, dropout=0.0))
-    linear = next(module for module in model.head.modules() if isinstance(module, nn.Linear))
-    with torch.no_grad():
-        linear.weight.copy_(fitted.weight)
-        linear.bias.copy_(fitted.bias)
+    install(model.head, fitted)
     return model
 
 
@@ -82,19 +71,6 @@ def _about(
             "trainable_parameters": counts[HEAD],
         }
     )
-
-
-def _history(fitted: Fitted, samples: int, seconds: float) -> list[Epoch]:
-    """The path of penalties as if they were epochs, so that it can be drawn beside the others."""
-    each = seconds / len(fitted.path)
-    return [
-        Epoch(
-            step=index, phase=f"penalty {point.penalty:g}", epoch=index, train_loss=point.train_loss,
-            validation_loss=point.validation_loss, validation_accuracy=point.validation_accuracy,
-            lr_min=0.0, lr_max=0.0, seconds=each, samples_per_second=samples / each,
-        )
-        for index, point in enumerate(fitted.path, start=1)
-    ]  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -124,4 +124,4 @@ MAKERS: dict[str, Callable[[Any, Machine, Runtime], tuple[Encoder, Provenance]]]
 
 
 if __name__ == "__main__":
-    run(main, together=True)
+    run(main, together=True, trains="pretrain")

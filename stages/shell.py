@@ -3,21 +3,23 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 
 from tlpipe import config
 from tlpipe.config import ConfigError
 from tlpipe.progress import track
-from tlpipe.train.checkpoint import Keeper
+from tlpipe.train.checkpoint import Keeper, claimed
 from tlpipe.train.device import Runtime
 from tlpipe.train.events import Epoch, Event, Notice
 from tlpipe.train.fit import Trainer
 from tlpipe.train.parallel import launch, refuse, team
 
 
-def run(work: Callable[[], None], together: bool = False) -> None:
+def run(work: Callable[[], None], together: bool = False, trains: str | None = None) -> None:
     """Do the stage's work; a ConfigError becomes a message on stderr and exit code 2, without a traceback.
 
     `together`: in as many processes as `runtime.processes` says, of which the first one alone speaks and writes.
+    `trains`: the name of the recovery state that no other `dvc repro` may work at meanwhile.
     """
     try:
         if together:
@@ -25,7 +27,8 @@ def run(work: Callable[[], None], together: bool = False) -> None:
             launch(config.load("runtime", Runtime).processes, stage.name if stage else "", sys.argv[1:])
             if not team().first:
                 sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-        work()
+        with claimed(trains) if trains and team().first else nullcontext():
+            work()
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         refuse()

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import tlpipe
-from tlpipe.cli import app, known_classes, schema_text
+from tlpipe.cli import app, known_classes, known_samples, schema_text
 from tlpipe.config import read
 from tlpipe.params import load_params, outline
 
@@ -60,7 +60,7 @@ def test_a_missing_file_is_said_from_a_real_process(tmp_path: Path):
 
 def test_plan_shows_every_group_of_every_strategy():
     text = run("plan", PARAMS, "--classes", "10").stdout
-    for name, plan in outline(load_params(PARAMS), 10)[0].items():
+    for name, (plan, _) in outline(load_params(PARAMS), 10).items():
         assert f"{name}: " in text
         for phase in plan.phases:
             assert phase.name in text
@@ -71,12 +71,12 @@ def test_plan_shows_every_group_of_every_strategy():
 def test_plan_as_json_has_the_rows_and_the_totals():
     content = json.loads(run("plan", PARAMS, "--json", "--classes", "7").stdout)
     assert content["classes"] == 7
-    for name, plan in outline(load_params(PARAMS), 7)[0].items():
+    for name, (plan, _) in outline(load_params(PARAMS), 7).items():
         found = content["strategies"][name]
         assert len(found["rows"]) == sum(len(phase.rates) for phase in plan.phases)
         by_phase: dict[str, int] = {}
         for row in found["rows"]:
-            by_phase[row["phase"]] = by_phase.get(row["phase"], 0) + row["trainable"] * row["parameters"]
+            by_phase[row["phase"]] = by_phase.get(row["phase"], 0) + row["trained_parameters"]
             assert row["trainable"] == (row["learning_rate"] is not None)
         if plan.phases:
             assert found["trainable"] == max(by_phase.values())
@@ -85,11 +85,22 @@ def test_plan_as_json_has_the_rows_and_the_totals():
 
 def test_the_head_has_as_many_classes_as_prepare_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    assert known_classes() is None
+    assert known_classes() is known_samples() is None
     (tmp_path / "reports").mkdir()
-    (tmp_path / "reports" / "data.json").write_text('{"classes": ["a", "b", "c"]}')
-    assert known_classes() == 3
-    assert json.loads(run("plan", PARAMS, "--json").stdout)["classes"] == 3
+    found = {"classes": ["a", "b", "c"], "counts": {"train": {"a": 20, "b": 30, "c": 50}, "test": {"a": 9}}}
+    (tmp_path / "reports" / "data.json").write_text(json.dumps(found))
+    assert (known_classes(), known_samples()) == (3, 100)
+    content = json.loads(run("plan", PARAMS, "--json").stdout)
+    assert (content["classes"], content["samples"]) == (3, 100)
+    head = content["strategies"]["head_only"]
+    assert head["parameters_per_sample"] == head["trainable"] / 100
+
+
+def test_samples_follow_from_the_limit_a_class_where_the_classes_are_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert json.loads(run("plan", PARAMS, "--json", "--classes", "10").stdout)["samples"] == 150
 
 
 def test_the_schema_file_is_fresh(tmp_path: Path):

@@ -9,8 +9,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
-    "wording", "config", "preprocess", "bundle", "metrics", "schedule", "data", "backbones", "tasks", "strategies",
-    "plan_table", "train", "evaluate", "export", "serve", "tracking", "report", "params", "progress", "cli",
+    "locks", "wording", "config", "preprocess", "bundle", "metrics", "schedule", "data", "backbones", "tasks",
+    "strategies", "plan_table", "train", "evaluate", "export", "serve", "tracking", "report", "params", "progress",
+    "lr_range", "cli",
 )  # fmt: skip
 MODULES = sorted(
     path for path in (ROOT / "tlpipe").rglob("*.py") if path.parent != ROOT / "tlpipe" or path.stem != "__init__"

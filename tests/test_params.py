@@ -46,7 +46,7 @@ def refusal(folder: Path, edit: Edit) -> str:
 )
 def test_what_is_shipped_is_accepted(path: Path):
     params = load_params(path)
-    assert list(outline(params, 2)[0]) == list(params.strategies)
+    assert list(outline(params, 2)) == list(params.strategies)
     assert path.read_text().startswith("# yaml-language-server: $schema=")
 
 
@@ -179,7 +179,7 @@ def test_a_skeleton_has_no_storage_and_draws_no_random_numbers():
 
 def test_parameters_are_counted_by_group_and_for_the_head():
     params = load_params(ROOT / "params.yaml")
-    counts = outline(params, 10)[1]
+    counts = {group: size.total for group, size in outline(params, 10)["head_only"][1].items()}
     encoder = params.backbone.encoder()
     assert sum(counts.values()) - counts[HEAD] == sum(parameter.numel() for parameter in encoder.parameters())
     assert counts[HEAD] == (encoder.feature_dim + 1) * 10

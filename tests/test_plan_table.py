@@ -5,10 +5,11 @@ import io
 import pytest
 from rich.console import Console
 
-from tlpipe.plan_table import line, rate, render, summary
-from tlpipe.strategies.plan import Phase, Plan
+from tlpipe.plan_table import line, notes, rate, render
+from tlpipe.strategies.counting import Size, summary, table
+from tlpipe.strategies.plan import L2SP, Phase, Plan
 
-COUNTS = {"stem": 1_000, "top": 8_000, "head": 1_000}
+COUNTS = {"stem": Size(1_000), "top": Size(8_000), "head": Size(1_000)}
 PLAN = Plan(
     strategy="all_layers",
     start="head",
@@ -22,7 +23,7 @@ PLAN = Plan(
 
 def text(plan: Plan, width: int = 120, title: str | None = None) -> str:
     console = Console(file=io.StringIO(), width=width)
-    console.print(render(plan, COUNTS, title))
+    console.print(render(plan, COUNTS, 0.02, None, title))
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -44,6 +45,10 @@ def test_the_summary_counts_what_trains_in_the_largest_phase():
         "parameters": 10_000,
         "trainable": 10_000,
         "ratio": 1.0,
+        "rho": pytest.approx(1 / 30),
+        "samples": None,
+        "parameters_per_sample": None,
+        "overfitting_risk": None,
     }
 
 
@@ -51,7 +56,7 @@ def test_a_plan_without_phases_trained_the_head_in_the_head_stage():
     plan = Plan(strategy="head_only", start="head", groups=("stem", "top"), phases=())
     assert summary(plan, COUNTS)["trainable"] == 1_000
     assert line(plan, COUNTS) == "1,000 of 10,000 parameters train (10.00%), in the head stage alone"
-    assert text(plan, title="frozen").strip() == f"frozen: {line(plan, COUNTS)}"
+    assert text(plan, title="frozen").splitlines()[0] == f"frozen: {line(plan, COUNTS)}"
 
 
 def test_the_table_has_a_row_a_group_and_a_column_a_phase():
@@ -68,3 +73,33 @@ def test_many_phases_do_not_make_the_table_wider():
     shown = text(PLAN.model_copy(update={"phases": phases}), width=100)
     assert all(f"step {i}" in shown for i in range(20))
     assert shown.count("stem") == 4
+
+
+def test_below_the_table_stand_the_ratio_of_rates_the_decay_and_the_risk():
+    plan = PLAN.model_copy(update={"wise_ft": True, "soup": 3})
+    shown = " ".join(notes(plan, COUNTS, 0.02, 50))
+    for part in (
+        "last phase: 0.0333",
+        "weight decay 0.02",
+        "200 trainable parameters a training sample (50)",
+        "high risk",
+    ):
+        assert part in shown
+    assert "greedy soup of the last 3 epochs, then interpolation" in shown
+    assert "not known" in " ".join(notes(PLAN, COUNTS, 0.02, None))
+
+
+def test_with_l2_sp_there_is_no_weight_decay():
+    plan = PLAN.model_copy(update={"l2_sp": L2SP(alpha=0.1, beta=0.01)})
+    assert any("alpha 0.1, beta 0.01" in each for each in notes(plan, COUNTS, 0.02, 50))
+    assert {row["weight_decay"] for row in table(plan, COUNTS, 0.02)} == {None, 0.0}
+
+
+def test_partly_adapted_groups_say_how_much_of_them_trains():
+    phase = Phase(name="norms", epochs=1, rates=dict.fromkeys(("stem", "top", "head"), 1e-3), adapt="norms")
+    plan = PLAN.model_copy(update={"phases": (phase,)})
+    sizes = {"stem": Size(1_000, norms=20), "top": Size(8_000, norms=40), "head": Size(1_000)}
+    console = Console(file=io.StringIO(), width=120)
+    console.print(render(plan, sizes, 0.0))
+    assert "1e-3 (40 norms)" in console.file.getvalue()  # type: ignore[attr-defined]
+    assert summary(plan, sizes)["trainable"] == 1_060

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from tlpipe import __version__
-from tlpipe.config import PARAMS, ConfigError, read
+from tlpipe.config import PARAMS, ConfigError, read, suggest
 
 if TYPE_CHECKING:
     from tlpipe.params import Params
@@ -53,10 +53,9 @@ def check(params: ParamsFile = PARAMS) -> None:
     from tlpipe.params import outline
     from tlpipe.plan_table import line
 
-    plans, counts = outline(loaded, known_classes() or FALLBACK_CLASSES)
     typer.echo(f"{params}: ok; {loaded.task.kind} on {loaded.backbone.kind}")
-    for name, plan in plans.items():
-        typer.echo(f"  {name}: {line(plan, counts)}")
+    for name, (plan, sizes) in outline(loaded, known_classes() or FALLBACK_CLASSES, known_samples()).items():
+        typer.echo(f"  {name}: {line(plan, sizes)}")
 
 
 @app.command()
@@ -66,25 +65,50 @@ def plan(
     classes: Annotated[
         int | None, typer.Option(min=2, help="Size of the head; what `prepare` found, else 2, if not given.")
     ] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Training samples; what `prepare` found, else unknown, if not given.")
+    ] = None,
 ) -> None:
     """Show what each strategy trains, in which phase and at which rate; touches no data and no weights."""
     loaded = _load(params)
     from tlpipe.params import outline
-    from tlpipe.plan_table import render, summary
-    from tlpipe.strategies.plan import table
+    from tlpipe.plan_table import render
+    from tlpipe.strategies.counting import summary, table, totals
 
     outputs = classes or known_classes() or FALLBACK_CLASSES
-    plans, counts = outline(loaded, outputs)
+    count = samples or known_samples() or (loaded.data.expected(classes) if classes else None)
+    decay, plans = loaded.training.decay(count), outline(loaded, outputs, count)
     if as_json:
-        content = {name: summary(each, counts) | {"rows": table(each, counts)} for name, each in plans.items()}
-        typer.echo(json.dumps({"classes": outputs, "strategies": content}, indent=2))
+        content = {
+            name: summary(plan, sizes, count) | {"totals": totals(plan, sizes), "rows": table(plan, sizes, decay)}
+            for name, (plan, sizes) in plans.items()
+        }
+        typer.echo(json.dumps({"classes": outputs, "samples": count, "strategies": content}, indent=2))
         return
     from rich.console import Console
 
     console = Console(soft_wrap=False)
-    for name, each in plans.items():
-        console.print(render(each, counts, name))
+    for name, (plan, sizes) in plans.items():
+        console.print(render(plan, sizes, decay, count, name))
     console.print(f"The head is counted for {outputs} classes.", style="dim")
+
+
+@app.command("lr-range")
+def lr_range(
+    strategy: Annotated[str, typer.Argument(help="An entry of `finetune`.")],
+    params: ParamsFile = PARAMS,
+    steps: Annotated[int, typer.Option(min=20, max=10_000, help="About how many steps the test takes.")] = 100,
+    high: Annotated[float, typer.Option(min=1e-6, max=10, help="The last rate; the first is a millionth of it.")] = 1.0,
+) -> None:
+    """Suggest a peak learning rate from a short training whose rate climbs; changes no file that DVC tracks."""
+    loaded = _load(params)
+    if strategy not in loaded.finetune:
+        raise ConfigError(f"finetune has no strategy {strategy!r}{suggest(strategy, loaded.finetune)}")
+    from tlpipe.lr_range import chart, measure
+
+    points, suggested = measure(loaded, strategy, steps, high)
+    typer.echo(chart(points))
+    typer.echo(f"suggested peak rate: lr: {suggested:g} (a tenth of where the smoothed training loss is lowest)")
 
 
 @app.command()
@@ -128,6 +152,13 @@ def schema_text() -> str:
 def known_classes(report: Path = Path("reports/data.json")) -> int | None:
     """How many classes `prepare` found here, or None if it has not run."""
     return len(json.loads(report.read_text(encoding="utf-8"))["classes"]) if report.is_file() else None
+
+
+def known_samples(report: Path = Path("reports/data.json")) -> int | None:
+    """How many training samples `prepare` found here, or None if it has not run."""
+    if not report.is_file():
+        return None
+    return int(sum(json.loads(report.read_text(encoding="utf-8"))["counts"]["train"].values()))
 
 
 def main() -> None:

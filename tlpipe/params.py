@@ -15,11 +15,15 @@ from tlpipe.evaluate.compare import Compare
 from tlpipe.evaluate.spec import Evaluate
 from tlpipe.export.spec import Export
 from tlpipe.strategies import AnyStrategy
-from tlpipe.strategies.plan import HEAD, Plan
+from tlpipe.strategies.counting import Size
+from tlpipe.strategies.plan import Plan
 from tlpipe.tasks import AnyTask
 from tlpipe.tracking.spec import Tracking
+from tlpipe.train.adapt import sizes
+from tlpipe.train.depths import AllDepths
 from tlpipe.train.device import Runtime
 from tlpipe.train.head import Head
+from tlpipe.train.model import Classifier
 from tlpipe.train.spec import STILL, Training
 from tlpipe.wording import either, nearest
 
@@ -195,16 +199,20 @@ def skeleton(backbone: Any) -> Encoder:
     return encoder
 
 
-def outline(params: Params, classes: int) -> tuple[dict[str, Plan], dict[str, int]]:
-    """What is going to happen, without data or weights.
+def outline(params: Params, classes: int, samples: int | None = None) -> dict[str, tuple[Plan, dict[str, Size]]]:
+    """What is going to happen, without data or weights, by strategy in the order of `strategies`.
 
     Returns:
-        The plan of every strategy that is to run, in the order of `strategies`; and the parameters of each layer
-        group, from the input to the top, and of the head for `classes` classes.
+        The plan for `samples` training samples (None = not known), and the sizes of each layer group, from the input
+        to the top, and of the head for `classes` classes.
     """
-    encoder = skeleton(params.backbone)
-    plans = {name: params.finetune[name].plan(encoder.groups) for name in params.strategies}
-    counts = {group: sum(p.numel() for _, p in encoder.parameters_of(group)) for group in encoder.groups}
-    with torch.device("meta"):
-        head = params.task.head(encoder.feature_dim, classes, 0.0)
-    return plans, {**counts, HEAD: sum(parameter.numel() for parameter in head.parameters())}
+    found = {}
+    for name in params.strategies:
+        encoder = skeleton(params.backbone)
+        plan = params.finetune[name].plan(encoder.groups, params.training.scale(samples))
+        with torch.device("meta"):
+            if plan.features == "all":
+                encoder = AllDepths(encoder, params.backbone.preprocess().example())
+            head = params.task.head(encoder.feature_dim, classes, 0.0)
+        found[name] = plan, sizes(Classifier(encoder, head), plan)
+    return found

@@ -3,6 +3,9 @@
 import math
 from collections.abc import Callable
 
+DECADES = 6
+"""Powers of ten over which the range test's rate climbs."""
+
 
 def constant(done: float) -> float:
     """1 throughout; `done` in [0, 1]."""
@@ -19,7 +22,17 @@ def cosine(done: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-SCHEDULES: dict[str, Callable[[float], float]] = {"constant": constant, "linear": linear, "cosine": cosine}
+def rising(done: float) -> float:
+    """From 10^-6 to 1 by equal factors: for the range test, not for training (Smith 2017, arXiv 1506.01186)."""
+    return float(10.0 ** (DECADES * (done - 1.0)))
+
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": constant,
+    "linear": linear,
+    "cosine": cosine,
+    "rising": rising,
+}
 
 
 def factor(step: int, steps: int, warmup: int, schedule: str) -> float:

@@ -15,12 +15,14 @@ from tlpipe.data.packed import SPLITS, Packed
 from tlpipe.evaluate.figures import mistakes_figure, save_png
 from tlpipe.evaluate.predictions import Predictions
 from tlpipe.evaluate.spec import Evaluate
-from tlpipe.evaluate.tables import write_tables
+from tlpipe.evaluate.tables import scores, spread, write_tables
+from tlpipe.strategies.counting import summary, table
 from tlpipe.strategies.head_only import HeadOnly
-from tlpipe.strategies.plan import HEAD, Phase, Plan, table
+from tlpipe.strategies.plan import Phase, Plan
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
 from tlpipe.tasks import ImageClassification
+from tlpipe.train.adapt import sizes
 from tlpipe.train.model import About, Classifier, save_model
 
 LETTERS = Letters(width=4)
@@ -106,21 +108,17 @@ def add_model(root: Path, name: str, plan: Plan, labels: tuple[str, ...]) -> Non
     torch.manual_seed(0)
     encoder, task = LETTERS.encoder(), ImageClassification()
     model = Classifier(encoder, task.head(encoder.feature_dim, len(labels), 0.1))
-    counts = group_counts(model)
-    trainable = max((sum(counts[g] for g in phase.trainable) for phase in plan.phases), default=counts[HEAD])
+    found = sizes(model, plan)
+    facts = summary(plan, found)
     about = About(
         strategy=name, run_key=f"{name}-key", task=task, backbone=LETTERS, preprocess=LETTERS.preprocess(),
         labels=labels, dropout=0.1, temperature=1.5, validation={}, plan=plan,
-        total_parameters=sum(counts.values()), trainable_parameters=trainable,
+        total_parameters=facts["parameters"], trainable_parameters=facts["trainable"],
     )  # fmt: skip
     save_model(root / "models/finetuned" / name, model, about)
-    save_json(root / "reports/training" / name / "plan.json", table(plan, counts))
-
-
-def group_counts(model: Classifier) -> dict[str, int]:
-    encoder = model.encoder
-    counts = {group: sum(p.numel() for _, p in encoder.parameters_of(group)) for group in encoder.groups}
-    return {**counts, HEAD: sum(p.numel() for p in model.head.parameters())}
+    save_model(root / "models/seeds" / name / "1", model, about)
+    save_json(root / "models/seeds" / name / "seeds.json", [1])
+    save_json(root / "reports/training" / name / "plan.json", table(plan, found, 0.02))
 
 
 def add_training(root: Path, name: str, plan: Plan) -> None:
@@ -155,7 +153,8 @@ def synthetic(packed: Packed, skill: float, seed: int) -> Predictions:
 def add_evaluation(root: Path, name: str, packed: Packed, skill: float, seed: int, pictures: bool) -> None:
     folder, predictions = root / "reports/evaluation" / name, synthetic(packed, skill, seed)
     folder.mkdir(parents=True)
-    write_tables(folder, predictions, Evaluate(resamples=200))
+    metrics = write_tables(folder, predictions, Evaluate(resamples=200))
+    save_json(folder / "seeds.json", spread([metrics, scores(synthetic(packed, 0.97 * skill, seed))]))
     test = predictions.of("test")
     for figure in ("confusion", "reliability", "mistakes"):
         Image.new("RGB", (2, 2)).save(folder / f"{figure}.png")

@@ -24,7 +24,10 @@ def results(made: Path) -> list[Result]:
 
 
 def with_scores(result: Result, **scores: float) -> Result:
-    return replace(result, metrics={**result.metrics, "validation": {**result.metrics["validation"], **scores}})
+    means = {name: {"values": [value], "mean": value, "deviation": None} for name, value in scores.items()}
+    seeds = {**result.seeds, "validation": {**result.seeds["validation"], **means}}
+    validation = {**result.metrics["validation"], **scores}
+    return replace(result, metrics={**result.metrics, "validation": validation}, seeds=seeds)
 
 
 def test_the_spec_offers_every_metric():
@@ -33,17 +36,19 @@ def test_the_spec_offers_every_metric():
 
 def test_the_comparison_has_the_promised_form(results: list[Result]):
     comparison = compare(results, Compare(resamples=200))
-    best = max(NAMES, key=lambda name: comparison["strategies"][name]["validation"]["accuracy"])
+    found = {name: entry["seeds"]["validation"]["accuracy"] for name, entry in comparison["strategies"].items()}
+    best = max(NAMES, key=lambda name: found[name]["mean"])
+    assert all(len(each["values"]) == 2 and each["deviation"] >= 0 for each in found.values())
     assert comparison["champion"] == best
     assert comparison["metric"] == "accuracy"
     assert set(comparison["strategies"]) == set(NAMES)
     entry = comparison["strategies"]["head_only"]
     assert set(entry) == {
-        "validation", "test", "seconds", "trainable_parameters", "total_parameters", "mlflow_run_id"
+        "validation", "test", "seeds", "seconds", "trainable_parameters", "total_parameters", "mlflow_run_id"
     }  # fmt: skip
     assert set(entry["test"]["accuracy"]) == {"value", "low", "high"}
     assert entry["mlflow_run_id"] is None
-    assert set(comparison["differences"]) == set(NAMES) - {best}
+    assert set(comparison["differences"]) == set(comparison["test_differences"]) == set(NAMES) - {best}
     assert "scratch" not in comparison["too_close_to_call"]
 
 
@@ -61,6 +66,24 @@ def test_equal_strategies_are_told_apart_by_log_loss_then_by_size(results: list[
     equal = [with_scores(result, accuracy=0.9, log_loss=0.3) for result in results]
     assert champion(equal, Compare()).name == "head_only"
     assert champion([*equal[:3], with_scores(equal[3], log_loss=0.2)], Compare()).name == "scratch"
+
+
+def test_the_mean_over_the_seeds_decides_and_not_the_luckiest(results: list[Result]):
+    lucky, steady = (with_scores(result, accuracy=0.9, log_loss=0.3) for result in results[:2])
+    values = {"values": [0.99, 0.81], "mean": 0.9, "deviation": 0.13}
+    seeds = {**lucky.seeds["validation"], "accuracy": {**values, "mean": 0.89}}
+    lucky = replace(lucky, seeds={**lucky.seeds, "validation": seeds})
+    assert lucky.metrics["validation"]["accuracy"] == steady.metrics["validation"]["accuracy"]
+    assert champion([lucky, steady], Compare()).name == steady.name
+
+
+def test_a_strategy_that_is_better_on_the_compared_model_is_too_close_to_call(results: list[Result]):
+    ranked = sorted(results, key=lambda result: result.metrics["validation"]["accuracy"])
+    best_by_mean = with_scores(ranked[0], accuracy=1.0)
+    comparison = compare([best_by_mean, ranked[-1]], Compare(resamples=200))
+    assert comparison["champion"] == ranked[0].name
+    assert comparison["differences"][ranked[-1].name]["high"] < 0
+    assert comparison["too_close_to_call"] == [ranked[-1].name]
 
 
 def test_a_strategy_is_too_close_to_itself(results: list[Result]):
@@ -124,7 +147,7 @@ def test_a_listed_strategy_that_is_missing_is_an_error(own: Path, path: str, cap
     assert not (own / "reports/comparison.json").exists()
 
 
-def test_run_ids_come_from_the_tracker(own: Path, monkeypatch: pytest.MonkeyPatch):
+def test_run_ids_come_from_the_tracker(own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     seen: list[RunPayload] = []
 
     def ensure(payloads: list[RunPayload], *_: object) -> dict[str, str | None]:
@@ -132,18 +155,28 @@ def test_run_ids_come_from_the_tracker(own: Path, monkeypatch: pytest.MonkeyPatc
         return {payload.run_key: None if payload.name == "scratch" else f"id-{payload.name}" for payload in payloads}
 
     monkeypatch.setattr(stage, "ensure_runs", ensure)
+    monkeypatch.setattr(stage, "registry_said", lambda *_: "version 1 has the alias now")
     switch_on(own)
     assert stage.main(own) == 0
-    entries = json.loads((own / "reports/comparison.json").read_text())["strategies"]
+    comparison = json.loads((own / "reports/comparison.json").read_text())
+    entries = comparison["strategies"]
     assert entries["head_only"]["mlflow_run_id"] == "id-head_only"
     assert entries["scratch"]["mlflow_run_id"] is None
-    payload = seen[2]
+    above, payload = seen[0], seen[3]
+    assert (above.name, above.model, above.tags["champion"]) == ("comparison", None, comparison["champion"])
+    assert above.summary["accuracy/head_only"] == entries["head_only"]["test"]["accuracy"]["value"]
+    assert above.summary["seconds/scratch"] == entries["scratch"]["seconds"]
+    assert {each.tags["tlpipe.parent_key"] for each in seen[1:]} == {above.run_key}
+    value, best = above.summary["test/accuracy"], above.tags["champion"]
+    claim = {"test_set": "f" * 64, "metric": "accuracy", "value": value, "higher_is_better": True}
+    assert {each.name: each.champion for each in seen if each.champion} == {best: claim}
+    assert "registry: version 1 has the alias now" in capsys.readouterr().out
     assert payload.params["strategy"]["kind"] == "all_layers"
     assert payload.summary["test/accuracy"] == entries["all_layers"]["test"]["accuracy"]["value"]
     assert payload.history == own / "reports/training/all_layers/history.csv"
     assert payload.dataset[1] == "f" * 64 if payload.dataset else False
     assert all(path.is_file() for path, _ in payload.artifacts)
-    assert [payload.tags["champion"] for payload in seen].count("yes") == 1
+    assert [payload.tags["champion"] for payload in seen[1:]].count("yes") == 1
 
 
 def test_a_tracker_that_fails_is_only_a_message(

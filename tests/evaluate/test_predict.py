@@ -19,7 +19,7 @@ from tlpipe.train.model import load_model
 
 FILES = {
     "metrics.json", "intervals.json", "predictions.csv", "per_class.csv", "confusion.csv", "reliability.csv",
-    "confusion.png", "reliability.png", "mistakes.png",
+    "confusion.png", "reliability.png", "mistakes.png", "seeds.json",
 }  # fmt: skip
 CPU = Runtime(device="cpu", precision="fp32", threads=1)
 
@@ -62,6 +62,8 @@ def test_the_stage_writes_every_file_the_same_way_twice(
     said = Predictions.load(folder / "predictions.csv")
     assert (said.splits.count("validation"), said.splits.count("test")) == (60, 120)
     accuracy = json.loads((folder / "metrics.json").read_text())["test"]["accuracy"]
+    seeds = json.loads((folder / "seeds.json").read_text())["test"]["accuracy"]
+    assert seeds == {"values": [accuracy, accuracy], "mean": pytest.approx(accuracy), "deviation": 0.0}
     assert f"top_layers test: accuracy {accuracy:.4f}" in capsys.readouterr().out
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tlpipe.evaluate.predictions import Predictions
-from tlpipe.evaluate.tables import per_class, write_json
+from tlpipe.evaluate.tables import per_class, spread, write_json
 from tlpipe.metrics import METRICS
 
 
@@ -64,3 +64,10 @@ def test_per_class_by_hand():
 def test_json_refuses_what_is_not_json(tmp_path: Path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "x.json", {"value": float("nan")})
+
+
+def test_the_spread_is_over_trainings_and_unknown_for_one():
+    first, second = ({"test": {"accuracy": value}} for value in (0.8, 0.9))
+    both = spread([first, second])["test"]["accuracy"]
+    assert both == {"values": [0.8, 0.9], "mean": pytest.approx(0.85), "deviation": pytest.approx(0.1 / 2**0.5)}
+    assert spread([first])["test"]["accuracy"] == {"values": [0.8], "mean": 0.8, "deviation": None}

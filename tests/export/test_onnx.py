@@ -11,6 +11,7 @@ from tlpipe import __version__
 from tlpipe.config import ConfigError
 from tlpipe.export.onnx import labels_of, network_graph, onnx_model, refuse_too_large
 from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.train.depths import AllDepths
 from tlpipe.train.model import About, Classifier
 
 
@@ -101,3 +102,15 @@ def test_networks_of_every_family_export_with_a_free_batch(name: str, size: int)
         with torch.no_grad():
             truth = network(torch.from_numpy(view)) / 1.5
         assert np.abs(logits - truth.numpy()).max() < 1e-4 * max(1, truth.abs().max())
+
+
+def test_a_head_on_every_depth_is_exported_with_its_depths(model: Classifier, about: About):
+    encoder = AllDepths(model.encoder, about.preprocess.example())
+    torch.manual_seed(0)
+    deep = Classifier(encoder, about.task.head(encoder.feature_dim, len(about.labels), 0.0)).eval()
+    images = np.random.default_rng(0).integers(0, 256, (3, 50, 40, 3), dtype=np.uint8)
+    _, probabilities = run(onnx_model(deep, about, 20), "image", images)
+    with torch.no_grad():
+        view = torch.from_numpy(np.stack([about.preprocess(image) for image in images]))
+        truth = (deep(view) / about.temperature).softmax(1).numpy()
+    assert np.abs(probabilities - truth).max() < 0.02

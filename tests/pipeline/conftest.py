@@ -23,6 +23,7 @@ SMALL = {
     "backbone.width": 4,
     "backbone.samples": 200,
     "backbone.epochs": 1,
+    "training.seeds": 2,
     "runtime.threads": 1,
     "runtime.precision": "fp32",
     "head.penalties": [0.1, 0.01],

@@ -2,8 +2,10 @@
 
 import csv
 import json
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ FIRST: dict[str, set[str]] = {
     "data.checks": {"prepare", "export"},
     "backbone": {"pretrain", "tokenizer"},
     "runtime": {"pretrain", "embed", *EACH["finetune"], *EACH["evaluate"]},
-    "head": {"head"},
+    "head": {"head", *EACH["finetune"]},
     "training": EACH["finetune"],
     "finetune.head_only": {"finetune@head_only"},
     "finetune.top_layers": {"finetune@top_layers"},
@@ -106,6 +108,27 @@ print(right / {len(rows)})
     reported = finished.json("models/bundle/bundle.json")["metrics"]["test"]["accuracy"]
     value = reported["value"] if isinstance(reported, dict) else reported
     assert float(done.stdout) == pytest.approx(value, abs=0.0011)
+
+
+def test_other_seeds_are_trained_and_only_tell_the_spread(finished: Any) -> None:
+    comparison = finished.json("reports/comparison.json")
+    for name, entry in comparison["strategies"].items():
+        values = entry["seeds"]["validation"]["accuracy"]["values"]
+        assert values[0] == entry["validation"]["accuracy"]
+        assert len(values) == (1 if name == "head_only" else 2)
+    models = [finished.folder / "models" / place for place in ("finetuned/scratch", "seeds/scratch/1")]
+    first, second = ((folder / "model.safetensors").read_bytes() for folder in models)
+    assert first != second
+    assert (models[0].parents[1] / "seeds/head_only/seeds.json").read_text() == "[]\n"
+
+
+def test_mlflow_has_the_strategies_below_their_comparison_and_a_champion(finished: Any) -> None:
+    with closing(sqlite3.connect(finished.folder / "mlflow.db")) as store:
+        parents = store.execute("SELECT value FROM tags WHERE key = 'mlflow.parentRunId'").fetchall()
+        named = store.execute("SELECT run_uuid FROM runs WHERE name = 'comparison'").fetchall()
+        aliases = store.execute("SELECT name, alias, version FROM registered_model_aliases").fetchall()
+    assert parents == named * len(STRATEGIES)
+    assert aliases == [("tlpipe", "champion", 1)]
 
 
 def test_a_second_repro_runs_nothing(finished: Any) -> None:

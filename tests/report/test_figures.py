@@ -9,8 +9,20 @@ from tlpipe.report.figures import VARIABLES, comparison_figure, curves_figure, i
 COMPARISON = {
     "champion": "a",
     "strategies": {
-        "a": {"validation": {"accuracy": 0.8}, "test": {"accuracy": {"value": 0.82, "low": 0.78, "high": 0.86}}},
-        "b": {"validation": {"accuracy": 0.9}, "test": {}},
+        "a": {
+            "validation": {"accuracy": 0.8},
+            "test": {"accuracy": {"value": 0.82, "low": 0.78, "high": 0.86}},
+            "seeds": {"test": {"accuracy": {"values": [0.82, 0.8, 0.84]}}},
+            "seconds": 83.0,
+            "trainable_parameters": 51_000,
+        },
+        "b": {
+            "validation": {"accuracy": 0.9},
+            "test": {},
+            "seeds": {"test": {}},
+            "seconds": 0.4,
+            "trainable_parameters": 650,
+        },
     },
 }
 
@@ -49,6 +61,14 @@ def test_names_are_escaped_and_never_mathematics():
 
 def test_a_strategy_without_a_test_figure_keeps_its_row():
     assert {"a", "b"} <= set(words(inline_svg(comparison_figure(COMPARISON, "accuracy"), "x")))
+
+
+def test_each_strategy_shows_its_cost_and_its_other_seeds():
+    figure = comparison_figure(COMPARISON, "accuracy")
+    said = {text.get_text() for text in figure.axes[0].texts}
+    assert said == {"1 min 23 s, 51 k parameters trained", "0.4 s, 650 parameters trained"}
+    dots = [list(line.get_xdata()) for line in figure.axes[0].lines if line.get_marker() == "."]
+    assert dots == [[0.8, 0.84], []]
 
 
 def test_a_line_stands_where_a_phase_begins():

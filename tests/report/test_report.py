@@ -117,15 +117,37 @@ def test_the_verdict_names_who_is_too_close_to_call(facts: dict):
     assert "One strategy ran" in verdict(alone)
 
 
+def test_seeds_costs_rates_and_risks_are_told(page: str, facts: dict):
+    assert facts["seeds"] == 2
+    for part in ("Over 2 trainings with other seeds", "risk of overfitting", "bottom/top rate", "weight decay", " ± "):
+        assert part in page
+    assert "The same on test, where nothing was chosen" in page
+
+
+def test_how_a_training_ended_is_told(made: Path, tmp_path: Path):
+    for name in ("reports", "models"):
+        shutil.copytree(made / name, tmp_path / name)
+    path = tmp_path / "models/finetuned/top_layers/model.json"
+    about = json.loads(path.read_text())
+    about["ending"] = {"soup": [3, 5], "alpha": 0.7, "tried": []}
+    about["plan"]["l2_sp"] = {"alpha": 0.1, "beta": 0.01}
+    path.write_text(json.dumps(about))
+    page = render(collect(tmp_path))
+    assert "At the end: greedy soup of the weights after epochs 3, 5." in page
+    assert "At the end: 70% of the way from the weights at the start to the trained ones (WiSE-FT)." in page
+    assert "L2-SP holds the weights near their start (alpha 0.1, beta 0.01)" in page
+
+
 def test_the_plan_becomes_a_matrix_also_when_phases_share_a_name():
     def row(group: str, parameters: int, rate: float | None) -> dict:
         return {
             "phase": "again", "epochs": 2, "group": group, "parameters": parameters, "trainable": rate is not None,
-            "learning_rate": rate,
+            "learning_rate": rate, "trained_parameters": parameters if rate else 0, "weight_decay": 0.1, "adapt": "all",
         }  # fmt: skip
 
     matrix = plan_matrix([row("stem", 10, None), row("head", 5, 0.1), row("stem", 10, 0.01), row("head", 5, 0.1)])
     assert [phase["trainable"] for phase in matrix["phases"]] == [5, 15]
+    assert [phase["rho"] for phase in matrix["phases"]] == pytest.approx([1, 0.1])
     assert [group["rates"] for group in matrix["groups"]] == [[None, 0.01], [0.1, 0.1]]
     assert matrix["total"] == 15
 

@@ -5,7 +5,8 @@ import pytest
 from tlpipe.config import ConfigError, members, parse
 from tlpipe.strategies import AnyStrategy
 from tlpipe.strategies.base import layerwise
-from tlpipe.strategies.plan import HEAD, assign, table
+from tlpipe.strategies.plan import HEAD, L2SP, Plan, assign
+from tlpipe.strategies.scale import Scale
 
 GROUPS = ("stem", "block1", "block2", "block3")
 
@@ -106,6 +107,10 @@ EXAMPLES = {
     "head_only": {},
     "top_layers": {"layers": 3, "lr": 0.1, "gamma": 0.5, "stage_epochs": 1, "epochs": 1},
     "all_layers": {"lr": 0.1, "gamma": 0.5, "stages": 3, "stage_epochs": 1, "epochs": 1},
+    "all_depth_head": {},
+    "first_block": {"lr": 0.1, "epochs": 1},
+    "norm_only": {"lr": 0.1, "epochs": 1},
+    "lora": {"lr": 0.1, "epochs": 1, "rank": 2},
     "scratch": {"lr": 0.1, "epochs": 1},
     "phases": {"start": "head", "phases": [{"name": "top", "epochs": 1, "rates": {"block3": 0.1, "*": None}}]},
 }
@@ -138,10 +143,52 @@ def test_assign_refuses_a_group_that_no_row_covers() -> None:
         assign(GROUPS, [("block*", 0.1)])
 
 
-def test_table_has_a_row_a_phase_and_group() -> None:
-    plan = strategy(kind="top_layers", layers=2, lr=0.01, gamma=0.5, stage_epochs=3, epochs=7).plan(GROUPS)
-    rows = table(plan, dict.fromkeys((*GROUPS, HEAD), 10))
-    assert len(rows) == 10
-    assert rows[3] == {
-        "phase": "top 1", "epochs": 3, "group": "block3", "parameters": 10, "trainable": True, "learning_rate": 0.005,
-    }  # fmt: skip
+FINE_TUNING = sorted(EXAMPLES.keys() - {"head_only", "all_depth_head", "scratch"})
+
+
+@pytest.mark.parametrize("kind", FINE_TUNING)
+def test_every_fine_tuning_can_stay_close_to_its_start_and_end_in_a_mixture(kind: str) -> None:
+    penalty = {"alpha": 0.1, "beta": 0.01}
+    plan = strategy(kind=kind, **EXAMPLES[kind], l2_sp=penalty, wise_ft=True, soup=3).plan(GROUPS)
+    assert (plan.l2_sp, plan.wise_ft, plan.soup) == (L2SP(**penalty), True, 3)
+    assert plan.start == "head"
+
+
+@pytest.mark.parametrize("kind", sorted(EXAMPLES.keys() - {"head_only", "all_depth_head", "phases"}))
+def test_what_is_auto_follows_from_the_number_of_samples(kind: str) -> None:
+    values = {**EXAMPLES[kind], "lr": "auto", "epochs": "auto"}
+    few, many = (strategy(kind=kind, **values).plan(GROUPS, Scale(samples=n)) for n in (100, 10_000))
+    assert few.phases[-1].epochs > many.phases[-1].epochs
+    assert few.phases[-1].rates[HEAD] <= many.phases[-1].rates[HEAD]
+    assert strategy(kind=kind, **values).plan(GROUPS) == strategy(kind=kind, **values).plan(GROUPS, Scale(samples=1000))
+
+
+def test_first_block_tunes_the_lowest_group_or_the_one_that_is_named() -> None:
+    lowest = strategy(kind="first_block", lr=0.1, factor=0.5, epochs=1).plan(GROUPS)
+    assert lowest.phases[0].rates == {"stem": 0.05, "block1": None, "block2": None, "block3": None, HEAD: 0.1}
+    named = strategy(kind="first_block", group="block2", lr=0.1, epochs=1).plan(GROUPS)
+    assert named.phases[0].trainable == ("block2", HEAD)
+    assert (lowest.untouched, named.untouched) == (0, 2)
+    with pytest.raises(ConfigError, match="did you mean 'block1'"):
+        strategy(kind="first_block", group="blok1", lr=0.1, epochs=1).plan(GROUPS)
+
+
+def test_norms_and_adapters_are_said_a_phase_and_the_head_always_trains_whole() -> None:
+    for kind, adapt in (("norm_only", "norms"), ("lora", "lora")):
+        phase = strategy(kind=kind, lr=0.1, rho=0.1, epochs=1).plan(GROUPS).phases[0]
+        assert [phase.adapt_of(group) for group in phase.rates] == [adapt] * 4 + ["all"]
+        assert phase.ratio == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(("option", "value"), [("wise_ft", True), ("l2_sp", {"alpha": 0.1, "beta": 0.0})])
+def test_random_weights_are_nothing_to_stay_close_to(option: str, value: object) -> None:
+    rows = [{"name": "only", "epochs": 1, "rates": {"*": 0.1}}]
+    with pytest.raises(ConfigError, match="start: random"):
+        strategy(kind="phases", start="random", phases=rows, **{option: value})
+
+
+def test_adapters_need_a_plan_of_one_phase_that_says_their_rank() -> None:
+    plan = strategy(kind="lora", lr=0.1, epochs=1).plan(GROUPS)
+    for change in ({"lora": None}, {"phases": plan.phases * 2}):
+        with pytest.raises(ValueError, match="exactly one phase"):
+            Plan.model_validate({**dict(plan), **change})

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tlpipe.tracking.outbox import STATE, held, project, read_state, run_folder, target, write_state
+from tlpipe.tracking.outbox import STATE, project, read_state, run_folder, target, write_state
 
 
 def test_a_dvc_experiment_in_a_copy_belongs_to_the_project():
@@ -38,13 +38,6 @@ def test_state_is_kept_per_target(root: Path):
 def test_a_damaged_state_file_counts_as_nothing_published(tmp_path: Path, content: str):
     (tmp_path / STATE).write_text(content)
     assert read_state(tmp_path) == {}
-
-
-def test_one_holder_at_a_time(tmp_path: Path):
-    with held(tmp_path / "lock") as first, held(tmp_path / "lock", 0.2) as second:
-        assert (first, second) == (True, False)
-    with held(tmp_path / "lock") as third:
-        assert third
 
 
 def test_a_run_key_cannot_leave_the_outbox(root: Path):

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from tlpipe.locks import held
 from tlpipe.tracking import (
     Journal,
     RunPayload,
@@ -27,7 +28,7 @@ from tlpipe.tracking import (
     wait,
 )
 from tlpipe.tracking.launch import reachable
-from tlpipe.tracking.outbox import PUBLISHER_LOCK, held
+from tlpipe.tracking.outbox import PUBLISHER_LOCK
 
 POINTS = [("test/accuracy", 0, 0.9), ("train_loss", 0, 1.0), ("train_loss", 1, 0.5), ("train_loss", 2, 1 / 3)]
 PATIENCE = 180.0

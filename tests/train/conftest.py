@@ -86,6 +86,11 @@ def make_training(**changes: object) -> Training:
     return Training.model_validate({**values, **changes})
 
 
+@pytest.fixture(name="make_training")
+def make_training_fixture() -> Callable[..., Training]:
+    return make_training
+
+
 @pytest.fixture
 def make_trainer(packed: Packed, machine: Machine, tmp_path: Path) -> Callable[..., Trainer]:
     def make(plan: Plan, **changes: object) -> Trainer:

@@ -14,10 +14,10 @@ from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.plan import HEAD, Phase, Plan
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
+from tlpipe.train.adapt import count_parameters, layer_groups
 from tlpipe.train.checkpoint import Keeper
 from tlpipe.train.events import Epoch, Step
 from tlpipe.train.fit import Trainer
-from tlpipe.train.optimizer import count_parameters, layer_groups
 
 GROUPS = ("stem", "middle", "top")
 Make = Callable[..., Trainer]
@@ -109,16 +109,6 @@ def test_a_plan_without_phases_hands_on_the_model_as_it_is(make_trainer: Make) -
     assert same(before, weights(trainer))
 
 
-def test_of_equally_good_epochs_the_later_one_is_kept(make_trainer: Make) -> None:
-    trainer = make_trainer(TOP, monitor="accuracy")
-    trainer.at.best = {"accuracy": 1.0, "loss": 0.1}
-    assert trainer._against_best({"accuracy": 1.0, "loss": 0.5}) == 0
-    assert trainer._against_best({"accuracy": 0.9, "loss": 0.0}) == -1
-    by_loss = make_trainer(TOP, monitor="loss")
-    by_loss.at.best = {"accuracy": 1.0, "loss": 0.1}
-    assert by_loss._against_best({"accuracy": 0.5, "loss": 0.05}) == 1
-
-
 def test_patience_ends_a_phase_and_the_next_one_starts(make_trainer: Make) -> None:
     strategy = AllLayers(kind="all_layers", lr=1e-9, gamma=1.0, stages=2, stage_epochs=50, epochs=50)
     trainer = make_trainer(strategy.plan(GROUPS), patience=2, monitor="accuracy", ema=0.999)
@@ -129,20 +119,20 @@ def test_patience_ends_a_phase_and_the_next_one_starts(make_trainer: Make) -> No
 
 def test_every_trainable_tensor_is_in_exactly_one_optimizer_group(make_trainer: Make) -> None:
     trainer = make_trainer(STAGED)
-    held = [id(tensor) for group in trainer.optimizer.param_groups for tensor in group["params"]]
+    held = [id(tensor) for group in trainer.update.optimizer.param_groups for tensor in group["params"]]
     assert len(held) == len(set(held))
     assert set(held) == {id(parameter) for parameter in trainer.model.parameters()}
 
 
 def test_norms_and_biases_have_no_weight_decay(make_trainer: Make) -> None:
-    for group in make_trainer(STAGED).optimizer.param_groups:
+    for group in make_trainer(STAGED).update.optimizer.param_groups:
         assert group["weight_decay"] == (0.05 if group["params"][0].ndim > 1 else 0.0)
 
 
 def test_groups_train_at_the_rates_of_the_plan(make_trainer: Make) -> None:
     trainer = make_trainer(STAGED, schedule="constant", warmup=0.0)
     next(event for event in trainer.run() if isinstance(event, Step))
-    rates = {group["layer_group"]: group["lr"] for group in trainer.optimizer.param_groups}
+    rates = {group["layer_group"]: group["lr"] for group in trainer.update.optimizer.param_groups}
     assert rates == {name: rate or 0.0 for name, rate in STAGED.phases[0].rates.items()}
 
 
@@ -152,8 +142,8 @@ def test_moments_survive_the_unfreeze(make_trainer: Make) -> None:
         if isinstance(event, Epoch) and event.phase == "all":
             break
     counts = {
-        group["layer_group"]: int(trainer.optimizer.state[group["params"][0]]["step"])
-        for group in trainer.optimizer.param_groups
+        group["layer_group"]: int(trainer.update.optimizer.state[group["params"][0]]["step"])
+        for group in trainer.update.optimizer.param_groups
     }
     assert counts["top"] == counts[HEAD] == 12
     assert counts["stem"] == 4

@@ -63,3 +63,25 @@ def test_a_constant_feature_does_no_harm() -> None:
 def test_it_is_deterministic() -> None:
     first, second = (HEAD.fit(data(60), data(100, seed=1), 3) for _ in range(2))
     assert torch.equal(first.weight, second.weight)
+
+
+def test_more_features_than_samples_find_the_same_minimum() -> None:
+    features, labels = data(100)
+    wide = torch.cat([features, features.square(), features**3, torch.randn(100, 90)], 1).double()
+    head = Head(penalties=(0.05,), balance="none", iterations=2000)
+    fitted = head.fit((wide, labels), (wide, labels), 3)
+    inputs = (wide - wide.mean(0)) / wide.std(0, correction=0).clamp_min(0.1 * float(wide.std(0, correction=0).mean()))
+    start = (torch.zeros(3, 126, dtype=torch.float64), torch.zeros(3, dtype=torch.float64))
+    weight, bias = minimise(inputs, labels, None, 0.05, start, 2000)
+    ours = (wide @ fitted.weight.T + fitted.bias).softmax(1)
+    assert (ours - (inputs @ weight.T + bias).softmax(1)).abs().max() < 1e-4
+
+
+def test_blocks_side_by_side_weigh_the_same_whatever_their_width_and_scale() -> None:
+    train, validation = data(60), data(100, seed=1)
+    copies = [torch.cat([1000 * x[0], x[0], x[0]], 1) for x in (train, validation)]
+    head = Head(penalties=(0.1,), balance="none", iterations=2000)
+    fitted = head.fit((copies[0], train[1]), (copies[1], validation[1]), 3, [12, 24])
+    narrow, wide = 1000 * fitted.weight[:, :12], fitted.weight[:, 12:24] + fitted.weight[:, 24:]
+    # each block has the same total variance, so that the two share the work equally
+    assert torch.allclose(narrow, wide, atol=1e-4)

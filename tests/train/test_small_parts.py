@@ -17,7 +17,7 @@ from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.tasks.image_classification import ImageClassification
 from tlpipe.train.batches import Batches, class_weights, epoch_order
 from tlpipe.train.calibrate import fit_temperature
-from tlpipe.train.checkpoint import Keeper, hash_files, run_key
+from tlpipe.train.checkpoint import Keeper, claimed, hash_files, run_key
 from tlpipe.train.device import Machine, Runtime
 from tlpipe.train.embed import Features, embed
 from tlpipe.train.model import About, Classifier, load_model, save_model
@@ -94,6 +94,28 @@ def test_a_kill_while_saving_leaves_the_last_whole_state(tmp_path: Path) -> None
     assert int(state["step"]) == 1
 
 
+def test_a_stage_is_trained_by_one_process_at_a_time_and_free_after_its_death(tmp_path: Path) -> None:
+    script = textwrap.dedent(f"""
+        import time
+        from pathlib import Path
+        from tlpipe.train.checkpoint import claimed
+        with claimed("stage", root=Path({str(tmp_path)!r})):
+            print("mine", flush=True)
+            time.sleep(60)
+    """)
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as orphan:
+        assert orphan.stdout is not None
+        assert orphan.stdout.readline() == "mine\n"
+        said = rf"stage is being trained by process {orphan.pid}.*`kill {orphan.pid}`"
+        with pytest.raises(ConfigError, match=said), claimed("stage", 0.2, tmp_path):
+            pass
+        orphan.kill()
+    with claimed("stage", root=tmp_path), claimed("other", 0, tmp_path):
+        assert (tmp_path / "stage/lock").read_text() == str(os.getpid())
+    with claimed("stage", 0, tmp_path):
+        pass
+
+
 def test_keys_differ_with_every_part_and_do_not_depend_on_the_process() -> None:
     assert run_key({"a": 1}, "x") != run_key({"a": 2}, "x")
     code = "from tlpipe.train.checkpoint import run_key; print(run_key({'b': 1, 'a': 2}, 'x'))"
@@ -112,17 +134,18 @@ def test_file_hashes_see_contents(tmp_path: Path) -> None:
 def test_features_do_not_depend_on_the_batch(packed: Packed, machine: Machine, tmp_path: Path) -> None:
     encoder = Letters(width=4).encoder()
     for name, size in (("one", 1), ("many", 16)):
-        assert sum(embed(encoder, packed, machine, tmp_path / name, size)) == len(packed.labels)
+        assert sum(embed(encoder, packed, machine, tmp_path / name, size)) == packed.ranges["test"][0]
     one, many = Features.open(tmp_path / "one"), Features.open(tmp_path / "many")
     assert one.groups == encoder.groups
     for group in one.groups:
+        assert len(one.at(group)) == packed.ranges["test"][0], "the test split must stay unseen"
         assert np.abs(one.at(group) - many.at(group)).max() < 1e-5
 
 
 def test_the_last_features_are_the_encoders_output(packed: Packed, machine: Machine, tmp_path: Path) -> None:
     encoder = Letters(width=4).encoder()
     list(embed(encoder, packed, machine, tmp_path, 8))
-    rows = packed.rows("test")[:8]
+    rows = packed.rows("validation")[:8]
     batch = Batches(packed, machine.device).images.take(rows)
     from tlpipe.train.augment import Views
 

@@ -3,9 +3,10 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tlpipe.config import ConfigError, Spec
@@ -75,13 +76,22 @@ class Encoder(nn.Module, ABC):
     @torch.no_grad()
     def depths(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
         """(group, pooled features (B, D_g)) after the last group before each cut, from the input to the top."""
+        yield from zip((self.groups[stop - 1] for stop in self.cuts[1:]), self.pooled_depths(x), strict=True)
+
+    def pooled_depths(self, x: Tensor) -> Iterator[Tensor]:
+        """What `depths` gives, without the names and with gradients."""
         for start, stop in zip(self.cuts, self.cuts[1:], strict=False):
             x = self.run(x, start, stop)
-            yield self.groups[stop - 1], self.pooled(x)
+            yield pool(x, self.channel_axis)
 
-    def pooled(self, x: Tensor) -> Tensor:
-        """Activations at a cut, one vector a sample: (B, D_g)."""
-        return pool(x, self.channel_axis)
+    @torch.no_grad()
+    def depth_widths(self, example: NDArray[Any]) -> tuple[int, ...]:
+        """Features of each depth; a forward pass of an `example` input tells them."""
+        place, training = next(self.parameters()).device, self.training
+        self.eval()
+        widths = tuple(features.shape[1] for features in self.pooled_depths(torch.from_numpy(example).to(place)))
+        self.train(training)
+        return widths
 
 
 def pool(x: Tensor, channel_axis: int = 1) -> Tensor:

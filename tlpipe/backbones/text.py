@@ -71,12 +71,20 @@ class TextEncoder(Encoder):
         together = torch.cat([hidden * shown, shown], dim=-1)
         return nn.functional.pad(together, (0, 0, 0, self.max_length - together.shape[1]))
 
-    def pooled(self, x: Tensor) -> Tensor:
-        """Activations (B, L, D + 1) -> the first token's hidden state beside the mean over the tokens, (B, 2 D)."""
-        if x.ndim == 2:
-            return x
-        hidden, mask = _trimmed(x)
-        return torch.cat([hidden[:, 0], mean(hidden, mask)], dim=-1)
+    def pooled_depths(self, x: Tensor) -> Iterator[Tensor]:
+        """At the top the features; below, the first token's hidden state beside the mean over the tokens, (B, 2 D)."""
+        mask = x[:, 1]
+        hidden = self.family.embed(self.model, x[:, 0], mask, x[:, 2] if x.shape[1] > 2 else None)
+        for layer in range(1, self.layers + 1):
+            yield torch.cat([hidden[:, 0], mean(hidden, mask)], dim=-1)
+            hidden = self._layers(hidden, mask, layer, layer + 1)
+        if self.pooling == "pooler":
+            yield torch.cat([hidden[:, 0], mean(hidden, mask)], dim=-1)
+        yield self._features(hidden, mask)
+
+    def depth_widths(self, example: object) -> tuple[int, ...]:
+        """Known without a forward pass."""
+        return (*[2 * self.feature_dim] * (len(self.groups) - 1), self.feature_dim)
 
     def members(self, group: str) -> Iterator[tuple[str, nn.Module]]:
         """Every module of the group; what all layers share belongs to the embeddings."""

@@ -47,3 +47,9 @@ class Data(Spec):
     """At most so many samples a class for training and validation together; the test split is untouched. null = all."""
     checks: Checks = Checks()
     """What is found out about the files."""
+
+    def expected(self, classes: int) -> int | None:
+        """Training samples that `limit_per_class` leaves if every class reaches it; None without a limit."""
+        if self.limit_per_class is None:
+            return None
+        return round(self.limit_per_class * classes * (1 - (self.split.validation or 0.0)))

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tlpipe.config import ConfigError, Spec
+from tlpipe.data.packed import Split
 from tlpipe.evaluate.predictions import Predictions
 from tlpipe.evaluate.spec import Resamples, Seed
 from tlpipe.metrics import METRICS, Interval, paired_difference
@@ -21,7 +22,8 @@ class Compare(Spec):
     """The choice of the champion."""
 
     metric: Literal["accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "ece", "auroc"] = "accuracy"
-    """Ranks the strategies on the validation split. Equal ones: lower log loss, then fewer trainable parameters."""
+    """Ranks the strategies on the validation split, by the mean over `training.seeds` where there are several. Equal
+    ones: lower log loss, then fewer trainable parameters."""
     resamples: Resamples = 1000
     """Paired bootstrap resamples that tell which strategies are too close to the champion to call."""
     seed: Seed = 0
@@ -37,6 +39,8 @@ class Result:
     predictions: Predictions
     metrics: dict[str, dict[str, float]]
     intervals: dict[str, dict[str, dict[str, float]]]
+    seeds: dict[str, dict[str, dict[str, Any]]]
+    """`tables.spread` over the trainings with other seeds, this one's included."""
     seconds: float
     """Training time: the strategy's own and, when it started there, the embedding's and the head's."""
 
@@ -57,6 +61,7 @@ def read_result(root: Path, name: str) -> Result:
         predictions=Predictions.load(evaluation / "predictions.csv"),
         metrics=_json(evaluation / "metrics.json", name),
         intervals=_json(evaluation / "intervals.json", name),
+        seeds=_json(evaluation / "seeds.json", name),
         seconds=seconds,
     )
 
@@ -77,8 +82,9 @@ def _json(path: Path, name: str) -> Any:
 def compare(results: Sequence[Result], spec: Compare) -> dict[str, Any]:
     """The content of comparison.json; every strategy's `mlflow_run_id` is None until somebody knows better.
 
-    `differences` is champion minus strategy on validation with its paired 95 % interval; the strategies whose
-    interval holds zero are `too_close_to_call`.
+    `differences` is champion minus strategy on validation with its paired 95 % interval; strategies over which the
+    interval shows no gain are `too_close_to_call`. `test_differences` says the same of the test split, once, when all
+    is decided.
 
     Raises:
         ConfigError: nothing to compare, a metric that does not apply, or strategies evaluated on other samples.
@@ -86,29 +92,40 @@ def compare(results: Sequence[Result], spec: Compare) -> dict[str, Any]:
     _check(results, spec)
     best = champion(results, spec)
     others = [result for result in results if result is not best]
-    differences = {result.name: _difference(best, result, spec) for result in others}
+    differences = {result.name: _difference(best, result, spec, "validation") for result in others}
+    tested = {result.name: _difference(best, result, spec, "test") for result in others}
     return {
         "champion": best.name,
         "metric": spec.metric,
-        "too_close_to_call": [name for name, each in differences.items() if each.low <= 0 <= each.high],
+        "too_close_to_call": [name for name, each in differences.items() if not _better(each, spec)],
         "differences": {name: finite(each) for name, each in differences.items()},
+        "test_differences": {name: finite(each) for name, each in tested.items()},
         "strategies": {result.name: _entry(result) for result in results},
     }
 
 
 def champion(results: Sequence[Result], spec: Compare) -> Result:
-    """The best on validation; equal ones by lower log loss, then fewer trainable parameters, then by name."""
+    """The best on validation; equal ones by lower log loss, then fewer trainable parameters, then by name.
+
+    With several seeds it is their mean that counts: the rule judges strategies, and the luckiest of several trainings
+    is no property of one. The champion's model is that of its first seed, which nobody chose.
+    """
     sign = -1 if METRICS[spec.metric].higher_is_better else 1
 
     def key(result: Result) -> tuple[float, float, int, str]:
-        values = result.metrics["validation"]
-        return sign * values[spec.metric], values["log_loss"], result.about.trainable_parameters, result.name
+        means = {name: each["mean"] for name, each in result.seeds["validation"].items()}
+        return sign * means[spec.metric], means["log_loss"], result.about.trainable_parameters, result.name
 
     return min(results, key=key)
 
 
-def _difference(best: Result, other: Result, spec: Compare) -> Interval:
-    first, second = best.predictions.of("validation"), other.predictions.of("validation")
+def _better(difference: Interval, spec: Compare) -> bool:
+    """Whether all of the interval lies on the champion's side."""
+    return difference.low > 0 if METRICS[spec.metric].higher_is_better else difference.high < 0
+
+
+def _difference(best: Result, other: Result, spec: Compare, split: Split) -> Interval:
+    first, second = best.predictions.of(split), other.predictions.of(split)
     return paired_difference(
         spec.metric, first.labels, first.probabilities, second.probabilities, spec.resamples, spec.seed
     )
@@ -118,6 +135,7 @@ def _entry(result: Result) -> dict[str, Any]:
     return {
         "validation": result.metrics["validation"],
         "test": result.intervals["test"],
+        "seeds": result.seeds,
         "seconds": result.seconds,
         "trainable_parameters": result.about.trainable_parameters,
         "total_parameters": result.about.total_parameters,

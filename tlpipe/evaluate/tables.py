@@ -20,9 +20,7 @@ EVALUATED: tuple[Split, ...] = ("validation", "test")
 def write_tables(folder: Path, predictions: Predictions, spec: Evaluate) -> dict[str, dict[str, float]]:
     """Write the evaluation's tables to `folder` and return metrics.json's content: {split: {metric: value}}."""
     parts = {split: predictions.of(split) for split in EVALUATED}
-    metrics: dict[str, dict[str, float]] = {
-        split: measure(part.labels, part.probabilities) for split, part in parts.items()
-    }
+    metrics = scores(predictions)
     intervals = {
         split: {
             name: interval._asdict()
@@ -42,6 +40,28 @@ def write_tables(folder: Path, predictions: Predictions, spec: Evaluate) -> dict
     bins = [asdict(part).values() for part in reliability(test.labels, test.probabilities)]
     _write_rows(folder / "reliability.csv", ("bin", "confidence", "accuracy", "count"), bins)
     return metrics
+
+
+def scores(predictions: Predictions) -> dict[str, dict[str, float]]:
+    """{split: {metric: value}} of the validation and the test split."""
+    parts = {split: predictions.of(split) for split in EVALUATED}
+    return {split: measure(part.labels, part.probabilities) for split, part in parts.items()}
+
+
+def spread(repeats: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """{split: {metric: {"values", "mean", "deviation"}}} over the trainings of one strategy, the first one's first.
+
+    The deviation is the sample's (n - 1), and None for a single training.
+    """
+    return {
+        split: {name: _spread([each[split][name] for each in repeats]) for name in metrics}
+        for split, metrics in repeats[0].items()
+    }
+
+
+def _spread(values: Sequence[float]) -> dict[str, Any]:
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return {"values": list(values), "mean": float(np.mean(values)), "deviation": deviation}
 
 
 def per_class(predictions: Predictions) -> list[tuple[str, float, float, float, int]]:

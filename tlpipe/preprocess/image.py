@@ -44,6 +44,10 @@ class ImagePreprocess(Spec):
             raise ValueError(f"std must be positive in every channel, got {self.std}")
         return self
 
+    def example(self) -> NDArray[np.float32]:
+        """One input of the network: zeros (1, 3, size, size)."""
+        return np.zeros((1, 3, self.size, self.size), np.float32)
+
     def inside(self) -> str:
         """What the exported graph does before the network, for people."""
         return f"resize ({self.resize}, {self.interpolation}) to {self.resize_to}, crop to {self.size}, normalise, "

@@ -33,6 +33,10 @@ class TextPreprocess(Spec):
     token_types: bool = True
     """Whether the network is told which tokens are of a pair's second text."""
 
+    def example(self) -> NDArray[np.int64]:
+        """One input of the network: eight tokens (1, C, 8)."""
+        return np.ones((1, len(self.inputs), 8), np.int64)
+
     def inside(self) -> str:
         """What the exported graph does before the network, for people: nothing, tokenizer.json is beside it."""
         return ""

@@ -16,6 +16,8 @@ from tlpipe.evaluate.figures import confusion_figure, reliability_figure
 from tlpipe.evaluate.predictions import Predictions
 from tlpipe.metrics import METRICS
 from tlpipe.report.figures import VARIABLES, caption, comparison_figure, curves_figure, inline_svg
+from tlpipe.strategies.counting import risk
+from tlpipe.strategies.ending import Ending
 
 REASONS_SHOWN = 12
 """Rejected samples that the report names; the rest is in reports/data.json."""
@@ -31,26 +33,28 @@ def collect(root: Path) -> dict[str, Any]:
     metric, names = comparison["metric"], list(comparison["strategies"])
     champion, proof = comparison["champion"], bundle_proof(root)
     evaluated = {name: Predictions.load(root / "reports/evaluation" / name / "predictions.csv") for name in names}
-    test = evaluated[champion].of("test")
+    test, data = evaluated[champion].of("test"), read_json(root / "reports/data.json")
+    samples = sum(data["counts"]["train"].values())
     return {
         "comparison": comparison,
         "champion": {"name": champion, **comparison["strategies"][champion]},
         "metric": metric,
         "baselines": read_json(root / "reports/baseline.json"),
+        "seeds": max(len(each["seeds"]["validation"][metric]["values"]) for each in comparison["strategies"].values()),
         "metrics": [
             name for name in METRICS if any(name in each["test"] for each in comparison["strategies"].values())
         ],
         "task": read_json(root / "models/champion/model.json"),
         "overview": inline_svg(comparison_figure(comparison, metric), caption(metric)),
         "overview_caption": caption(metric),
-        "strategies": [_strategy(root, name, evaluated[name]) for name in names],
+        "strategies": [_strategy(root, name, evaluated[name], samples) for name in names],
         "test_samples": len(test.rows),
         "validation_samples": len(evaluated[champion].of("validation").rows),
         "mistakes": int((test.predicted != test.labels).sum()),
         "mistakes_png": _data_uri(root / "reports/evaluation" / champion / "mistakes.png"),
         "per_class": sorted(_rows(root / "reports/evaluation" / champion / "per_class.csv"), key=_f1),
         "confusions": confusions(test),
-        "data": data_findings(read_json(root / "reports/data.json")),
+        "data": data_findings(data),
         **proof,
     }
 
@@ -79,15 +83,23 @@ def _data_uri(path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
-def _strategy(root: Path, name: str, predictions: Predictions) -> dict[str, Any]:
+def _strategy(root: Path, name: str, predictions: Predictions, samples: int) -> dict[str, Any]:
     training, test = root / "reports/training" / name, predictions.of("test")
     history = _rows(training / "history.csv") if (training / "history.csv").is_file() else []
     plan = plan_matrix(read_json(training / "plan.json"))
+    about = read_json(root / "models/finetuned" / name / "model.json")
+    ending = Ending.model_validate_json(json.dumps(about["ending"])) if about.get("ending") else None
+    per_sample = about["trainable_parameters"] / samples
     staged = bool(plan["phases"])
     confusion = confusion_figure(test.confusion(), test.classes, VARIABLES)
     return {
         "name": name,
-        "start": read_json(root / "models/finetuned" / name / "model.json")["plan"]["start"],
+        "start": about["plan"]["start"],
+        "features": about["plan"]["features"],
+        "l2_sp": about["plan"]["l2_sp"],
+        "ending": ending.describe() if ending else [],
+        "per_sample": per_sample,
+        "risk": risk(per_sample),
         "plan": plan,
         "epochs": len(history) if staged else 0,
         "timing": read_json(training / "timing.json"),
@@ -105,10 +117,18 @@ def plan_matrix(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for row in rows:
         # The same name may come twice; a phase begins where its first group comes again.
         index += 1 if not groups or row["group"] == next(iter(groups)) else 0
-        phase = phases.setdefault(index, {"name": row["phase"], "epochs": row["epochs"], "trainable": 0})
+        phase = phases.setdefault(
+            index, {"name": row["phase"], "epochs": row["epochs"], "trainable": 0, "rates": [], "adapt": "all"}
+        )
         group = groups.setdefault(row["group"], {"name": row["group"], "parameters": row["parameters"], "rates": []})
         group["rates"].append(row["learning_rate"])
-        phase["trainable"] += row["parameters"] if row["trainable"] else 0
+        phase["trainable"] += row["trained_parameters"]
+        if row["trainable"]:
+            phase["rates"].append(row["learning_rate"])
+            phase["weight_decay"] = row["weight_decay"]
+            phase["adapt"] = row["adapt"] if row["adapt"] != "all" else phase["adapt"]
+    for phase in phases.values():
+        phase["rho"] = phase["rates"][0] / phase["rates"][-1]
     total = sum(group["parameters"] for group in groups.values())
     return {"phases": list(phases.values()), "groups": list(groups.values()), "total": total}
 

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.transforms import Transform
 
 from tlpipe.evaluate.figures import Theme, cut, style
 from tlpipe.report import text
@@ -52,7 +53,7 @@ _STRIPPED = (
 
 
 def comparison_figure(comparison: Mapping[str, Any], metric: str) -> Figure:
-    """Validation and test of every strategy in one metric, the test with its 95 % interval."""
+    """Validation and test of every strategy in one metric, the test with its 95 % interval, beside what each cost."""
     strategies = comparison["strategies"]
     figure = Figure(figsize=(10.6, 0.8 + 0.4 * len(strategies)), layout="constrained")
     axes = figure.add_subplot()
@@ -62,6 +63,9 @@ def comparison_figure(comparison: Mapping[str, Any], metric: str) -> Figure:
         if test:
             axes.plot([test["low"], test["high"]], [row, row], color=colour, linewidth=3, alpha=0.45)
             axes.plot([test["value"]], [row], "o", color=colour, markersize=8)
+        repeats = entry["seeds"]["test"].get(metric, {"values": []})["values"][1:]
+        axes.plot(repeats, [row + 0.22] * len(repeats), ".", color=colour, markersize=5, alpha=0.8)
+        axes.text(1.01, row, _cost(entry), va="center", fontsize=8.5, color=VARIABLES.muted, transform=_beside(axes))
         if metric in entry["validation"]:
             axes.plot(
                 [entry["validation"][metric]], [row], "|", color=VARIABLES.second, markersize=14, markeredgewidth=2
@@ -73,6 +77,15 @@ def comparison_figure(comparison: Mapping[str, Any], metric: str) -> Figure:
     axes.margins(x=0.06)
     _percent(axes, metric, "x")
     return figure
+
+
+def _beside(axes: Axes) -> Transform:
+    """Rows in data coordinates, columns in shares of the axes' width."""
+    return axes.get_yaxis_transform()
+
+
+def _cost(entry: Mapping[str, Any]) -> str:
+    return f"{text.duration(entry['seconds'])}, {text.compact(entry['trainable_parameters'])} parameters trained"
 
 
 def _percent(axes: Axes, metric: str, side: str) -> None:
@@ -132,4 +145,5 @@ def _phases(axes: Axes, history: Sequence[Mapping[str, str]], height: float, ali
 
 def caption(metric: str) -> str:
     """What the comparison figure shows, in words."""
-    return f"{text.title(metric)}: dot = test, bar = its 95 % interval, tick = validation"
+    marks = "dot = test, bar = its 95 % interval, small dots = other seeds, tick = validation"
+    return f"{text.title(metric)}: {marks}; to the right the cost"

@@ -1,6 +1,7 @@
 """Numbers as people read them. Pure functions; the template calls them as filters."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from tlpipe.metrics import METRICS
 
@@ -85,6 +86,19 @@ def difference(entry: Mapping[str, float | None], metric: str) -> str:
     return f"{scale * (entry['value'] or 0.0):+.{digits}f}{unit}" + (f" ({around})" if around else "")
 
 
+def mean_spread(entry: Mapping[str, Any], metric: str) -> str:
+    """`97.3 % ± 0.4`, or the single value where there was one training."""
+    shown = value(entry["mean"], metric)
+    if entry["deviation"] is None:
+        return shown
+    return f"{shown} ± {value(entry['deviation'], metric).removesuffix(' %')}"
+
+
+def tiny_count(number: float) -> str:
+    """`0.4`, `12`, `2.2 k`: a ratio of counts."""
+    return f"{number:.2g}" if number < 10 else compact(number)
+
+
 def tiny(number: float | None) -> str:
     """Small differences: `3.1e-06`, `0`, `n/a`."""
     return "n/a" if number is None else f"{number:.2g}"
@@ -99,6 +113,6 @@ FILTERS: dict[str, Callable[..., str]] = {
     each.__name__: each
     for each in (
         title, lower_title, short, value, interval, integer, compact, duration, rate, size, listing, difference, tiny,
-        share,
+        share, mean_spread, tiny_count,
     )
 }  # fmt: skip

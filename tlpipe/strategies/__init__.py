@@ -4,10 +4,15 @@ from typing import Annotated
 
 from pydantic import Field
 
+from tlpipe.strategies.all_depth_head import AllDepthHead
 from tlpipe.strategies.explicit import Explicit
 from tlpipe.strategies.head_only import HeadOnly
+from tlpipe.strategies.partial import FirstBlock, LowRank, NormOnly
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
 
-AnyStrategy = Annotated[HeadOnly | TopLayers | AllLayers | Scratch | Explicit, Field(discriminator="kind")]
+AnyStrategy = Annotated[
+    HeadOnly | AllDepthHead | TopLayers | AllLayers | FirstBlock | NormOnly | LowRank | Scratch | Explicit,
+    Field(discriminator="kind"),
+]
 """A strategy plus the backbone's layer groups is a Plan."""

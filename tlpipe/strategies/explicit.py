@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tlpipe.config import ConfigError, Spec
-from tlpipe.strategies.base import Epochs, Rate, Strategy
+from tlpipe.strategies.base import Epochs, FineTuning, Rate
 from tlpipe.strategies.plan import HEAD, Phase, Plan, assign
+from tlpipe.strategies.scale import Scale
 
 
 class Row(Spec):
@@ -17,9 +18,11 @@ class Row(Spec):
     epochs: Epochs
     rates: Annotated[dict[str, Rate | None], Field(min_length=1)]
     """Glob pattern of layer groups (or `head`) to peak learning rate; null = frozen. Every group must be covered."""
+    adapt: Literal["all", "norms"] = "all"
+    """What moves in the groups of the backbone that have a rate: everything, or their norm layers alone."""
 
 
-class Explicit(Strategy):
+class Explicit(FineTuning):
     """Phases exactly as given, in order."""
 
     kind: Literal["phases"]
@@ -27,7 +30,13 @@ class Explicit(Strategy):
     """`head` = the head stage's model, `random` = fresh weights."""
     phases: Annotated[tuple[Row, ...], Field(min_length=1)]
 
-    def plan(self, groups: Sequence[str]) -> Plan:
+    @model_validator(mode="after")
+    def _something_to_refer_to(self) -> "Explicit":
+        if self.start == "random" and (self.wise_ft or self.l2_sp):
+            raise ValueError("wise_ft and l2_sp refer to the weights at the start: with start: random set neither")
+        return self
+
+    def plan(self, groups: Sequence[str], scale: Scale | None = None) -> Plan:
         """The table with its patterns resolved to this backbone's groups."""
         names = [*groups, HEAD]
         phases = []
@@ -35,5 +44,5 @@ class Explicit(Strategy):
             rates = assign(names, list(row.rates.items()))
             if all(rate is None for rate in rates.values()):
                 raise ConfigError(f"phase {row.name!r} freezes every layer group: give at least one of them a rate")
-            phases.append(Phase(name=row.name, epochs=row.epochs, rates=rates))
-        return Plan(strategy=self.kind, start=self.start, groups=tuple(groups), phases=tuple(phases))
+            phases.append(Phase(name=row.name, epochs=row.epochs, rates=rates, adapt=row.adapt))
+        return self._plan(self.kind, groups, phases, scale or Scale(), begin=self.start)

@@ -5,6 +5,7 @@ from typing import Literal
 
 from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.plan import Plan
+from tlpipe.strategies.scale import Scale
 
 
 class HeadOnly(Strategy):
@@ -12,6 +13,6 @@ class HeadOnly(Strategy):
 
     kind: Literal["head_only"]
 
-    def plan(self, groups: Sequence[str]) -> Plan:
+    def plan(self, groups: Sequence[str], scale: Scale | None = None) -> Plan:
         """No phase: the head stage has done all there is."""
         return Plan(strategy=self.kind, start="head", groups=tuple(groups), phases=())

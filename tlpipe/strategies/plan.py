@@ -3,13 +3,39 @@
 `None` as a learning rate means frozen. Every group appears in every phase exactly once.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
 
 from tlpipe.config import ConfigError, Spec, suggest
 
 HEAD = "head"
+Adapt = Literal["all", "norms", "lora"]
+"""What of a trainable layer group moves: everything, the affine parameters of its norm layers, or low-rank adapters of
+its weight matrices. The head always trains whole."""
+
+
+class Lora(Spec):
+    """Low-rank adapters W = W0 + alpha / rank * B A, merged at every step (Hu et al. 2021, arXiv 2106.09685)."""
+
+    rank: Annotated[int, Field(ge=1, le=1024)]
+    """Of A and B; matrices that have no more rows or columns than this stay as they are."""
+    alpha: Annotated[float, Field(gt=0, le=10_000)]
+    """Scale of the update, over `rank`."""
+
+
+class L2SP(Spec):
+    """A penalty alpha / 2 * ||w - w_start||^2 on the backbone and beta / 2 * ||w||^2 on the head's matrices.
+
+    It takes the place of weight decay. Source: Li, Grandvalet & Davoine 2018, arXiv 1802.01483.
+    """
+
+    alpha: Annotated[float, Field(gt=0, le=10)]
+    """Pull of the backbone's trainable tensors towards the weights that the training started from."""
+    beta: Annotated[float, Field(ge=0, le=10)]
+    """Pull of the head's weight matrices towards zero."""
 
 
 class Phase(Spec):
@@ -20,6 +46,20 @@ class Phase(Spec):
     """At most this many passes over the training split; early stopping may end the phase before."""
     rates: dict[str, float | None]
     """Peak learning rate of each group, from the input to the head; None = frozen."""
+    adapt: Adapt = "all"
+    """What moves in the trainable groups of the backbone."""
+
+    def adapt_of(self, group: str) -> Adapt | None:
+        """What moves in one group; None = nothing."""
+        if self.rates[group] is None:
+            return None
+        return "all" if group == HEAD else self.adapt
+
+    @property
+    def ratio(self) -> float:
+        """rho: the rate of the lowest group that trains over the rate of the highest."""
+        rates = [rate for rate in self.rates.values() if rate is not None]
+        return rates[0] / rates[-1]
 
     @property
     def trainable(self) -> tuple[str, ...]:
@@ -41,6 +81,29 @@ class Plan(Spec):
     groups: tuple[str, ...]
     """The backbone's layer groups from the input to the top, without the head."""
     phases: tuple[Phase, ...]
+    features: Literal["last", "all"] = "last"
+    """What the head sees: the backbone's output, or the pooled features of every depth side by side."""
+    lora: Lora | None = None
+    l2_sp: L2SP | None = None
+    wise_ft: bool = False
+    """End with the best interpolation between the weights at the start and the trained ones."""
+    soup: int = 0
+    """End with a greedy average of the weights after the last so many epochs; 0 = off."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Plan":
+        adapters = any(phase.adapt == "lora" for phase in self.phases)
+        if adapters != (self.lora is not None) or (adapters and len(self.phases) > 1):
+            raise ValueError("a plan with low-rank adapters has exactly one phase, and says their rank and alpha")
+        if self.start == "random" and (self.wise_ft or self.l2_sp):
+            raise ValueError("wise_ft and l2_sp refer to the weights at the start: random ones mean nothing")
+        return self
+
+    @property
+    def untouched(self) -> int:
+        """How many groups from the input on train in no phase."""
+        trained = set(self.ever_trained)
+        return next((index for index, group in enumerate(self.groups) if group in trained), len(self.groups))
 
     @property
     def ever_trained(self) -> tuple[str, ...]:
@@ -67,19 +130,3 @@ def assign(groups: Sequence[str], rows: Sequence[tuple[str, float | None]]) -> d
             )
         rates[group] = matched[0]
     return rates
-
-
-def table(plan: Plan, counts: Mapping[str, int]) -> list[dict[str, Any]]:
-    """One row a phase and group: phase, epochs, group, parameters, trainable, learning_rate (None = frozen)."""
-    return [
-        {
-            "phase": phase.name,
-            "epochs": phase.epochs,
-            "group": group,
-            "parameters": counts[group],
-            "trainable": rate is not None,
-            "learning_rate": rate,
-        }
-        for phase in plan.phases
-        for group, rate in phase.rates.items()
-    ]

@@ -6,23 +6,24 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from tlpipe.config import ConfigError
-from tlpipe.strategies.base import Decay, Epochs, Rate, Strategy, layerwise
+from tlpipe.strategies.base import Auto, Decay, Epochs, FineTuning, Rate, gamma_of, layerwise
 from tlpipe.strategies.plan import HEAD, Phase, Plan
+from tlpipe.strategies.scale import Scale
 
 
-class TopLayers(Strategy):
+class TopLayers(FineTuning):
     """Unfreeze the top `layers` groups one after the other; what lies below stays frozen."""
 
     kind: Literal["top_layers"]
     layers: Annotated[int, Field(ge=1)]
     """How many layer groups of the backbone train in the end, counted from the top."""
-    lr: Rate
+    lr: Rate | Auto
     """Rate of the head; the groups below follow by `gamma`."""
-    gamma: Decay
+    gamma: Decay | Auto
     """Factor from one group to the one below it."""
-    stage_epochs: Epochs | None = None
+    stage_epochs: Epochs | Auto | None = None
     """Passes of each phase but the last; null when there is only one phase."""
-    epochs: Epochs
+    epochs: Epochs | Auto
     """Passes of the last phase."""
 
     @model_validator(mode="after")
@@ -30,33 +31,36 @@ class TopLayers(Strategy):
         _require_stage_epochs(self.layers, self.stage_epochs, "layers")
         return self
 
-    def plan(self, groups: Sequence[str]) -> Plan:
+    def plan(self, groups: Sequence[str], scale: Scale | None = None) -> Plan:
         """`layers` phases, each with one more group from the top."""
         if self.layers > len(groups):
             raise ConfigError(
                 f"layers: {self.layers} groups are to be unfrozen, but this backbone has {len(groups)} "
                 f"({', '.join(groups)}); give at most {len(groups)}, or use kind: all_layers"
             )
-        rates = layerwise(groups, self.lr, self.gamma)
+        scale = scale or Scale()
+        lr = scale.lr("top") if self.lr == "auto" else self.lr
+        gamma = gamma_of(scale.rho(), len(groups)) if self.gamma == "auto" else self.gamma
         steps = list(range(1, self.layers + 1))
-        return _staged(self.kind, groups, rates, steps, self.stage_epochs, self.epochs)
+        phases = _staged(groups, layerwise(groups, lr, gamma), steps, _lengths(self.stage_epochs, self.epochs, scale))
+        return self._plan(self.kind, groups, phases, scale)
 
 
-class AllLayers(Strategy):
+class AllLayers(FineTuning):
     """The head first (the head stage did it), then everything with layer-wise rates: LP-FT (arXiv 2202.10054)."""
 
     kind: Literal["all_layers"]
-    lr: Rate
+    lr: Rate | Auto
     """Rate of the head; the groups below follow by `gamma` or `rho`."""
-    gamma: Decay | None = None
+    gamma: Decay | Auto | None = None
     """Factor from one group to the one below it; give this or `rho`."""
-    rho: Decay | None = None
+    rho: Decay | Auto | None = None
     """Rate of the lowest group over the rate of the head: gamma = rho^(1 / number of groups)."""
     stages: Annotated[int, Field(ge=1)]
     """Phases in which the groups are unfrozen from the top down; 1 unfreezes all at once."""
-    stage_epochs: Epochs | None = None
+    stage_epochs: Epochs | Auto | None = None
     """Passes of each phase but the last; null when there is only one phase."""
-    epochs: Epochs
+    epochs: Epochs | Auto
     """Passes of the last phase, in which everything trains."""
 
     @model_validator(mode="after")
@@ -66,19 +70,27 @@ class AllLayers(Strategy):
         _require_stage_epochs(self.stages, self.stage_epochs, "stages")
         return self
 
-    def plan(self, groups: Sequence[str]) -> Plan:
+    def plan(self, groups: Sequence[str], scale: Scale | None = None) -> Plan:
         """`stages` phases of about equally many groups."""
         if self.stages > len(groups):
             raise ConfigError(
                 f"stages: {self.stages} phases are asked for, but this backbone has {len(groups)} layer groups "
                 f"({', '.join(groups)}); give at most {len(groups)}"
             )
-        gamma = self.gamma if self.gamma is not None else (self.rho or 1.0) ** (1 / len(groups))
+        scale = scale or Scale()
+        lr = scale.lr("all") if self.lr == "auto" else self.lr
         steps = [round(len(groups) * (index + 1) / self.stages) for index in range(self.stages)]
-        return _staged(self.kind, groups, layerwise(groups, self.lr, gamma), steps, self.stage_epochs, self.epochs)
+        rates = layerwise(groups, lr, self._factor(len(groups), scale))
+        phases = _staged(groups, rates, steps, _lengths(self.stage_epochs, self.epochs, scale))
+        return self._plan(self.kind, groups, phases, scale)
+
+    def _factor(self, groups: int, scale: Scale) -> float:
+        if isinstance(self.gamma, float):
+            return self.gamma
+        return gamma_of(self.rho if isinstance(self.rho, float) else scale.rho(), groups)
 
 
-def _require_stage_epochs(phases: int, stage_epochs: int | None, name: str) -> None:
+def _require_stage_epochs(phases: int, stage_epochs: int | str | None, name: str) -> None:
     if phases == 1 and stage_epochs is not None:
         raise ValueError(
             f"stage_epochs: {stage_epochs} has no effect with {name}: 1, which has one phase; set it to null"
@@ -89,19 +101,22 @@ def _require_stage_epochs(phases: int, stage_epochs: int | None, name: str) -> N
         )
 
 
-def _staged(
-    kind: str, groups: Sequence[str], rates: dict[str, float], steps: list[int], stage_epochs: int | None, epochs: int
-) -> Plan:
+def _lengths(stage_epochs: int | str | None, epochs: int | str, scale: Scale) -> tuple[int, int]:
+    """Passes of each phase but the last, and of the last; the first means nothing when there is only one phase."""
+    before = stage_epochs if isinstance(stage_epochs, int) else scale.stage_epochs()
+    return before, epochs if isinstance(epochs, int) else scale.epochs()
+
+
+def _staged(groups: Sequence[str], rates: dict[str, float], steps: list[int], lengths: tuple[int, int]) -> list[Phase]:
     """One phase an entry of `steps`: that many groups from the top train, and the head."""
     phases = []
     for index, count in enumerate(steps):
         training = {HEAD, *groups[len(groups) - count :]}
-        name = f"{'all' if count == len(groups) else f'top {count}'}"
         phases.append(
             Phase(
-                name=name,
-                epochs=epochs if index == len(steps) - 1 or stage_epochs is None else stage_epochs,
+                name="all" if count == len(groups) else f"top {count}",
+                epochs=lengths[index == len(steps) - 1],
                 rates={group: rate if group in training else None for group, rate in rates.items()},
             )
         )
-    return Plan(strategy=kind, start="head", groups=tuple(groups), phases=tuple(phases))
+    return phases

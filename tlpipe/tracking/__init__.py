@@ -5,11 +5,13 @@ Only stages and the command line import this package. Nothing that is exported h
 
 from tlpipe.tracking.journal import Journal, Recorder
 from tlpipe.tracking.launch import Report, flush, flush_in_background, pending, start_publisher, wait
-from tlpipe.tracking.runs import RunPayload, curve_values, ensure_run, ensure_runs, log_bundle
+from tlpipe.tracking.runs import RunPayload, curve_values, ensure_run, ensure_runs, log_bundle, registry_said
+from tlpipe.tracking.snapshot import PARENT_KEY
 from tlpipe.tracking.spec import Tracking
 from tlpipe.tracking.versions import code_tags, dvc_tags, hardware_tags, source_tags
 
 __all__ = [
+    "PARENT_KEY",
     "Journal",
     "Recorder",
     "Report",
@@ -25,6 +27,7 @@ __all__ = [
     "hardware_tags",
     "log_bundle",
     "pending",
+    "registry_said",
     "source_tags",
     "start_publisher",
     "wait",

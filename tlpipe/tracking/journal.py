@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from tlpipe.tracking.outbox import JOURNAL, WRITER_LOCK, run_folder, try_lock
+from tlpipe.locks import try_lock
+from tlpipe.tracking.outbox import JOURNAL, WRITER_LOCK, run_folder
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 LONGEST_PARAM, LONGEST_TAG, LONGEST_KEY, LONGEST_NOTE = 6000, 5000, 250, 4500
@@ -116,7 +117,7 @@ class Journal(Recorder):
         self.write("tags", values={clean(key): str(value)[:LONGEST_TAG] for key, value in values.items()})
 
     def plan(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """The plan table (`strategies.plan.table`): as data, as a table in the UI, and in the run's description."""
+        """The plan table (`strategies.counting.table`): as data, as a table in the UI, and in the run's description."""
         columns = list(rows[0]) if rows else []
         self._text("plan.json", json.dumps(list(rows), indent=1))
         cells = [[row[name] for name in columns] for row in rows]
@@ -152,6 +153,11 @@ class Journal(Recorder):
     def bundle(self, folder: Path) -> None:
         """The exported ONNX bundle of this run, copied until it is published."""
         self._add_model(BUNDLE, folder)
+
+    def champion(self, test_set: str, metric: str, value: float, higher_is_better: bool) -> None:
+        """This run won the comparison on the data `test_set` (a fingerprint) with `value` on its test split."""
+        figures = {"value": float(value), "higher_is_better": higher_is_better}
+        self.write("champion", None, test_set=short(test_set), metric=metric, **figures)
 
     def end(self, status: Status = "FINISHED", time_ms: int | None = None) -> None:
         """Nothing more comes; closes the journal."""

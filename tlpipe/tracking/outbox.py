@@ -4,12 +4,11 @@ import hashlib
 import json
 import os
 import re
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from tlpipe.locks import held
 
 RUNS = Path(".tlpipe/runs")
 JOURNAL, STATE, LOG = "journal.jsonl", "published.json", "publisher.log"
@@ -99,27 +98,6 @@ def is_published(folder: Path, key: str) -> bool:
         return bool(entry.get("complete")) and entry.get("bytes") == (folder / JOURNAL).stat().st_size
     except OSError:
         return False
-
-
-def try_lock(file: IO[Any], exclusive: bool = True) -> bool:
-    """Take an advisory lock that the system drops when the process dies; False when someone else holds it."""
-    import fcntl
-
-    try:
-        fcntl.flock(file, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-@contextmanager
-def held(path: Path, seconds: float = 0.0) -> Iterator[bool]:
-    """Hold the exclusive lock of `path` inside the block; yields False when it could not be had in `seconds`."""
-    with path.open("ab") as file:
-        deadline = time.monotonic() + seconds
-        while not (got := try_lock(file)) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        yield got
 
 
 def writer_lives(folder: Path) -> bool:

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tlpipe.locks import held
 from tlpipe.tracking.journal import BUNDLE, MODEL
 from tlpipe.tracking.launch import reachable
-from tlpipe.tracking.outbox import PUBLISHER_LOCK, held, is_published, read_state, target, write_state, writer_lives
+from tlpipe.tracking.outbox import PUBLISHER_LOCK, is_published, read_state, target, write_state, writer_lives
 from tlpipe.tracking.snapshot import Snapshot, Tail
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Publisher:
             from tlpipe.tracking.models import push_models
 
             problems = push_models(remote, snapshot, self.folder)
+            self._crown(remote, snapshot)
             if snapshot.ended is None:
                 remote.set_status("KILLED", snapshot.updated)
         self._save(size=snapshot.size, complete=over, problem="; ".join(problems))
@@ -71,6 +73,12 @@ class Publisher:
             for name in (MODEL, BUNDLE):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
         return over and is_published(self.folder, self.target.key)
+
+    def _crown(self, remote: "Remote", snapshot: Snapshot) -> None:
+        if snapshot.champion:
+            from tlpipe.tracking.champion import crown
+
+            write_state(self.folder, self.target.key, {"champion": crown(remote, snapshot)})
 
     def _connect(self, snapshot: Snapshot) -> "Remote":
         if self._remote is None:

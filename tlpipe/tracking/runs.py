@@ -10,7 +10,7 @@ from typing import Any
 
 from tlpipe.tracking.journal import MODEL, Journal, clean, flatten, short
 from tlpipe.tracking.launch import problem, publish, run_id
-from tlpipe.tracking.outbox import is_published, run_folder, target, writer_lives
+from tlpipe.tracking.outbox import is_published, read_state, run_folder, target, writer_lives
 from tlpipe.tracking.snapshot import Snapshot, read
 from tlpipe.tracking.versions import OF_THE_TRAINING
 
@@ -29,7 +29,7 @@ class RunPayload:
     history: Path | None = None
     """history.csv of the training: one line an epoch."""
     plan: Sequence[Mapping[str, Any]] = ()
-    """Rows of `strategies.plan.table`."""
+    """Rows of `strategies.counting.table`."""
     summary: Mapping[str, float] = field(default_factory=dict)
     """Final figures (`test/accuracy`, `parameters/trainable`, …); a changed one replaces the former."""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -41,6 +41,8 @@ class RunPayload:
     """Model folder."""
     example: Any = None
     """Raw images uint8 (N, H, W, 3) for the model's input example."""
+    champion: Mapping[str, Any] = field(default_factory=dict)
+    """What `Journal.champion` takes, if the run won the comparison: its model is registered."""
     seconds: float = 0.0
     """How long the training took; places a rebuilt run in time."""
 
@@ -77,6 +79,13 @@ def log_bundle(run_key: str, bundle: Path, timeout: float, root: Path | None = N
     journal.end(time_ms=snapshot.ended)
     publish([folder], timeout)
     return "" if is_published(folder, target(snapshot.experiment, folder.parent).key) else problem(folder)
+
+
+def registry_said(run_key: str, root: Path | None = None) -> str:
+    """What the registry did about a run that claims to be the champion, in words; empty while it has not been asked."""
+    folder = run_folder(run_key, root)
+    state = read_state(folder).get(target(read(folder).experiment, folder.parent).key, {})
+    return str(state.get("champion") or "")
 
 
 def curve_values(record: Mapping[str, Any]) -> dict[str, float]:
@@ -117,6 +126,8 @@ def _record_values(journal: Journal, payload: RunPayload, have: Snapshot, began:
     if fresh:
         journal.summary(fresh)
     _record_tags(journal, payload.tags, have)
+    if payload.champion and have.champion != {**payload.champion, "test_set": short(payload.champion["test_set"])}:
+        journal.champion(**payload.champion)
     if payload.dataset is not None and short(payload.dataset[1]) not in have.datasets:
         journal.dataset(*payload.dataset)
 

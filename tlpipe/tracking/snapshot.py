@@ -8,6 +8,9 @@ from typing import Any
 
 from tlpipe.tracking.outbox import JOURNAL
 
+PARENT_KEY = "tlpipe.parent_key"
+"""Tag with the run key of the run below which MLflow shows this one."""
+
 
 @dataclass(frozen=True)
 class Point:
@@ -41,6 +44,8 @@ class Snapshot:
     artifacts: dict[str, str] = field(default_factory=dict)
     """Name -> sha256 of the file below `files/`."""
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
+    champion: dict[str, Any] = field(default_factory=dict)
+    """The comparison that the run won last: test_set, metric, value, higher_is_better; empty if it never did."""
     size: int = 0
     """Bytes of the journal that are in this snapshot: whole lines only."""
     _seen: set[tuple[str, int]] = field(default_factory=set)
@@ -91,6 +96,9 @@ class Snapshot:
 
     def _model(self, record: dict[str, Any]) -> None:
         self.models[record["name"]] = record
+
+    def _champion(self, record: dict[str, Any]) -> None:
+        self.champion = {key: value for key, value in record.items() if key not in ("kind", "time")}
 
     def _end(self, record: dict[str, Any]) -> None:
         self.ended, self.status = record["time"], record["status"]

@@ -14,9 +14,10 @@ from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric,
 from mlflow.exceptions import MlflowException
 
 from tlpipe.tracking.outbox import Target
-from tlpipe.tracking.snapshot import Point, Snapshot
+from tlpipe.tracking.snapshot import PARENT_KEY, Point, Snapshot
 
 RUN_KEY = "tlpipe.run_key"
+PARENT_RUN = "mlflow.parentRunId"
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Tells the UI to open with runs and models, not with its chat tools."""
 METRICS_A_BATCH, PARAMS_A_BATCH = 500, 100
@@ -37,6 +38,7 @@ class Remote:
         run = self._find(snapshot.run_key) or self._create(snapshot)
         self.run_id: str = run.info.run_id
         self._status: str = run.info.status
+        self._parents: dict[str, str] = {}
         self._params = dict(run.data.params)
         self._tags = dict(run.data.tags)
         self._datasets = {entry.dataset.digest for entry in run.inputs.dataset_inputs}
@@ -59,7 +61,8 @@ class Remote:
     def push(self, snapshot: Snapshot) -> None:
         """Send what the store lacks: tags, params, curves, figures, data sets and the status."""
         params = {key: value for key, value in snapshot.params.items() if key not in self._params}
-        tags = {key: value for key, value in snapshot.tags.items() if self._tags.get(key) != value}
+        told = snapshot.tags | self._parent(snapshot.tags.get(PARENT_KEY, ""))
+        tags = {key: value for key, value in told.items() if self._tags.get(key) != value}
         for part in batches(params.items(), PARAMS_A_BATCH):
             self.client.log_batch(self.run_id, params=[Param(key, value) for key, value in part])
         for part in batches(tags.items(), PARAMS_A_BATCH):
@@ -69,6 +72,15 @@ class Remote:
         self._push_points([*snapshot.points, *snapshot.finals])
         self._push_datasets(snapshot)
         self.set_status(snapshot.status, snapshot.ended)
+
+    def _parent(self, key: str) -> dict[str, str]:
+        """The tag that nests this run below the one with that key; nothing while the store does not have it."""
+        if not key:
+            return {}
+        if key not in self._parents:
+            found = self._find(key)
+            self._parents |= {key: found.info.run_id} if found else {}
+        return {PARENT_RUN: self._parents[key]} if key in self._parents else {}
 
     def _push_points(self, points: Sequence[Point]) -> None:
         fresh = [point for point in points if (point.key, point.step, point.time) not in self._points]

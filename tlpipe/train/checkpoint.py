@@ -5,14 +5,20 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from tlpipe.config import ConfigError
+from tlpipe.locks import lock_within
+
 WORK = Path(".tlpipe/work")
 PACKAGE = Path(__file__).resolve().parents[1]
+PATIENCE = 10.0
+"""Seconds that a dying process may still hold its stage."""
 
 
 def run_key(*parts: Any) -> str:
@@ -34,6 +40,29 @@ def hash_code() -> str:
     """Of the packages whose code decides a training's bits."""
     names = ("config.py", "schedule.py", "preprocess", "data", "backbones", "tasks", "strategies", "train")
     return hash_files(PACKAGE / name for name in names)
+
+
+@contextmanager
+def claimed(stage: str, seconds: float = PATIENCE, root: Path = WORK) -> Iterator[None]:
+    """Be the one process that works at a stage's recovery state and outs, inside the block.
+
+    Raises:
+        ConfigError: another process does, and still does after `seconds`. It may have outlived a `dvc repro` that was
+            killed, and would write the same files.
+    """
+    (root / stage).mkdir(parents=True, exist_ok=True)
+    with (root / stage / "lock").open("a+") as file:
+        if not lock_within(file, seconds):
+            file.seek(0)
+            holder = file.read().strip()
+            raise ConfigError(
+                f"{stage} is being trained by process {holder}, which may have outlived a `dvc repro` that was killed: "
+                f"let it end, or stop it (`kill {holder}`), then run `dvc repro` again"
+            )
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
 
 
 class Keeper:

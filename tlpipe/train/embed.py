@@ -1,4 +1,4 @@
-"""One pass of the frozen backbone over all samples, kept at every depth."""
+"""One pass of the frozen backbone over the samples that are learnt from, kept at every depth."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,10 @@ ABOUT = "features.json"
 
 @dataclass(frozen=True)
 class Features:
-    """The folder that `embed` writes: `<group>.npy` float32 (N, D_g), rows as in the packed arrays."""
+    """The folder that `embed` writes: `<group>.npy` float32 (N, D_g), rows as in the packed arrays.
+
+    The test split, which comes last there, is left out: whatever reads features chooses by them.
+    """
 
     folder: Path
     groups: tuple[str, ...]
@@ -39,21 +42,23 @@ class Features:
 
 
 def embed(encoder: Encoder, packed: Packed, machine: Machine, folder: Path, batch_size: int) -> Iterator[int]:
-    """Write the features of all splits to `folder`, evaluation view; yields the number of samples of each batch.
+    """Write the features of the train and validation splits to `folder`; yields the number of samples of each batch.
 
-    Frozen means frozen: the encoder runs in eval mode, so a sample's features do not depend on its batch.
+    Evaluation view. Frozen means frozen: the encoder runs in eval mode, and a sample's features do not depend on its
+    batch.
     """
     team, arrays = machine.team, dict[str, NDArray[np.float32]]()
     encoder.eval()
     machine.place(encoder)
-    parts = chunks(np.arange(len(packed.labels)), batch_size)
+    count = learnt_from(packed)
+    parts = chunks(np.arange(count), batch_size)
     computed = _features(encoder, packed, machine, team.turns(parts))
     folder.mkdir(parents=True, exist_ok=True)
     for _ in range(0, len(parts), team.size):
         for rows, features in team.gather(next(computed, (np.arange(0), {}))):
             for group, values in features.items() if team.first else ():
                 if group not in arrays:
-                    shape = (len(packed.labels), values.shape[1])
+                    shape = (count, values.shape[1])
                     arrays[group] = open_memmap(folder / f"{group}.npy", "w+", np.float32, shape)
                 arrays[group][rows] = values
             yield len(rows)
@@ -62,6 +67,11 @@ def embed(encoder: Encoder, packed: Packed, machine: Machine, folder: Path, batc
     about = {"groups": list(arrays), "dims": [array.shape[1] for array in arrays.values()]}
     if team.first:
         (folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
+
+
+def learnt_from(packed: Packed) -> int:
+    """How many rows come before the test split."""
+    return packed.ranges["test"][0]
 
 
 def _features(

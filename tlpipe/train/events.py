@@ -68,3 +68,5 @@ class Position:
     pieces: int = 1
     """Parts in which a batch is computed, because it did not fit into memory whole."""
     best: Scores = field(default_factory=dict)
+    best_epoch: int = 0
+    """The pass after which `best` was found; 0 = before the first."""

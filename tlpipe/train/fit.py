@@ -21,12 +21,13 @@ from tlpipe.train.batches import Batches, RowNumbers, class_weights, epoch_order
 from tlpipe.train.device import Machine
 from tlpipe.train.events import Epoch, Event, Notice, Position, Scores, Step
 from tlpipe.train.feed import Feed, Fresh, Kept, share_of
-from tlpipe.train.frozen import ROOT, Frozen
+from tlpipe.train.frozen import ROOT, VALIDATION, Frozen, Look
 from tlpipe.train.model import Classifier
-from tlpipe.train.optimizer import apply_freeze, build_optimizer, set_rates
+from tlpipe.train.optimizer import Update
 from tlpipe.train.parallel import synchronise_norms
 from tlpipe.train.randomness import derive, numpy_generator, torch_generator
 from tlpipe.train.score import Scorer
+from tlpipe.train.selection import Selection, on
 from tlpipe.train.spec import Training
 from tlpipe.train.views import views_of
 
@@ -53,13 +54,13 @@ class Trainer:
         if self.team.size > 1 and not self._keeps_norms:
             synchronise_norms(self.model, machine.device)
         self.batches = batches
-        self.optimizer = build_optimizer(model, plan, training)
+        self.rows = batches.packed.rows("train")
+        self.update = Update(model, plan, training, len(self.rows))
         self.forward: nn.Module = self.model
         self.at = Position()
-        self.rows = batches.packed.rows("train")
         self.weights = self._weights()
         self.average = copy.deepcopy(self.model.state_dict()) if training.ema else None
-        self.best = copy.deepcopy(self.model.state_dict())
+        self.selection = Selection(self.model, plan, training.monitor)
         self.frozen = Frozen(self.model, plan, training, batches, machine, cache)
         self.fresh = Fresh(batches, views_of(batches.packed.preprocess, machine.device), training, self.team)
         self.feed: Feed = self.fresh
@@ -74,25 +75,37 @@ class Trainer:
         return torch.from_numpy(weights).to(self.machine.device)
 
     def run(self) -> Iterator[Event]:
-        """Train from where it is to the end of the plan; at the end the model holds the best weights."""
+        """Train from where it is to the end of the plan; at the end the model holds what validation chose."""
         if not self.at.best:
             self.at.best = self.validate()
         while self.at.phase < len(self.plan.phases):
             yield from self._phase(self.plan.phases[self.at.phase])
-        self.model.load_state_dict(self.best)
+        self.model.load_state_dict(self.selection.best)
+        if self.plan.phases and (self.plan.soup or self.plan.wise_ft):
+            yield from self._finish()
         self.model.eval()
 
+    def _finish(self) -> Iterator[Look]:
+        """The plan's post-steps, through what the frozen layers gave if nothing below the cut ever trained."""
+        boundary = self.frozen.of(len(self.plan.phases) - 1)
+        if boundary is not None and boundary.cut <= self.plan.untouched:
+            self.frozen.begin()
+            yield from self.frozen.look(boundary.cut, VALIDATION)
+            self.feed = Kept(self.batches, self.frozen, boundary, self.training)
+        self.model.load_state_dict(self.selection.finish(self.at, self.validate))
+        self.feed = self.fresh
+
     def _phase(self, phase: Phase) -> Iterator[Event]:
-        apply_freeze(self.model, phase)
+        self.update.begin(phase)
         together = self.team.wrap(self.model)
         self.forward = torch.compile(together) if self.machine.compile_model else together  # type: ignore[assignment]
         self.feed = self._feed()
         while self.at.epoch < phase.epochs and self.at.stale < self.training.patience:
             yield from self._epoch(phase)
         self.feed = self.fresh
-        self.model.load_state_dict(self.best)
+        self.model.load_state_dict(self.selection.best)
         if self.average is not None:
-            self.average = copy.deepcopy(self.best)
+            self.average = copy.deepcopy(self.selection.best)
         self.at.phase, self.at.epoch, self.at.stale = self.at.phase + 1, 0, 0
 
     def _feed(self) -> Feed:
@@ -136,13 +149,8 @@ class Trainer:
         x, targets = self._mixed(x, rows, torch_generator(self.training.seed, "mix", *seed[1:]))
         total = phase.epochs * per_epoch
         done = self.at.epoch * per_epoch + self.at.batch
-        set_rates(
-            self.optimizer, phase, factor(done, total, round(self.training.warmup * total), self.training.schedule)
-        )
         loss = yield from self._gradients(x, targets, len(rows))
-        if self.training.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.training.clip_norm)
-        self.optimizer.step()
+        self.update.step(phase, factor(done, total, round(self.training.warmup * total), self.training.schedule))
         self._average()
         self._loss += self.team.sum(loss)
         self.at.batch += 1
@@ -170,7 +178,7 @@ class Trainer:
                 if self.at.pieces >= len(x) or self.team.size > 1:
                     raise
                 self.at.pieces *= 2
-            self.optimizer.zero_grad(set_to_none=True)
+            self.update.zero_grad()
             torch.cuda.empty_cache()
             yield Notice(
                 f"out of memory on {self.machine.device}: each batch of {self.training.batch_size} is now computed in "
@@ -179,7 +187,7 @@ class Trainer:
             )
 
     def _accumulate(self, x: Tensor, targets: Tensor, count: int) -> Tensor:
-        self.optimizer.zero_grad(set_to_none=True)
+        self.update.zero_grad()
         total, pieces = torch.zeros((), device=x.device), min(self.at.pieces, len(x))
         for part, target in zip(x.tensor_split(pieces), targets.tensor_split(pieces), strict=True):
             with self.machine.autocast():
@@ -219,11 +227,7 @@ class Trainer:
         self.at.epoch += 1
         self.at.epochs += 1
         self.at.stale += 1
-        verdict = self._against_best(scores)
-        if verdict >= 0:
-            self.at.best, self.best = scores, copy.deepcopy(kept)
-        if verdict > 0:
-            self.at.stale = 0
+        self.selection.take(self.at, scores, kept)
         seconds, loss = self.at.seconds, self.at.loss_sum / len(self.rows)
         self.at.batch, self.at.loss_sum, self.at.seconds = 0, 0.0, 0.0
         rates = [rate for rate in phase.rates.values() if rate is not None]
@@ -232,16 +236,6 @@ class Trainer:
             self.at.steps, phase.name, self.at.epochs, loss, scores["loss"], scores["accuracy"], min(rates), max(rates),
             seconds, speed,
         )  # fmt: skip
-
-    def _against_best(self, scores: Scores) -> int:
-        """1 = better, 0 = as good, -1 = worse than the best so far, by `monitor`.
-
-        Of equally good epochs the later one is kept: a small validation split is soon all right, and by then the
-        weights have seen more views and lower rates (worth zero to six points in the trials of benchmarks/RESULTS.md).
-        """
-        sign = 1 if self.training.monitor == "accuracy" else -1
-        new, old = (sign * each[self.training.monitor] for each in (scores, self.at.best))
-        return (new > old) - (new < old)
 
     def validate(self, weights: dict[str, Tensor] | None = None) -> Scores:
         """Mean cross-entropy (nats) and accuracy on the validation split, of the model or of other `weights`."""
@@ -266,19 +260,15 @@ class Trainer:
         return {
             "at": {**at, "loss_sum": at["loss_sum"] + float(self._loss)},
             "model": self.model.state_dict(),
-            "best": self.best,
+            "selection": self.selection.state(),
             "average": self.average,
-            "optimizer": self.optimizer.state_dict(),
+            "update": self.update.state(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state()` of a trainer with the same plan, data and recipe."""
         self.at = Position(**{each.name: state["at"][each.name] for each in fields(Position)})
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.best = _on(state["best"], self.machine.device)
-        self.average = None if state["average"] is None else _on(state["average"], self.machine.device)
-
-
-def _on(tensors: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    return {name: value.to(device) for name, value in tensors.items()}
+        self.update.restore(state["update"])
+        self.selection.restore(state["selection"], self.machine.device)
+        self.average = None if state["average"] is None else on(state["average"], self.machine.device)

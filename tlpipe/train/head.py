@@ -1,5 +1,6 @@
 """The head: converged multinomial logistic regression on cached features; seconds, and no rate to tune."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
 
 import torch
@@ -42,19 +43,28 @@ class Head(Spec):
     iterations: Annotated[int, Field(ge=1)]
     """Limit of L-BFGS iterations for each penalty; it stops by itself when it has converged."""
 
-    def fit(self, train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor], classes: int) -> Fitted:
+    def fit(
+        self,
+        train: tuple[Tensor, Tensor],
+        validation: tuple[Tensor, Tensor],
+        classes: int,
+        blocks: Sequence[int] | None = None,
+    ) -> Fitted:
         """Fit on features (N, D) and labels (N,); choose the penalty on `validation`. Deterministic.
 
-        Features are standardised with the training split's statistics, which are folded into the result. The path
-        goes from the strongest penalty to the weakest, each start being the last one's end.
+        Features are standardised with the training split's statistics, which are folded into the result. `blocks` are
+        the widths of feature sets that stand side by side: each gets the same total variance, so that one penalty
+        weighs on all of them alike. The path goes from the strongest penalty to the weakest, each start being the last
+        one's end.
         """
         features, labels = train[0].double(), train[1]
-        mean, deviation = features.mean(0), features.std(0, correction=0)
-        # a feature that hardly varies is noise; blown up to unit variance it would make huge weights for fine-tuning
-        scale = 1 / deviation.clamp_min(0.1 * float(deviation.mean())).clamp_min(1e-12)
+        mean, scale = _standard(features, blocks or [features.shape[1]])
         inputs, held_out = (features - mean) * scale, (validation[0].double() - mean) * scale
+        basis = _basis(inputs)
+        if basis is not None:
+            inputs, held_out = inputs @ basis, held_out @ basis
         weights = _balanced(labels, classes) if self.balance == "weights" else None
-        weight = torch.zeros(classes, features.shape[1], dtype=torch.float64, device=features.device)
+        weight = torch.zeros(classes, inputs.shape[1], dtype=torch.float64, device=features.device)
         bias = torch.zeros(classes, dtype=torch.float64, device=features.device)
         path: list[Point] = []
         best, chosen = (weight, bias), max(self.penalties)
@@ -64,8 +74,26 @@ class Head(Spec):
             if point.validation_loss <= min((each.validation_loss for each in path), default=point.validation_loss):
                 best, chosen = (weight, bias), penalty
             path.append(point)
-        folded = best[0] * scale
+        folded = (best[0] if basis is None else best[0] @ basis.T) * scale
         return Fitted(folded, best[1] - folded @ mean, chosen, tuple(path))
+
+
+def _standard(features: Tensor, blocks: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Mean (D,) and factor (D,) of each feature: unit variance in a single block, equal sums of it in several."""
+    mean, deviation, scales = features.mean(0), features.std(0, correction=0), []
+    for width, part in zip(blocks, deviation.split(list(blocks)), strict=True):
+        # a feature that hardly varies is noise; blown up to unit variance it would make huge weights for fine-tuning
+        scale = 1 / part.clamp_min(0.1 * float(part.mean())).clamp_min(1e-12)
+        scales.append(scale * (len(deviation) / len(blocks) / width) ** 0.5)
+    return mean, torch.cat(scales)
+
+
+def _basis(inputs: Tensor) -> Tensor | None:
+    """An orthonormal basis (D, N) of the span of fewer samples than features: the penalised optimum lies in it."""
+    if inputs.shape[0] >= inputs.shape[1]:
+        return None
+    basis: Tensor = torch.linalg.qr(inputs.T)[0]
+    return basis
 
 
 def _score(

@@ -12,8 +12,10 @@ from tlpipe.backbones import AnyBackbone
 from tlpipe.backbones.base import Encoder
 from tlpipe.config import ConfigError, Spec, parse
 from tlpipe.preprocess import AnyPreprocess
+from tlpipe.strategies.ending import Ending
 from tlpipe.strategies.plan import Plan
 from tlpipe.tasks import AnyTask
+from tlpipe.train.depths import AllDepths
 
 WEIGHTS, ABOUT = "model.safetensors", "model.json"
 
@@ -37,6 +39,8 @@ class About(Spec):
     total_parameters: int
     trainable_parameters: int
     """The largest number that trains in any one phase."""
+    ending: Ending | None = None
+    """What was chosen at the end of the training: a soup, an interpolation; None = nothing was asked for."""
 
 
 class Classifier(nn.Module):
@@ -76,6 +80,8 @@ def load_model(folder: Path) -> tuple[Classifier, About]:
     about = load_about(folder)
     with torch.random.fork_rng(devices=[]):
         encoder = about.backbone.encoder()
+    if about.plan.features == "all":
+        encoder = AllDepths(encoder, about.preprocess.example())
     head = about.task.head(encoder.feature_dim, len(about.labels), about.dropout)
     model = Classifier(encoder, head)
     model.load_state_dict(load_file(folder / WEIGHTS))

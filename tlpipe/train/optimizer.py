@@ -1,58 +1,113 @@
-"""Parameter groups by identity: every trainable tensor in exactly one, with its layer group's real rate."""
+"""One optimizer step as a plan wants it: real rates, decay or a pull to the start, low-rank adapters, clipping."""
 
-from collections.abc import Iterator
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tlpipe.strategies.plan import HEAD, Phase, Plan
+from tlpipe.train.adapt import Adapters, Pairs, adapted, apply_freeze, layer_groups
 from tlpipe.train.model import Classifier
 from tlpipe.train.spec import Training
 
 
-def layer_groups(model: Classifier) -> Iterator[tuple[str, list[tuple[str, nn.Parameter]]]]:
-    """(group, its (name, parameter) pairs) from the input to the head."""
-    for group in model.encoder.groups:
-        yield group, list(model.encoder.parameters_of(group))
-    yield HEAD, list(model.head.named_parameters())
+class Update:
+    """The optimizer of a whole plan, so that moments survive the phases; rates are set a step at a time."""
+
+    def __init__(self, model: Classifier, plan: Plan, training: Training, samples: int) -> None:
+        self.model, self.plan, self.clip = model, plan, training.clip_norm
+        self.adapters: Adapters | None = None
+        if plan.lora:
+            matrices = [pair for group in model.encoder.groups for pair in adapted(model, group, "lora", plan.lora)]
+            self.adapters = Adapters(matrices, plan.lora, training.seed)
+        self.start = self._start()
+        self.optimizer = self._build(training, training.decay(samples) if plan.l2_sp is None else 0.0)
+
+    def _start(self) -> dict[str, Tensor]:
+        if self.plan.l2_sp is None:
+            return {}
+        return {name: value.detach().clone() for name, value in self.model.encoder.named_parameters()}
+
+    def _build(self, training: Training, weight_decay: float) -> torch.optim.Optimizer:
+        """Each layer group gives two parameter groups, with and without weight decay.
+
+        One-dimensional tensors (biases, norms) have none. What never trains is left out; a plan without phases never
+        steps the head's.
+        """
+        groups: list[dict[str, object]] = []
+        for name, pairs in self._moving():
+            for decays in (True, False):
+                tensors = [tensor for tensor in pairs if (tensor.ndim > 1) is decays]
+                if tensors:
+                    decay = weight_decay if decays else 0.0
+                    groups.append({"params": tensors, "layer_group": name, "weight_decay": decay})
+        if training.optimizer == "sgd":
+            return torch.optim.SGD(groups, lr=0.0, momentum=0.9, nesterov=True)
+        fused = next(self.model.parameters()).device.type in ("cuda", "cpu")
+        return torch.optim.AdamW(groups, lr=0.0, fused=fused)
+
+    def _moving(self) -> list[tuple[str, list[nn.Parameter]]]:
+        """What trains in some phase, by layer group from the input to the head: adapters' factors, or tensors."""
+        found = []
+        for group, pairs in layer_groups(self.model):
+            kinds = {phase.adapt_of(group) for phase in self.plan.phases} - {None}
+            if group == HEAD and not self.plan.phases:
+                kinds = {"all"}
+            if "lora" in kinds and self.adapters:
+                names = [name for name, _ in adapted(self.model, group, "lora", self.plan.lora)]
+                found.append((group, self.adapters.of(names)))
+            elif kinds:
+                norms = kinds == {"norms"}
+                found.append((group, _tensors(adapted(self.model, group, "norms", None) if norms else pairs)))
+        return found
+
+    def begin(self, phase: Phase) -> None:
+        """Freeze what the phase freezes."""
+        apply_freeze(self.model, phase, self.plan.lora)
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        self.model.zero_grad(set_to_none=True)
+
+    def step(self, phase: Phase, factor: float) -> None:
+        """One step at the phase's peak rates x `factor`, from the gradients that the model has."""
+        for group in self.optimizer.param_groups:
+            # frozen groups have no gradient, so 0 moves nothing
+            group["lr"] = (phase.rates[group["layer_group"]] or 0.0) * factor
+        self._pull_to_start()
+        if self.adapters:
+            self.adapters.pull()
+        if self.clip is not None:
+            tensors = [tensor for group in self.optimizer.param_groups for tensor in group["params"]]
+            torch.nn.utils.clip_grad_norm_(tensors, self.clip)
+        self.optimizer.step()
+        if self.adapters:
+            self.adapters.merge()
+            self.optimizer.zero_grad(set_to_none=True)
+
+    @torch.no_grad()
+    def _pull_to_start(self) -> None:
+        """Add the gradient of the L2-SP penalty (Li et al. 2018): to every tensor that has one, as part of the loss."""
+        if self.plan.l2_sp is None:
+            return
+        for name, parameter in self.model.encoder.named_parameters():
+            if parameter.grad is not None:
+                parameter.grad.add_(parameter - self.start[name], alpha=self.plan.l2_sp.alpha)
+        for parameter in self.model.head.parameters():
+            if parameter.grad is not None and parameter.ndim > 1:
+                parameter.grad.add_(parameter, alpha=self.plan.l2_sp.beta)
+
+    def state(self) -> dict[str, Any]:
+        """The optimizer's moments and the adapters' factors."""
+        factors = {} if self.adapters is None else {k: v.detach() for k, v in self.adapters.factors.items()}
+        return {"optimizer": self.optimizer.state_dict(), "factors": factors}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from `state()` of an update of the same plan and start."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.adapters is not None:
+            self.adapters.load(state["factors"])
 
 
-def count_parameters(model: Classifier) -> dict[str, int]:
-    """Number of parameters of every layer group and the head."""
-    return {group: sum(parameter.numel() for _, parameter in pairs) for group, pairs in layer_groups(model)}
-
-
-def build_optimizer(model: Classifier, plan: Plan, training: Training) -> torch.optim.Optimizer:
-    """One optimizer for the whole plan, so that moments survive the phases; rates are set a step at a time.
-
-    Each group of the plan gives two parameter groups, with and without weight decay; one-dimensional tensors
-    (biases, norms) have none. Groups that never train are left out; a plan without phases never steps the head's.
-    """
-    groups: list[dict[str, object]] = []
-    for name, pairs in layer_groups(model):
-        if name not in (plan.ever_trained or (HEAD,)):
-            continue
-        for decays in (True, False):
-            tensors = [parameter for _, parameter in pairs if (parameter.ndim > 1) is decays]
-            if tensors:
-                decay = training.weight_decay if decays else 0.0
-                groups.append({"params": tensors, "layer_group": name, "weight_decay": decay})
-    if training.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=0.0, momentum=0.9, nesterov=True)
-    return torch.optim.AdamW(groups, lr=0.0, fused=next(model.parameters()).device.type in ("cuda", "cpu"))
-
-
-def set_rates(optimizer: torch.optim.Optimizer, phase: Phase, factor: float) -> None:
-    """Set lr to the phase's peak rate of the layer group x `factor`; frozen groups get 0 (and have no gradient)."""
-    for group in optimizer.param_groups:
-        group["lr"] = (phase.rates[group["layer_group"]] or 0.0) * factor
-
-
-def apply_freeze(model: Classifier, phase: Phase) -> None:
-    """Make exactly the phase's trainable groups trainable, for real: gradients, norm statistics and dropout."""
-    model.encoder.freeze([group for group in phase.frozen if group != HEAD])
-    trains = phase.rates[HEAD] is not None
-    for parameter in model.head.parameters():
-        parameter.requires_grad_(trains)
-        if not trains:
-            parameter.grad = None
+def _tensors(pairs: Pairs) -> list[nn.Parameter]:
+    return [parameter for _, parameter in pairs]

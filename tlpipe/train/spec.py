@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from tlpipe.config import Spec
+from tlpipe.strategies.scale import Scale
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 
@@ -64,11 +65,14 @@ class Training(Spec):
 
     seed: Annotated[int, Field(ge=0, lt=2**31)]
     """Of the order of the samples, the augmentation, dropout and fresh weights."""
+    seeds: Annotated[int, Field(ge=1, le=100)] = 1
+    """Trainings of each strategy, with `seed`, `seed` + 1, …: the first one's model is the strategy's, and the others
+    tell how much of its figures is luck. They share what frozen layers gave. Strategies that draw nothing run once."""
     batch_size: Annotated[int, Field(ge=2, le=65_536)]
     optimizer: Literal["adamw", "sgd"]
     """AdamW (bias-corrected) or SGD with Nesterov momentum 0.9."""
-    weight_decay: Annotated[float, Field(ge=0, le=10)]
-    """Decoupled for AdamW; never on biases, norms and other one-dimensional tensors."""
+    weight_decay: Annotated[float, Field(ge=0, le=10)] | Literal["auto"]
+    """Decoupled for AdamW; never on biases, norms and other vectors. auto = by the number of samples."""
     schedule: Literal["constant", "linear", "cosine"]
     """Of the learning rate over each phase, after the warm-up."""
     warmup: Fraction
@@ -92,3 +96,11 @@ class Training(Spec):
     augment: Augment = STILL
     """Of images; texts are always seen as they are."""
     cache: Cache
+
+    def scale(self, samples: int | None) -> Scale:
+        """What decides the values that are `auto`, for so many training samples."""
+        return Scale(samples=samples, batch_size=self.batch_size, optimizer=self.optimizer)
+
+    def decay(self, samples: int | None) -> float:
+        """The weight decay for so many training samples."""
+        return self.scale(samples).weight_decay() if self.weight_decay == "auto" else self.weight_decay

@@ -1,0 +1,138 @@
+"""What every strategy of the union promises when it trains: it can be killed, saved, loaded and exported."""
+
+import copy
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from tlpipe.backbones.base import Encoder
+from tlpipe.backbones.letters import Letters
+from tlpipe.config import members, parse
+from tlpipe.data.packed import Packed
+from tlpipe.export.onnx import onnx_model
+from tlpipe.strategies import AnyStrategy
+from tlpipe.strategies.plan import HEAD, Plan
+from tlpipe.tasks import ImageClassification
+from tlpipe.train.adapt import adapted, sizes
+from tlpipe.train.batches import Batches
+from tlpipe.train.checkpoint import Keeper
+from tlpipe.train.depths import AllDepths
+from tlpipe.train.device import Machine
+from tlpipe.train.fit import Trainer
+from tlpipe.train.model import About, Classifier, load_model, save_model
+from tlpipe.train.spec import Training
+
+LETTERS = Letters(width=4)
+ENDS = {"wise_ft": True, "soup": 2}
+ROWS = [{"name": "x", "epochs": 2, "rates": {"*": 1e-2}, "adapt": "norms"}]
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "head_only": {},
+    "all_depth_head": {},
+    "top_layers": {"layers": 2, "lr": 1e-2, "gamma": 0.5, "stage_epochs": 1, "epochs": 2, **ENDS},
+    "all_layers": {"lr": 1e-2, "gamma": 0.5, "stages": 2, "stage_epochs": 1, "epochs": 2, "l2_sp": "auto", **ENDS},
+    "first_block": {"lr": 1e-2, "epochs": 2, **ENDS},
+    "norm_only": {"lr": 1e-2, "epochs": 2, **ENDS},
+    "lora": {"rank": 2, "lr": 1e-2, "epochs": 2, **ENDS},
+    "scratch": {"lr": 1e-2, "epochs": 2, "soup": 2},
+    "phases": {"start": "head", "phases": ROWS, **ENDS},
+}
+KINDS = [get_args(member.model_fields["kind"].annotation)[0] for member in members(AnyStrategy)]
+Begin = Callable[[str], Trainer]
+
+
+@pytest.fixture
+def begin(packed: Packed, machine: Machine, tmp_path: Path, make_training: Callable[..., Training]) -> Begin:
+    """A trainer of a kind of strategy on the letters network, which takes its first epoch for better than its start."""
+
+    def make(kind: str) -> Trainer:
+        torch.manual_seed(0)
+        encoder: Encoder = LETTERS.encoder()
+        task, training = ImageClassification(), make_training(norm_statistics="source")
+        plan = parse({"kind": kind, **EXAMPLES[kind]}, AnyStrategy, "").plan(encoder.groups)
+        if plan.features == "all":
+            encoder = AllDepths(encoder, packed.preprocess.example())
+        model = Classifier(encoder, task.head(encoder.feature_dim, len(packed.classes), 0.0))
+        trainer = Trainer(model, plan, task, training, Batches(packed, machine.device), machine, tmp_path / "cache")
+        trainer.at.best = {"accuracy": -1.0, "loss": 99.0}
+        return trainer
+
+    return make
+
+
+def finish(trainer: Trainer) -> dict[str, torch.Tensor]:
+    for _ in trainer.run():
+        pass
+    return trainer.model.state_dict()
+
+
+def moving(model: Classifier, plan: Plan) -> set[int]:
+    """Identities of the tensors that some phase may move."""
+    return {
+        id(parameter)
+        for phase in plan.phases
+        for group in phase.trainable
+        for _, parameter in adapted(model, group, phase.adapt if group != HEAD else "all", plan.lora)
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_exactly_what_the_plan_trains_changes(begin: Begin, kind: str) -> None:
+    trainer = begin(kind)
+    before = copy.deepcopy(trainer.model.state_dict())
+    may = moving(trainer.model, trainer.plan)
+    names = {name for name, parameter in trainer.model.named_parameters() if id(parameter) in may}
+    trainer.plan = trainer.plan.model_copy(update={"wise_ft": False, "soup": 0})
+    after = finish(trainer)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    buffers = {name for name, _ in trainer.model.named_buffers()}
+    assert changed - buffers == names
+    assert trainer.plan.start == "random" or not changed & buffers
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_at_every_step_it_ends_with_the_same_bits(begin: Begin, kind: str, tmp_path: Path) -> None:
+    whole, keeper = begin(kind), Keeper("test", kind, root=tmp_path)
+    expected = finish(whole)
+    for _ in itertools.count():
+        trainer = begin(kind)
+        state = keeper.load()
+        if state is not None:
+            trainer.restore(state)
+        if next(iter(trainer.run()), None) is None:
+            break
+        keeper.save(trainer.state())
+    found = trainer.model.state_dict()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert whole.selection.ending == trainer.selection.ending
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_its_model_is_saved_loaded_and_exported(begin: Begin, kind: str, tmp_path: Path) -> None:
+    trainer = begin(kind)
+    finish(trainer)
+    preprocess = trainer.batches.packed.preprocess
+    total = sum(size.total for size in sizes(trainer.model, trainer.plan).values())
+    assert total == sum(parameter.numel() for parameter in trainer.model.parameters())
+    about = About(
+        strategy=kind, run_key="0", task=ImageClassification(), backbone=LETTERS, preprocess=preprocess,
+        labels=trainer.batches.packed.classes, dropout=0.0, temperature=1.3, validation={}, plan=trainer.plan,
+        total_parameters=total, trainable_parameters=1, ending=trainer.selection.ending,
+    )  # fmt: skip
+    save_model(tmp_path / "model", trainer.model, about)
+    model, found = load_model(tmp_path / "model")
+    assert found == about
+    images = np.array(trainer.batches.packed.images[:4])
+    view = torch.from_numpy(preprocess.normalise(preprocess.crop(images)))
+    with torch.no_grad():
+        truth = model(view)
+        assert torch.equal(truth, trainer.model.eval()(view))
+    exported = onnx_model(model, found, 20).SerializeToString()
+    session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
+    (probabilities,) = session.run(["probabilities"], {"image": images})
+    assert np.abs(probabilities - (truth / 1.3).softmax(1).numpy()).max() < 1e-3

@@ -1,0 +1,59 @@
+"""What validation has chosen so far: the best weights, the last checkpoints, and in the end a mixture of them."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+
+from tlpipe.strategies.ending import Ending
+from tlpipe.strategies.plan import Plan
+from tlpipe.train.events import Position, Scores
+from tlpipe.train.poststeps import Candidate, Score, Weights, finish, verdict_on
+
+
+class Selection:
+    """Holds the weights that a training may end with; where it is and how good it was stands in its `Position`."""
+
+    def __init__(self, model: nn.Module, plan: Plan, monitor: str) -> None:
+        self.plan, self.monitor = plan, monitor
+        self.best: Weights = copy.deepcopy(model.state_dict())
+        self.start = copy.deepcopy(self.best) if plan.wise_ft else None
+        self.recent: list[Candidate] = []
+        """After the last epochs of the last phase, as many as the plan's soup may take."""
+        self.ending: Ending | None = None
+
+    def take(self, at: Position, scores: Scores, weights: Weights) -> None:
+        """An epoch is done: keep its weights if they are as good as the best ones."""
+        verdict = verdict_on(scores, at.best, self.monitor)
+        if verdict >= 0:
+            at.best, at.best_epoch, self.best = scores, at.epochs, copy.deepcopy(weights)
+        if verdict > 0:
+            at.stale = 0
+        if self.plan.soup and at.phase == len(self.plan.phases) - 1:
+            self.recent = [*self.recent, (at.epochs, scores, copy.deepcopy(weights))][-self.plan.soup :]
+
+    def finish(self, at: Position, score: Score) -> Weights:
+        """The weights that the plan's post-steps end with.
+
+        `best` stays what it was, so that an end that was killed begins again from the same.
+        """
+        candidates = {each[0]: each for each in self.recent}
+        if self.plan.soup:
+            candidates[at.best_epoch] = (at.best_epoch, at.best, self.best)
+        weights, self.ending = finish(self.best, list(candidates.values()), self.start, score, self.monitor)
+        return weights
+
+    def state(self) -> dict[str, Any]:
+        """What cannot be made again."""
+        return {"best": self.best, "recent": [list(each) for each in self.recent]}
+
+    def restore(self, state: dict[str, Any], device: torch.device) -> None:
+        """Go on from `state()`."""
+        self.best = on(state["best"], device)
+        self.recent = [(epoch, scores, on(kept, device)) for epoch, scores, kept in state["recent"]]
+
+
+def on(weights: Weights, device: torch.device) -> Weights:
+    """The same weights on a device."""
+    return {name: value.to(device) for name, value in weights.items()}

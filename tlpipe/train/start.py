@@ -1,0 +1,28 @@
+"""The model that a fine-tuning begins with."""
+
+from pathlib import Path
+
+import torch
+
+from tlpipe.strategies.plan import Plan
+from tlpipe.tasks.base import Task
+from tlpipe.train.model import Classifier, load_model
+from tlpipe.train.randomness import derive
+from tlpipe.train.spec import Training
+
+
+def starting_model(plan: Plan, head: Path, training: Training) -> Classifier:
+    """The head stage's model in the folder `head`, or the same network with fresh weights, as the plan says.
+
+    With the recipe's dropout before the head.
+    """
+    model, about = load_model(head)
+    task: Task = about.task
+    encoder, trained = model.encoder, model.head.state_dict()
+    if plan.start == "random":
+        torch.manual_seed(derive(training.seed, "initialise"))
+        encoder = about.backbone.encoder()
+    layers = task.head(encoder.feature_dim, len(about.labels), training.dropout)
+    if plan.start == "head":
+        layers.load_state_dict(trained)
+    return Classifier(encoder, layers)
