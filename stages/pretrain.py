@@ -87,16 +87,14 @@ def _bert(backbone: Bert, machine: Machine, runtime: Runtime) -> tuple[Encoder, 
     """Pretrain BERT; the encoder keeps what fine-tuning needs, and its heads are left out."""
     if machine.team.size > 1:
         raise ConfigError("runtime.processes: BERT is pretrained by one process; set it to 1 for this stage")
-    corpus_files = [Path(path) for path in backbone.corpus]
-    parts = [backbone.model_dump(), runtime.model_dump(), hash_code(), hash_files([*corpus_files, TOKENIZERS])]
-    keeper = Keeper("pretrain", run_key(*parts))
+    documents = list(read_documents(backbone.corpus))
+    files = hash_files([*map(Path, backbone.corpus), TOKENIZERS])
+    keeper = Keeper("pretrain", run_key(backbone.model_dump(), runtime.model_dump(), hash_code(), files))
     data = keeper.folder / "corpus"
     if not (data / ABOUT).is_file():
-        documents = list(read_documents(backbone.corpus))
-        total = sum(map(len, documents))
         for _ in track(pack_corpus(documents, TOKENIZERS / TOKENIZER, data), "packing the corpus", None, "parts"):
             pass
-        print(f"corpus: {len(documents):,} documents, {total:,} sentences")
+    print(f"corpus: {len(documents):,} documents, {sum(map(len, documents)):,} sentences")
     model: Any = pretraining_model(backbone)
     trainer = LanguageTrainer(backbone, model, Corpus.open(data), machine)
     if (state := keeper.load()) is not None:
@@ -113,7 +111,8 @@ def _bert(backbone: Bert, machine: Machine, runtime: Runtime) -> tuple[Encoder, 
             keeper.save(trainer.state())
     write_rows(REPORT / "history.csv", trainer.at.history)
     encoder = backbone.text_encoder()
-    encoder.model.load_state_dict(model.bert.cpu().state_dict(), strict=False)
+    wanted = encoder.model.state_dict()
+    encoder.model.load_state_dict({key: each for key, each in model.bert.cpu().state_dict().items() if key in wanted})
     keeper.drop()
     origin = f"{len(trainer.documents):,} documents, {backbone.epochs} epochs, from {backbone.start or 'fresh weights'}"
     return encoder, {"origin": origin, "sha256": fingerprint(encoder), "skipped": ["cls"]}
