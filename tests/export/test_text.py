@@ -16,9 +16,10 @@ from tlpipe.export.onnx import onnx_model
 from tlpipe.export.parity import ParityError
 from tlpipe.export.spec import Export
 from tlpipe.export.text_parity import AWKWARD, HeldOutTexts
-from tlpipe.preprocess.text import TextPreprocess
+from tlpipe.preprocess.text import TextPreprocess, Tokenizer
 from tlpipe.strategies.plan import Plan
 from tlpipe.tasks import TextClassification
+from tlpipe.train.depths import AllDepths
 from tlpipe.train.model import About, Classifier
 
 SPEC = Export(samples=6, batch=4)
@@ -125,3 +126,16 @@ def test_without_texts_there_is_no_bundle(tmp_path: Path, model: Classifier, abo
         write.export_bundle(
             tmp_path / "bundle", tmp_path / "parity.json", model, about, HeldOutTexts([], texts.tokenizer), {}, SPEC
         )
+
+
+def test_a_head_on_every_depth_is_exported_too(tmp_path: Path, about: About, texts: HeldOutTexts):
+    torch.manual_seed(0)
+    encoder = AllDepths(about.backbone.encoder(), about.preprocess.example()).eval()
+    x = torch.from_numpy(Tokenizer(texts.tokenizer, about.preprocess)(TEXTS)["input_ids"])
+    x = torch.stack([x, (x != 0).long(), torch.zeros_like(x)], 1)
+    with torch.no_grad():
+        assert torch.equal(encoder(x), torch.cat([features for _, features in encoder.inner.depths(x)], 1))
+    assert encoder.widths == (32, 32, 32, 16)
+    model = Classifier(encoder, about.task.head(encoder.feature_dim, 3, 0.1)).eval()
+    bundle = write.export_bundle(tmp_path / "bundle", tmp_path / "parity.json", model, about, texts, {}, SPEC)
+    assert all(case.probabilities < 1e-5 for case in bundle.parity)
