@@ -15,7 +15,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 UV := $(shell command -v uv 2>/dev/null)
 PYTHON ?= python3
 
-.PHONY: help demo test test-fast lint format lock schema bench clean
+.PHONY: help demo demo-text test test-fast lint format lock schema bench clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,13 @@ help: ## Show this help
 demo: $(VENV)/.ready ## Run the offline default through to a verified ONNX bundle and reports/report.html
 	dvc repro
 	@echo "Look at reports/report.html, models/bundle/ and: mlflow ui --backend-store-uri sqlite:///mlflow.db"
+
+demo-text: $(VENV)/.ready ## The same for texts, in .tlpipe/demo-text: a tiny BERT, pretrained and fine-tuned offline
+	rm -rf .tlpipe/demo-text && mkdir -p .tlpipe/demo-text/data/corpus .tlpipe/demo-text/models/pretrained
+	cp -r stages tlpipe dvc.yaml .dvcignore .tlpipe/demo-text/
+	cp recipes/text_classification.yaml .tlpipe/demo-text/params.yaml
+	cd .tlpipe/demo-text && dvc init -q --no-scm && dvc repro
+	@echo "Look at .tlpipe/demo-text/reports/report.html and .tlpipe/demo-text/models/bundle/"
 
 test: $(VENV)/.ready ## All tests: the fast suite first, then the slow one
 	OMP_NUM_THREADS=1 pytest -q -n 2 -m "not slow" && OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadfile -m slow

@@ -40,7 +40,6 @@ from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
 from tlpipe.tasks.image_classification import ImageClassification
-from tlpipe.train.augment import Views
 from tlpipe.train.batches import Batches, chunks
 from tlpipe.train.checkpoint import hash_code, hash_files, run_key
 from tlpipe.train.device import Runtime
@@ -50,6 +49,7 @@ from tlpipe.train.model import Classifier
 from tlpipe.train.randomness import derive
 from tlpipe.train.source import load_source, source_encoder
 from tlpipe.train.spec import Training
+from tlpipe.train.views import views_of
 
 POOL = ImageFolder(kind="image_folder", path="data/digits/train")
 SOURCE, FOUND = Path("models/source"), Path(".tlpipe/benchmarks/digits.jsonl")
@@ -138,7 +138,7 @@ class Bench:
     @torch.inference_mode()
     def _features(self) -> Tensor:
         encoder = self.machine.place(source_encoder(SOURCE, self.source).eval())
-        views = Views(self.pool.preprocess, self.machine.device)
+        views = views_of(self.pool.preprocess, self.machine.device)
         return torch.cat([encoder(views.evaluation(part)) for part in torch.from_numpy(self.images).split(250)])
 
     def draw(self, labels: int, seed: int) -> tuple[Packed, Tensor]:
@@ -176,7 +176,7 @@ class Bench:
         trainer = Trainer(model, plan, TASK, job.training, batches, self.machine, self.cache)
         for _ in trainer.run():
             pass
-        views, seconds = Views(packed.preprocess, self.machine.device), time.process_time() - begun
+        views, seconds = views_of(packed.preprocess, self.machine.device), time.process_time() - begun
         with torch.inference_mode():
             images = batches.images.stream(chunks(packed.rows("test"), 250))
             parts = [model.eval()(views.evaluation(part)).argmax(1) for part in images]

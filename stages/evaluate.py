@@ -10,9 +10,10 @@ import numpy as np
 from stages.shell import run
 from tlpipe.config import PARAMS, load
 from tlpipe.data.packed import Packed
-from tlpipe.evaluate.figures import confusion_figure, mistakes_figure, reliability_figure, save_png
+from tlpipe.evaluate.figures import confusion_figure, reliability_figure, save_png
 from tlpipe.evaluate.predict import predict
 from tlpipe.evaluate.predictions import Predictions
+from tlpipe.evaluate.sheets import SHEETS
 from tlpipe.evaluate.spec import Evaluate
 from tlpipe.evaluate.tables import EVALUATED, scores, spread, write_json, write_tables
 from tlpipe.progress import track
@@ -38,7 +39,7 @@ def main(strategy: str, root: Path = Path()) -> None:
     test = predictions.of("test")
     save_png(confusion_figure(test.confusion(), test.classes), folder / "confusion.png")
     save_png(reliability_figure(test), folder / "reliability.png")
-    save_png(mistakes_figure(test, packed.images, spec.mistakes), folder / "mistakes.png")
+    save_png(SHEETS[packed.preprocess.kind](test, packed, spec.mistakes), folder / "mistakes.png")
     for split, values in metrics.items():
         print(f"{strategy} {split}: {', '.join(f'{name} {value:.4f}' for name, value in values.items())}")
 

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ from tlpipe.data.packed import Packed
 from tlpipe.data.spec import Checks
 from tlpipe.export.parity import HeldOut, ParityError, Pictures
 from tlpipe.export.spec import Export
+from tlpipe.export.text_parity import HeldOutTexts
 from tlpipe.export.write import export_bundle
 from tlpipe.preprocess.decode import UnreadableImage, decode
+from tlpipe.preprocess.text import TOKENIZER
 from tlpipe.progress import track
 from tlpipe.tracking import Tracking, log_bundle
 from tlpipe.train.model import About, load_model
@@ -38,10 +40,9 @@ def main() -> None:
     packed, (model, about) = Packed.open(PACKED), load_model(CHAMPION)
     require_same_data(packed, about)
     rows = spread(packed.rows("test"), spec.samples)
-    ids = track([packed.ids[row] for row in rows], "torch against onnxruntime", unit="images")
-    images = HeldOut(raw_images(source, ids, checks.max_pixels), packed.images[rows])
+    samples = HELD_OUT[packed.preprocess.kind](source, packed, rows, checks)
     try:
-        bundle = export_bundle(BUNDLE, PARITY, model, about, images, champion_figures(), spec)
+        bundle = export_bundle(BUNDLE, PARITY, model, about, samples, champion_figures(), spec)
     except ParityError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
@@ -79,6 +80,25 @@ def raw_images(source: Source, ids: Iterator[str], max_pixels: int) -> Iterator[
             raise ConfigError(f"the sample {name!r} can no longer be read ({error}); run `dvc repro` again") from None
 
 
+def held_out_images(source: Source, packed: Packed, rows: list[int], checks: Checks) -> HeldOut:
+    """The images of these rows, decoded from their raw bytes when their turn comes."""
+    ids = track([packed.ids[row] for row in rows], "torch against onnxruntime", unit="images")
+    return HeldOut(raw_images(source, ids, checks.max_pixels), packed.images[rows])
+
+
+def held_out_texts(source: Source, packed: Packed, rows: list[int], checks: Checks) -> HeldOutTexts:
+    """The raw texts of these rows, read from the source again, and the tokenizer that the packed tokens are from."""
+    texts = [tuple(json.loads(source.read(packed.ids[row]))) for row in rows]
+    return HeldOutTexts(texts, packed.folder / TOKENIZER)
+
+
+HELD_OUT: dict[str, Callable[[Source, Packed, list[int], Checks], HeldOut | HeldOutTexts]] = {
+    "image": held_out_images,
+    "text": held_out_texts,
+}
+"""Raw test samples for the gate, by the kind of preprocessing."""
+
+
 def champion_figures() -> dict[str, dict[str, Figure]]:
     """The champion's validation and test metrics with their intervals."""
     try:
@@ -93,8 +113,8 @@ def summary(bundle: Bundle) -> Table:
     size = (BUNDLE / MODEL).stat().st_size / 2**20
     title = f"{BUNDLE / MODEL}: {bundle.strategy}, {len(bundle.labels)} classes, {size:.1f} MiB"
     table = Table(title=title, caption="onnxruntime against torch", title_justify="left", caption_justify="left")
-    for heading in ("images", "a call", "samples", "largest difference", "allowed", "same first label"):
-        table.add_column(heading, justify="left" if heading == "images" else "right")
+    for heading in ("case", "a call", "samples", "largest difference", "allowed", "same first label"):
+        table.add_column(heading, justify="left" if heading == "case" else "right")
     for case in bundle.parity:
         found = "-" if case.probabilities is None or case.same is None else f"{case.probabilities:.2g}"
         same = "-" if case.same is None else f"{case.same:.1%}"

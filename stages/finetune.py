@@ -151,7 +151,7 @@ def _all_depths(head: About, packed: Packed) -> tuple[Classifier, list[Epoch]]:
     spec: Head = config.load("head", Head)
     features, begun = Features.open(FEATURES), time.perf_counter()
     train, validation = (features_of(packed, features, split, features.groups) for split in SPLITS[:2])
-    encoder = AllDepths(load_model(HEAD)[0].encoder, head.preprocess.size)
+    encoder = AllDepths(load_model(HEAD)[0].encoder, head.preprocess.example())
     fitted = spec.fit(train, validation, len(packed.classes), encoder.widths)
     layers = head.task.head(encoder.feature_dim, len(head.labels), 0.0)
     install(layers, fitted)

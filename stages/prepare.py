@@ -1,4 +1,4 @@
-"""prepare: read the raw images once, find the bad ones, split, and pack."""
+"""prepare: read the raw samples once, find the bad ones, split, and pack."""
 
 import json
 import sys
@@ -9,17 +9,18 @@ from typing import Any
 from tlpipe.config import PARAMS, ConfigError, load, parse
 from tlpipe.data.pack import pack
 from tlpipe.data.spec import Data
-from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.preprocess import AnyPreprocess
 from tlpipe.progress import track
 
 PREPROCESS, PACKED, REPORT = Path("data/preprocess.json"), Path("data/packed"), Path("reports/data.json")
+TOKENIZERS = Path("data/tokenizer")
 
 
 def main(params: Path = PARAMS) -> int:
     """Exit code 0, or 2 after a message about what is wrong with the data or the settings."""
     try:
         data: Data = load("data", Data, params)
-        report = pack(data, _preprocess(), PACKED, track)
+        report = pack(data, _preprocess(), PACKED, track, tokenizer=TOKENIZERS)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
@@ -29,10 +30,10 @@ def main(params: Path = PARAMS) -> int:
     return 0
 
 
-def _preprocess() -> ImagePreprocess:
+def _preprocess() -> AnyPreprocess:
     if not PREPROCESS.is_file():
         raise ConfigError(f"{PREPROCESS} does not exist; the check stage writes it: run `dvc repro`")
-    preprocess: ImagePreprocess = parse(json.loads(PREPROCESS.read_text()), ImagePreprocess, str(PREPROCESS))
+    preprocess: AnyPreprocess = parse(json.loads(PREPROCESS.read_text()), AnyPreprocess, str(PREPROCESS))
     return preprocess
 
 
@@ -42,7 +43,7 @@ def _show(report: dict[str, Any], most: int = 12) -> None:
 
     console = Console()
     shown = report["classes"] if len(report["classes"]) <= most else []
-    table = Table("split", *shown, "images", title=f"{PACKED}: {report['used']:,} of {report['found']:,} images")
+    table = Table("split", *shown, "samples", title=f"{PACKED}: {report['used']:,} of {report['found']:,} samples")
     for split, classes in report["counts"].items():
         table.add_row(split, *(f"{classes[label]:,}" for label in shown), f"{sum(classes.values()):,}")
     console.print(table)

@@ -1,21 +1,34 @@
 """pretrain: the source backbone, trained here or fetched and recorded once; no later stage needs a network."""
 
-import hashlib
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from stages.shell import follow, resume, run
 from tlpipe import config
 from tlpipe.backbones import AnyBackbone
 from tlpipe.backbones.base import Backbone, Encoder
+from tlpipe.backbones.bert import Bert
 from tlpipe.backbones.checkpoint import Checkpoint
 from tlpipe.backbones.letters import Letters
+from tlpipe.backbones.weights import fingerprint
+from tlpipe.config import ConfigError
+from tlpipe.data.corpus import ABOUT, Corpus, pack_corpus, read_documents
+from tlpipe.preprocess.text import TOKENIZER
 from tlpipe.progress import track
-from tlpipe.train.checkpoint import Keeper, hash_code, run_key
+from tlpipe.train.checkpoint import Keeper, hash_code, hash_files, run_key
 from tlpipe.train.device import Machine, Runtime
+from tlpipe.train.history import write_json, write_rows
+from tlpipe.train.language import LanguageEpoch, LanguageTrainer, pretraining_model
 from tlpipe.train.pretrain import HELD_OUT, letters_trainer, render_letters
 from tlpipe.train.source import Source, save_source
 
 OUT = Path("models/source")
+TOKENIZERS = Path("data/tokenizer")
+REPORT = Path("reports/training/pretrain")
+Provenance = dict[str, str | list[str]]
 WATCHED = Path("models/pretrained")
 """A dependency of this stage in dvc.yaml, for weights files of the user's own."""
 
@@ -24,18 +37,16 @@ def main() -> None:
     """Write models/source/."""
     backbone: Backbone = config.load("backbone", AnyBackbone)
     runtime: Runtime = config.load("runtime", Runtime)
-    machine = runtime.resolve()
-    if isinstance(backbone, Letters):
-        encoder, provenance = _train(backbone, machine, runtime)
-    else:
-        if not machine.team.first:
-            return
+    machine, begun = runtime.resolve(), time.perf_counter()
+    if make := MAKERS.get(backbone.kind):
+        encoder, provenance = make(backbone, machine, runtime)
+    elif machine.team.first:
         encoder, provenance = backbone.pretrained()
     if not machine.team.first:
         return
     source = Source.model_validate(
         {
-            "backbone": backbone,
+            "backbone": backbone.resolved(),
             "preprocess": backbone.preprocess(),
             "origin": provenance["origin"],
             "sha256": provenance["sha256"],
@@ -45,6 +56,8 @@ def main() -> None:
         }
     )
     save_source(OUT, encoder, source)
+    timing = {"seconds": time.perf_counter() - begun, "device": machine.describe(), "precision": machine.precision}
+    write_json(REPORT / "timing.json", timing)
     if isinstance(backbone, Checkpoint) and WATCHED.resolve() not in Path(backbone.path).resolve().parents:
         print(
             f"note: DVC watches {WATCHED}/, not {backbone.path}; after replacing that file run `dvc repro -f pretrain`"
@@ -52,7 +65,7 @@ def main() -> None:
     print(f"source backbone: {source.origin}, sha256 {source.sha256[:12]}…, groups {', '.join(source.groups)}")
 
 
-def _train(backbone: Letters, machine: Machine, runtime: Runtime) -> tuple[Encoder, dict[str, str | list[str]]]:
+def _letters(backbone: Letters, machine: Machine, runtime: Runtime) -> tuple[Encoder, Provenance]:
     keeper = Keeper("pretrain", run_key(backbone.model_dump(), runtime.model_dump(), hash_code()))
     data = keeper.folder / "letters"
     if machine.team.first_here and not (data / "dataset.json").is_file():
@@ -63,14 +76,50 @@ def _train(backbone: Letters, machine: Machine, runtime: Runtime) -> tuple[Encod
     for epoch in follow(trainer, keeper, f"pretraining on {machine.describe()}", resume(trainer, keeper)):
         print(f"epoch {epoch.epoch}: loss {epoch.train_loss:.3f}, held-out accuracy {epoch.validation_accuracy:.4f}")
     encoder = trainer.model.encoder.cpu()
-    digest = hashlib.sha256()
-    for name, value in sorted(encoder.state_dict().items()):
-        digest.update(name.encode() + value.contiguous().numpy().tobytes())
     machine.team.barrier()
     if machine.team.first_here:
         keeper.drop()
     origin = f"{backbone.samples:,} rendered letters, {backbone.epochs} epochs"
-    return encoder, {"origin": origin, "sha256": digest.hexdigest(), "skipped": []}
+    return encoder, {"origin": origin, "sha256": fingerprint(encoder), "skipped": []}
+
+
+def _bert(backbone: Bert, machine: Machine, runtime: Runtime) -> tuple[Encoder, Provenance]:
+    """Pretrain BERT; the encoder keeps what fine-tuning needs, and its heads are left out."""
+    if machine.team.size > 1:
+        raise ConfigError("runtime.processes: BERT is pretrained by one process; set it to 1 for this stage")
+    documents = list(read_documents(backbone.corpus))
+    files = hash_files([*map(Path, backbone.corpus), TOKENIZERS])
+    keeper = Keeper("pretrain", run_key(backbone.model_dump(), runtime.model_dump(), hash_code(), files))
+    data = keeper.folder / "corpus"
+    if not (data / ABOUT).is_file():
+        for _ in track(pack_corpus(documents, TOKENIZERS / TOKENIZER, data), "packing the corpus", None, "parts"):
+            pass
+    print(f"corpus: {len(documents):,} documents, {sum(map(len, documents)):,} sentences")
+    model: Any = pretraining_model(backbone)
+    trainer = LanguageTrainer(backbone, model, Corpus.open(data), machine)
+    if (state := keeper.load()) is not None:
+        trainer.restore(state)
+        print(f"resuming after step {trainer.at.steps} ({keeper.path})", file=sys.stderr)
+    left = trainer.total - trainer.at.steps
+    for event in track(trainer.run(), f"pretraining BERT on {machine.describe()}", left, "steps"):
+        if isinstance(event, LanguageEpoch):
+            print(
+                f"epoch {event.epoch}: loss {event.train_loss:.3f}, held out: MLM accuracy {event.mlm_accuracy:.4f}, "
+                f"perplexity {event.perplexity:.1f}, NSP accuracy {event.nsp_accuracy:.4f}"
+            )
+        if isinstance(event, LanguageEpoch) or keeper.due():
+            keeper.save(trainer.state())
+    write_rows(REPORT / "history.csv", trainer.at.history)
+    encoder = backbone.text_encoder()
+    wanted = encoder.model.state_dict()
+    encoder.model.load_state_dict({key: each for key, each in model.bert.cpu().state_dict().items() if key in wanted})
+    keeper.drop()
+    origin = f"{len(trainer.documents):,} documents, {backbone.epochs} epochs, from {backbone.start or 'fresh weights'}"
+    return encoder, {"origin": origin, "sha256": fingerprint(encoder), "skipped": ["cls"]}
+
+
+MAKERS: dict[str, Callable[[Any, Machine, Runtime], tuple[Encoder, Provenance]]] = {"letters": _letters, "bert": _bert}
+"""By the kind of the backbones that are trained here."""
 
 
 if __name__ == "__main__":

@@ -82,6 +82,9 @@ def test_siblings_do_not_import_their_packages_union(path: Path) -> None:
         ("tlpipe.train.fit", "torchvision"),
         ("tlpipe.backbones", "torchvision"),
         ("tlpipe.backbones", "timm"),
+        ("tlpipe.backbones", "transformers"),
+        ("tlpipe.preprocess.text", "torch"),
+        ("tlpipe.preprocess.text", "transformers"),
     ],
 )
 def test_light_modules_do_not_load_heavy_ones(module: str, heavy: str) -> None:

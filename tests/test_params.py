@@ -18,6 +18,7 @@ from tlpipe.params import Params, across, load_params, outline, readable, skelet
 from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.plan import HEAD, Phase, Plan, assign
 from tlpipe.tasks.base import Task
+from tlpipe.tasks.text_classification import TextClassification
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = read(ROOT / "params.yaml")
@@ -160,6 +161,19 @@ def test_a_text_task_on_an_image_backbone_is_refused():
     sections = {**readable(SHIPPED), "task": TextTask(), "backbone": Letters()}
     text = "\n".join(across(SHIPPED, sections))
     for part in ("a task on texts", "a backbone for images", "task text_classification, backbone letters", "do:  "):
+        assert part in text
+
+
+def test_a_text_task_on_a_source_of_images_or_with_augmentation_is_refused():
+    sections = {**readable(SHIPPED), "task": TextClassification()}
+    noisy = sections["training"].cache.model_copy(update={"noise": 0.1})
+    sections["training"] = sections["training"].model_copy(update={"cache": noisy})
+    text = "\n".join(across(SHIPPED, sections))
+    for part in (
+        "a task on texts cannot learn from images",
+        "training.augment: changes nothing: texts are always seen as they are",
+        "training.cache.noise: cannot be added",
+    ):
         assert part in text
 
 

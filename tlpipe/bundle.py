@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tlpipe.config import ConfigError, Spec, parse
-from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.preprocess import AnyPreprocess
 
 MODEL, ABOUT = "model.onnx", "bundle.json"
 
@@ -25,7 +25,7 @@ class Port(Spec):
     shape: tuple[int | str, ...]
     """Sizes; a name stands for one that is free."""
     layout: str
-    """One letter an axis: N batch, H height, W width, C channels (RGB) or classes."""
+    """One letter an axis: N batch, H height, W width, L length in tokens, C channels (RGB) or classes."""
 
 
 class Figure(Spec):
@@ -37,12 +37,12 @@ class Figure(Spec):
 
 
 class Case(Spec):
-    """One comparison of onnxruntime with torch on the same images."""
+    """One comparison of onnxruntime with torch on the same samples."""
 
     name: str
-    """`raw`: samples as they were found; `packed`: at the size where nothing is resized; `awkward`: odd sizes."""
+    """`raw`: samples as they were found; `packed`: at the size where nothing is resized; `awkward`: odd ones."""
     batch: int
-    """At most so many images a call."""
+    """At most so many samples a call."""
     samples: int
     finite: bool
     """Whether every output is a number."""
@@ -63,7 +63,7 @@ class Case(Spec):
 
     def problems(self) -> tuple[str, ...]:
         """What keeps this case from passing, a sentence each; nothing when it passes."""
-        where = f"{self.name} images, {self.batch} a call"
+        where = f"{self.name} samples, {self.batch} a call"
         if self.probabilities is None or self.logits is None or self.same is None or self.ties is None:
             return (f"{where}: outputs are not finite",)
         found = []
@@ -85,7 +85,7 @@ class Bundle(Spec):
     """Class names in output order."""
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
-    preprocessing: ImagePreprocess
+    preprocessing: AnyPreprocess
     """What the graph does before the network; nobody has to do it again."""
     temperature: float
     """What the graph divides the network's logits by."""

@@ -25,7 +25,7 @@ from tlpipe.train.depths import AllDepths
 from tlpipe.train.device import Runtime
 from tlpipe.train.head import Head
 from tlpipe.train.model import Classifier
-from tlpipe.train.spec import Training
+from tlpipe.train.spec import STILL, Training
 from tlpipe.wording import either, nearest
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
@@ -108,6 +108,10 @@ def across(raw: Mapping[str, Any], sections: Mapping[str, Any], path: Path | Non
     task, backbone = sections["task"], sections["backbone"]
     if task is not None and backbone is not None:
         yield from _modality(task, backbone, path)
+    if task is not None and sections["data"] is not None:
+        yield from _source(task, sections["data"], path)
+    if task is not None and sections["training"] is not None:
+        yield from _views(task, sections["training"], path)
     if sections["strategies"] is not None and isinstance(raw.get("finetune"), dict):
         there = [str(name) for name in raw["finetune"]]
         unsettled = {name for name, spec in sections["finetune"].items() if not spec.settled}
@@ -130,6 +134,29 @@ def _modality(task: Any, backbone: Any, path: Path | None) -> Iterator[str]:
         },
         line_of(path, "backbone", ["kind"]),
     )
+
+
+def _source(task: Any, data: Any, path: Path | None) -> Iterator[str]:
+    if task.modality != data.source.modality:
+        details = {
+            "given": f"task {task.kind}, source {data.source.kind}",
+            "do": f"choose a source of {task.modality}s, or another task",
+        }
+        where = "task.kind and data.source.kind"
+        what = f"a task on {task.modality}s cannot learn from {data.source.modality}s"
+        yield block(where, what, details, line_of(path, "data", ["source", "kind"]))
+
+
+def _views(task: Any, training: Any, path: Path | None) -> Iterator[str]:
+    if task.views:
+        return
+    if training.augment != STILL:
+        what, do = f"changes nothing: {task.modality}s are always seen as they are", "remove training.augment"
+        yield block("training.augment", what, {"do": do}, line_of(path, "training", ["augment"]))
+    if training.cache.noise:
+        details = {"given": f"{training.cache.noise:g}", "do": "set it to 0"}
+        line = line_of(path, "training", ["cache", "noise"])
+        yield block("training.cache.noise", f"cannot be added to the activations of {task.modality}s", details, line)
 
 
 def _takers(modality: str) -> list[Any]:
@@ -196,7 +223,7 @@ def outline(params: Params, classes: int, samples: int | None = None) -> dict[st
         plan = params.finetune[name].plan(encoder.groups, params.training.scale(samples))
         with torch.device("meta"):
             if plan.features == "all":
-                encoder = AllDepths(encoder, params.backbone.preprocess().size)
+                encoder = AllDepths(encoder, params.backbone.preprocess().example())
             head = params.task.head(encoder.feature_dim, classes, 0.0)
         found[name] = plan, sizes(Classifier(encoder, head), plan)
     return found

@@ -11,11 +11,11 @@ from torch import nn
 from torch.nn import functional
 
 from tlpipe.data.packed import Packed
-from tlpipe.train.augment import Views
 from tlpipe.train.batches import Batches
 from tlpipe.train.device import Machine
 from tlpipe.train.model import Classifier
 from tlpipe.train.randomness import numpy_generator
+from tlpipe.train.views import views_of
 
 STEPS, BATCH, RATE, WARMUP = 500, 128, 0.001, 100
 DROPS = (200, 300, 400)
@@ -34,7 +34,7 @@ def fine_tune(model: Classifier, packed: Packed, machine: Machine, seed: int) ->
     for parameter in model.head.parameters():
         nn.init.zeros_(parameter)
     optimizer = torch.optim.SGD(model.parameters(), lr=RATE, momentum=0.9)
-    batches, views = Batches(packed, machine.device), Views(packed.preprocess, machine.device)
+    batches, views = Batches(packed, machine.device), views_of(packed.preprocess, machine.device)
     rows, generator = packed.rows("train"), numpy_generator(seed, "bit")
     stream = np.concatenate([generator.permutation(rows) for _ in range(-(-STEPS * BATCH // len(rows)))])
     model.train()

@@ -31,7 +31,6 @@ from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
 from tlpipe.tasks.image_classification import ImageClassification
-from tlpipe.train.augment import Views
 from tlpipe.train.batches import Batches, chunks
 from tlpipe.train.device import Machine, Runtime
 from tlpipe.train.events import Epoch
@@ -40,6 +39,7 @@ from tlpipe.train.head import Head
 from tlpipe.train.model import Classifier
 from tlpipe.train.randomness import derive
 from tlpipe.train.spec import Augment, Cache, Training
+from tlpipe.train.views import views_of
 
 TASK = ImageClassification()
 HEAD = Head(penalties=(1.0, 0.1, 0.01, 0.001), balance="none", iterations=100)
@@ -190,7 +190,7 @@ class Grid:
 
 def embedded(encoder: Encoder, packed: Packed, machine: Machine) -> dict[str, Tensor]:
     """Pooled features (N, D_g) of every depth, all splits."""
-    views, batches = Views(packed.preprocess, machine.device), Batches(packed, machine.device)
+    views, batches = views_of(packed.preprocess, machine.device), Batches(packed, machine.device)
     parts = chunks(np.arange(len(packed.labels)), 128)
     with torch.inference_mode():
         found = [dict(encoder.depths(views.evaluation(images))) for images in batches.images.stream(parts)]
@@ -199,7 +199,7 @@ def embedded(encoder: Encoder, packed: Packed, machine: Machine) -> dict[str, Te
 
 def predicted(model: Classifier, packed: Packed, split: str, machine: Machine) -> Tensor:
     """Logits (N, C) on the evaluation view."""
-    views, batches = Views(packed.preprocess, machine.device), Batches(packed, machine.device)
+    views, batches = views_of(packed.preprocess, machine.device), Batches(packed, machine.device)
     parts = chunks(np.arange(*packed.ranges[split]), 128)
     with torch.inference_mode():
         return torch.cat([model.eval()(views.evaluation(images)) for images in batches.images.stream(parts)])

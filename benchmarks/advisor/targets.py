@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from tlpipe.backbones.base import Encoder
 from tlpipe.backbones.checkpoint import Checkpoint
 from tlpipe.backbones.letters import Letters
 from tlpipe.data.packed import SPLITS, Packed
+from tlpipe.preprocess import AnyPreprocess
 from tlpipe.preprocess.decode import decode
 from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.train.device import Machine
@@ -71,7 +73,7 @@ class Arrays:
     labels: NDArray[np.int64]
     pool: int
 
-    def sample(self, size: int, seed: int, preprocess: ImagePreprocess, name: str) -> Packed:
+    def sample(self, size: int, seed: int, preprocess: AnyPreprocess, name: str) -> Packed:
         """`size` a class (all there are, if fewer) from the pool: nested in `size`, its validation samples too."""
         order = np.random.default_rng([seed, 7]).permutation(self.pool)
         train, validation = list[int](), list[int]()
@@ -143,7 +145,9 @@ class Bench:
         path = self.folder / "data" / f"{target.name}.npz"
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
-            images, labels, pool = _make_arrays(target, self.source(target.backbone)[0].preprocess)
+            images, labels, pool = _make_arrays(
+                target, cast(ImagePreprocess, self.source(target.backbone)[0].preprocess)
+            )
             np.savez(path.with_suffix(".half.npz"), images=images, labels=labels, pool=pool)
             path.with_suffix(".half.npz").replace(path)
         with np.load(path) as found:

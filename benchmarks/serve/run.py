@@ -13,12 +13,14 @@ from io import BytesIO
 from pathlib import Path
 from statistics import median
 from time import perf_counter
+from typing import cast
 
 import numpy as np
 from PIL import Image
 
 from benchmarks.serve.load import Outcome, closed, opened, post, tensor
 from benchmarks.serve.process import started
+from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.serve.load import Loaded, load, stack
 from tlpipe.serve.machine import cores
 from tlpipe.serve.predictor import ahead
@@ -79,7 +81,7 @@ def main() -> None:
     arguments = parser.parse_args()
     seconds = arguments.seconds
     loaded = load(arguments.bundle, Runtime(device="cpu"))
-    edge = loaded.bundle.preprocessing.resize_to
+    edge = cast(ImagePreprocess, loaded.bundle.preprocessing).resize_to
     file = BytesIO()
     picture(edge).save(file, "JPEG", quality=90)
     jpeg = file.getvalue()

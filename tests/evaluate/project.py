@@ -101,6 +101,7 @@ def add_findings(root: Path, names: tuple[str, ...], labels: np.ndarray, ranges:
         "fingerprint": "f" * 64,
     }  # fmt: skip
     save_json(root / "reports/data.json", data)
+    save_json(root / "reports/baseline.json", {})
 
 
 def add_model(root: Path, name: str, plan: Plan, labels: tuple[str, ...]) -> None:

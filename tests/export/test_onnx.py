@@ -105,7 +105,7 @@ def test_networks_of_every_family_export_with_a_free_batch(name: str, size: int)
 
 
 def test_a_head_on_every_depth_is_exported_with_its_depths(model: Classifier, about: About):
-    encoder = AllDepths(model.encoder, about.preprocess.size)
+    encoder = AllDepths(model.encoder, about.preprocess.example())
     torch.manual_seed(0)
     deep = Classifier(encoder, about.task.head(encoder.feature_dim, len(about.labels), 0.0)).eval()
     images = np.random.default_rng(0).integers(0, 256, (3, 50, 40, 3), dtype=np.uint8)

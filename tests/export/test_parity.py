@@ -79,7 +79,7 @@ def test_perturbed_weights_fail(
 ):
     corrupt = change(exported, head_weight(exported), lambda weight: weight * np.float32(1.01))
     message, report = gate(tmp_path, monkeypatch, model, about, images, corrupt)
-    assert "packed images, 1 a call: logits differ" in message
+    assert "packed samples, 1 a call: logits differ" in message
     assert "parity.json" in message
     assert not report["passed"]
     assert report["problems"]
@@ -137,7 +137,7 @@ def test_another_normalisation_fails(
 ):
     corrupt = change(exported, name, lambda value: value + np.float32(0.01) * value)
     message, _ = gate(tmp_path, monkeypatch, model, about, images, corrupt)
-    assert "packed images" in message
+    assert "packed samples" in message
 
 
 def test_a_crop_one_pixel_off_fails(
@@ -150,7 +150,7 @@ def test_a_crop_one_pixel_off_fails(
 ):
     corrupt = change(exported, "preprocess/inner_margin", lambda margin: margin + 1)
     message, _ = gate(tmp_path, monkeypatch, model, about, images, corrupt)
-    assert "packed images" in message
+    assert "packed samples" in message
 
 
 def test_outputs_that_are_no_numbers_fail(

@@ -15,8 +15,8 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = (
-    "stages", "tlpipe", "models/pretrained", "dvc.yaml", "params.yaml", "params.schema.json", ".dvcignore",
-    ".gitignore", "examples",
+    "stages", "tlpipe", "models/pretrained", "data/corpus", "dvc.yaml", "params.yaml", "params.schema.json",
+    ".dvcignore", ".gitignore", "examples",
 )  # fmt: skip
 SMALL = {
     "data.limit_per_class": 6,

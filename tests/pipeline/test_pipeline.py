@@ -15,7 +15,8 @@ pytestmark = pytest.mark.slow
 
 STRATEGIES = ("head_only", "top_layers", "all_layers", "scratch")
 STAGES = {
-    "check", "sample_data", "prepare", "pretrain", "embed", "advise", "head", "compare", "export", "report",
+    "check", "sample_data", "sample_text", "tokenizer", "prepare", "pretrain", "embed", "advise", "head", "baseline",
+    "compare", "export", "report",
     *(f"{stage}@{name}" for stage in ("finetune", "evaluate") for name in STRATEGIES),
 }  # fmt: skip
 EACH = {stage: {f"{stage}@{name}" for name in STRATEGIES} for stage in ("finetune", "evaluate")}
@@ -24,7 +25,7 @@ FIRST: dict[str, set[str]] = {
     "data": {"prepare"},
     "data.source": {"prepare", "export"},
     "data.checks": {"prepare", "export"},
-    "backbone": {"pretrain"},
+    "backbone": {"pretrain", "tokenizer"},
     "runtime": {"pretrain", "embed", "advise", *EACH["finetune"], *EACH["evaluate"]},
     "head": {"head", *EACH["finetune"]},
     "training": EACH["finetune"] | {"advise"},
@@ -34,7 +35,7 @@ FIRST: dict[str, set[str]] = {
     "finetune.scratch": {"finetune@scratch", "advise"},
     "advise": {"advise"},
     "strategies": {"compare"},
-    "evaluate": EACH["evaluate"],
+    "evaluate": {*EACH["evaluate"], "baseline"},
     "compare": {"compare"},
     "export": {"export"},
     "tracking": {"compare"},
@@ -159,7 +160,7 @@ def test_another_data_folder_reruns_prepare_and_not_what_made_the_old_one(projec
 
 def test_weights_of_ones_own_are_a_dependency(project: Any) -> None:
     (project.folder / "models/pretrained/mine.pth").write_bytes(b"other weights")
-    assert set(json.loads(project.run("dvc", "status", "--json").stdout)) == {"pretrain"}
+    assert set(json.loads(project.run("dvc", "status", "--json").stdout)) == {"pretrain", "tokenizer"}
 
 
 def test_a_strategy_less_reruns_compare(project: Any) -> None:

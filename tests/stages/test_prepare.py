@@ -35,7 +35,7 @@ def test_it_writes_the_arrays_and_the_report_and_says_what_it_did(project: Path,
     report = json.loads((project / "reports/data.json").read_text())
     assert len(Packed.open(project / "data/packed").ids) == report["used"] == 8
     said = capsys.readouterr().out
-    assert "8 of 9 images" in said
+    assert "8 of 9 samples" in said
     assert "rejected: 1 not an image" in said
 
 

@@ -56,7 +56,7 @@ def begin(packed: Packed, machine: Machine, tmp_path: Path, make_training: Calla
         task, training = ImageClassification(), make_training(norm_statistics="source")
         plan = parse({"kind": kind, **EXAMPLES[kind]}, AnyStrategy, "").plan(encoder.groups)
         if plan.features == "all":
-            encoder = AllDepths(encoder, packed.preprocess.size)
+            encoder = AllDepths(encoder, packed.preprocess.example())
         model = Classifier(encoder, task.head(encoder.feature_dim, len(packed.classes), 0.0))
         trainer = Trainer(model, plan, task, training, Batches(packed, machine.device), machine, tmp_path / "cache")
         trainer.at.best = {"accuracy": -1.0, "loss": 99.0}

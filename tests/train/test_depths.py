@@ -19,7 +19,7 @@ LETTERS = Letters(width=4)
 
 def encoder() -> AllDepths:
     torch.manual_seed(0)
-    return AllDepths(LETTERS.encoder().eval(), 32)
+    return AllDepths(LETTERS.encoder().eval(), LETTERS.preprocess().example())
 
 
 def test_it_gives_the_pooled_features_of_every_depth() -> None:

@@ -51,6 +51,10 @@ def candidate(form: str, size: int | None, seed: int) -> Candidate:
                 f"--backbone {form}: {backbone.kind} is trained here; run `dvc repro pretrain`, and give models/source"
             )
         preprocess, encoder = backbone.preprocess(), backbone.pretrained()[0]
+    if not isinstance(preprocess, ImagePreprocess):
+        raise ConfigError(
+            f"--backbone {form}: {backbone.kind} reads texts, and this command images; use the advise stage"
+        )
     torch.manual_seed(derive(seed, "control"))
     return Candidate(form, preprocess, encoder, backbone.encoder())
 

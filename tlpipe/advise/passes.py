@@ -13,11 +13,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tlpipe.backbones.base import Encoder
 from tlpipe.data.packed import Packed
-from tlpipe.train.augment import Views
 from tlpipe.train.batches import Batches, RowNumbers, chunks
 from tlpipe.train.device import Machine
 from tlpipe.train.embed import depth_features
 from tlpipe.train.randomness import torch_generator
+from tlpipe.train.views import views_of
 
 BATCH = 64
 STEP = 0.01
@@ -124,7 +124,7 @@ def shares(encoder: Encoder, packed: Packed, machine: Machine) -> dict[int, floa
     Those of convolutions and linear layers; what attention multiplies besides is a few percent and left out.
     """
     image = Batches(packed, machine.device).images.take(np.arange(1))
-    x = Views(packed.preprocess, machine.device).evaluation(image)
+    x = views_of(packed.preprocess, machine.device).evaluation(image)
     counted: list[int] = []
     layers = [module for module in encoder.modules() if isinstance(module, nn.Linear | nn.modules.conv._ConvNd)]
 

@@ -2,13 +2,15 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
-from typing import ClassVar, Literal, Self
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tlpipe.config import ConfigError, Spec
-from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.preprocess import AnyPreprocess
 
 
 class Encoder(nn.Module, ABC):
@@ -37,7 +39,7 @@ class Encoder(nn.Module, ABC):
         """(qualified name, module) of every module whose own parameters, buffers or randomness belong to `group`."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """The whole encoder: inputs (B, 3, S, S) -> features (B, feature_dim)."""
+        """The whole encoder: inputs (B, 3, S, S) for images, (B, C, L) for texts -> features (B, feature_dim)."""
         return self.run(x)
 
     def parameters_of(self, group: str) -> Iterator[tuple[str, nn.Parameter]]:
@@ -74,9 +76,22 @@ class Encoder(nn.Module, ABC):
     @torch.no_grad()
     def depths(self, x: Tensor) -> Iterator[tuple[str, Tensor]]:
         """(group, pooled features (B, D_g)) after the last group before each cut, from the input to the top."""
+        yield from zip((self.groups[stop - 1] for stop in self.cuts[1:]), self.pooled_depths(x), strict=True)
+
+    def pooled_depths(self, x: Tensor) -> Iterator[Tensor]:
+        """What `depths` gives, without the names and with gradients."""
         for start, stop in zip(self.cuts, self.cuts[1:], strict=False):
             x = self.run(x, start, stop)
-            yield self.groups[stop - 1], pool(x, self.channel_axis)
+            yield pool(x, self.channel_axis)
+
+    @torch.no_grad()
+    def depth_widths(self, example: NDArray[Any]) -> tuple[int, ...]:
+        """Features of each depth; a forward pass of an `example` input tells them."""
+        place, training = next(self.parameters()).device, self.training
+        self.eval()
+        widths = tuple(features.shape[1] for features in self.pooled_depths(torch.from_numpy(example).to(place)))
+        self.train(training)
+        return widths
 
 
 def pool(x: Tensor, channel_axis: int = 1) -> Tensor:
@@ -124,12 +139,20 @@ class Backbone(Spec):
     """A source backbone: what it is, where its weights come from, and how its inputs are made."""
 
     modality: ClassVar[Literal["image", "text"]]
+    kind: str
     trained_here: ClassVar[bool] = False
     """True when the `pretrain` stage makes the weights; `pretrained()` is then not available."""
 
-    def preprocess(self) -> ImagePreprocess:
+    def preprocess(self) -> AnyPreprocess:
         """The preprocessing that these weights were trained with. Cheap: no weights are read."""
         raise NotImplementedError
+
+    def resolved(self) -> Self:
+        """The same backbone, described so that `encoder()` needs nothing but the description."""
+        return self
+
+    def prepare_tokenizer(self, folder: Path) -> None:
+        """Write what turns raw texts into tokens to `folder`, which exists; images need nothing of the kind."""
 
     def encoder(self) -> Encoder:
         """The architecture with fresh random weights (torch's global generator); nothing is downloaded or read."""

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Protocol, TypeVar
+from typing import Annotated, ClassVar, Literal, Protocol, TypeVar
 
 from pydantic import Field
 
@@ -35,6 +35,8 @@ class Sample:
 
 class Source(Spec):
     """Where the raw samples are."""
+
+    modality: ClassVar[Literal["image", "text"]] = "image"
 
     path: Annotated[str, Field(min_length=1)]
     """The folder that holds everything that is read; dvc.yaml depends on it."""

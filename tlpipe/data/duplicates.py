@@ -26,10 +26,10 @@ def reject(sample: Sample, reason: str, detail: str) -> Rejected:
     return Rejected(sample.id, sample.label, sample.split, reason, detail)
 
 
-def exact_copies(pixels: Mapping[int, bytes]) -> list[list[int]]:
-    """Indices with equal pixels, group by group, ascending; single ones are left out."""
+def exact_copies(content: Mapping[int, bytes]) -> list[list[int]]:
+    """Indices with equal content, group by group, ascending; single ones are left out."""
     groups: dict[bytes, list[int]] = defaultdict(list)
-    for index, value in sorted(pixels.items()):
+    for index, value in sorted(content.items()):
         groups[value].append(index)
     return sorted(group for group in groups.values() if len(group) > 1)
 
@@ -40,12 +40,12 @@ def reject_exact(samples: Sequence[Sample], groups: Iterable[Sequence[int]]) -> 
     for group in groups:
         labels = sorted({samples[index].label for index in group})
         if len(labels) > 1:
-            detail = f"the same pixels are labelled {' and '.join(labels)}: {', '.join(samples[i].id for i in group)}"
+            detail = f"the same content are labelled {' and '.join(labels)}: {', '.join(samples[i].id for i in group)}"
             rejected |= {index: reject(samples[index], "conflicting_labels", detail) for index in group}
             continue
         stays, *others = sorted(group, key=lambda index: (-PROTECTION[samples[index].split], index))
         reason = f"duplicate_of:{samples[stays].id}"
-        detail = f"the same pixels as {_place(samples[stays])}"
+        detail = f"the same content as {_place(samples[stays])}"
         rejected |= {index: reject(samples[index], reason, detail) for index in others}
     return rejected
 

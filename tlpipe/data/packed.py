@@ -1,35 +1,47 @@
-"""Packed arrays: every sample decoded and resized once, mapped rather than loaded."""
+"""Packed arrays: every sample decoded and resized, or tokenized, once; mapped rather than loaded."""
 
 import csv
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.config import parse
+from tlpipe.data.tokens import Tokens
+from tlpipe.preprocess import AnyPreprocess
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+OPENERS: dict[str, Callable[[Path, Any], Any]] = {
+    "image": lambda folder, preprocess: np.load(folder / "images.npy", mmap_mode="r"),
+    "text": Tokens.open,
+}
+"""How the samples are mapped, by the kind of preprocessing."""
 
 
 @dataclass(frozen=True)
 class Packed:
     """The folder that `prepare` writes.
 
-    `images.npy` (N, R, R, 3) uint8, `labels.npy` (N,) int64, `manifest.csv` with one line a row (row, id, label,
-    split, group, sha256 of the raw bytes, width, height of the raw image), `dataset.json` with classes, counts,
-    preprocessing and fingerprint. Rows are ordered train, validation, test.
+    `images.npy` (N, R, R, 3) uint8 or the arrays of `Tokens`, `labels.npy` (N,) int64, `manifest.csv` with one line a
+    row (row, id, label, split, group, sha256 of the raw bytes, and width, height of the raw image or tokens, truncated
+    of the text), `dataset.json` with classes, counts, preprocessing and fingerprint. Rows are ordered train,
+    validation, test; beside tokens are the raw `texts.jsonl` and their `tokenizer.json`.
     """
 
     folder: Path
-    images: NDArray[np.uint8]
+    images: Any
+    """The samples: indexed with row numbers or a slice, it gives an array of them."""
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
-    preprocess: ImagePreprocess
+    preprocess: AnyPreprocess
     ranges: dict[str, tuple[int, int]]
     fingerprint: str
     """sha256 over the raw bytes' hashes, labels, splits and preprocessing: equal data, equal fingerprint."""
@@ -38,12 +50,13 @@ class Packed:
     def open(cls, folder: Path) -> "Packed":
         """Map an existing folder; nothing but the labels is read into memory."""
         about = json.loads((folder / "dataset.json").read_text())
+        preprocess: AnyPreprocess = parse(about["preprocess"], AnyPreprocess, str(folder / "dataset.json"))
         return cls(
             folder=folder,
-            images=np.load(folder / "images.npy", mmap_mode="r"),
+            images=OPENERS[preprocess.kind](folder, preprocess),
             labels=np.load(folder / "labels.npy"),
             classes=tuple(about["classes"]),
-            preprocess=ImagePreprocess.model_validate_json(json.dumps(about["preprocess"])),
+            preprocess=preprocess,
             ranges={name: (low, high) for name, (low, high) in about["ranges"].items()},
             fingerprint=about["fingerprint"],
         )
@@ -51,6 +64,11 @@ class Packed:
     def rows(self, split: Split) -> NDArray[np.int64]:
         """Row numbers of one split, ascending."""
         return np.arange(*self.ranges[split], dtype=np.int64)
+
+    @property
+    def lengths(self) -> NDArray[np.int64] | None:
+        """Tokens of every row; None where all samples have one size."""
+        return self.images.lengths if isinstance(self.images, Tokens) else None
 
     @cached_property
     def ids(self) -> tuple[str, ...]:

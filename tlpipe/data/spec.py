@@ -7,9 +7,10 @@ from pydantic import Field
 from tlpipe.config import Spec
 from tlpipe.data.image_folder import ImageFolder
 from tlpipe.data.image_table import ImageTable
+from tlpipe.data.text_table import TextTable
 from tlpipe.preprocess.decode import MOST_PIXELS
 
-AnySource = Annotated[ImageFolder | ImageTable, Field(discriminator="kind")]
+AnySource = Annotated[ImageFolder | ImageTable | TextTable, Field(discriminator="kind")]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
@@ -30,8 +31,9 @@ class Checks(Spec):
     max_pixels: Annotated[int, Field(ge=1, le=MOST_PIXELS)] = 100_000_000
     """An image whose header announces more pixels is rejected without decoding it."""
     near_duplicates: Annotated[float, Field(ge=0.5, lt=1)] | None = 0.92
-    """Similarity (correlation, see tlpipe.data.similar) from which two images count as copies of one another; images
-    with a side below 32 pixels need a quarter of the distance from 1. null = exact copies only."""
+    """Similarity from which two samples count as copies of one another: of images a correlation (tlpipe.data.similar;
+    with a side below 32 pixels they need a quarter of the distance from 1), of texts the share of character 5-grams
+    that they have in common (tlpipe.data.shingles). null = exact copies only."""
 
 
 class Data(Spec):

@@ -1,4 +1,4 @@
-"""Writing the folder of packed arrays from the scratch file, row by row."""
+"""What every folder of packed arrays has besides its arrays: labels, a manifest, and what it all was made of."""
 
 import csv
 import hashlib
@@ -9,42 +9,39 @@ from pathlib import Path
 
 import numpy as np
 
-from tlpipe.data.base import Sample, Track
-from tlpipe.data.ingest import Image
+from tlpipe.data.base import Sample
 from tlpipe.data.packed import SPLITS, Split
-from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.preprocess import AnyPreprocess
 
-COLUMNS = ("row", "id", "label", "split", "group", "sha256", "width", "height")
+COLUMNS = ("row", "id", "label", "split", "group")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the packed arrays, and which row of the scratch file it is."""
+    """One row of the packed arrays; the first of `details` is the sha256 of the raw sample."""
 
-    scratch: int
+    index: int
     sample: Sample
     split: Split
-    image: Image
+    details: tuple[object, ...]
 
 
 def write(
-    folder: Path, scratch: Path, rows: Sequence[Row], classes: Sequence[str], preprocess: ImagePreprocess, track: Track
+    folder: Path, rows: Sequence[Row], classes: Sequence[str], preprocess: AnyPreprocess, details: Sequence[str]
 ) -> str:
-    """Fill `folder` with what `Packed.open` reads, remove `scratch`, and return the fingerprint.
+    """Write labels.npy, manifest.csv and dataset.json, and return the fingerprint.
 
     Args:
-        folder: Exists.
-        scratch: Rows of (resize_to, resize_to, 3) uint8.
+        folder: Exists, and has the arrays.
         rows: Ordered train, validation, test.
         classes: Class names in label order.
         preprocess: Is stored, for it is what the rows were made with.
-        track: Wraps the copying.
+        details: Names of `Row.details`.
     """
-    _images(folder / "images.npy", scratch, rows, preprocess.resize_to, track)
     np.save(folder / "labels.npy", np.array([classes.index(row.sample.label) for row in rows], np.int64))
     with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file, lineterminator="\n")
-        lines.writerow(COLUMNS)
+        lines.writerow((*COLUMNS, *details))
         lines.writerows(_line(number, row) for number, row in enumerate(rows))
     fingerprint = _fingerprint(rows, preprocess)
     ranges = _ranges(rows)
@@ -59,20 +56,8 @@ def write(
     return fingerprint
 
 
-def _images(path: Path, scratch: Path, rows: Sequence[Row], edge: int, track: Track) -> None:
-    size = edge * edge * 3
-    header = {"descr": "|u1", "fortran_order": False, "shape": (len(rows), edge, edge, 3)}
-    with path.open("wb") as target, scratch.open("rb") as source:
-        np.lib.format.write_array_header_1_0(target, header)
-        for row in track(rows, "writing arrays", len(rows), "img"):
-            source.seek(row.scratch * size)
-            target.write(source.read(size))
-    scratch.unlink()
-
-
 def _line(number: int, row: Row) -> tuple[object, ...]:
-    sample, image = row.sample, row.image
-    return number, sample.id, sample.label, row.split, sample.group or "", image.sha256, image.width, image.height
+    return number, row.sample.id, row.sample.label, row.split, row.sample.group or "", *row.details
 
 
 def _ranges(rows: Sequence[Row]) -> dict[str, list[int]]:
@@ -85,8 +70,8 @@ def _ranges(rows: Sequence[Row]) -> dict[str, list[int]]:
     return ranges
 
 
-def _fingerprint(rows: Sequence[Row], preprocess: ImagePreprocess) -> str:
+def _fingerprint(rows: Sequence[Row], preprocess: AnyPreprocess) -> str:
     digest = hashlib.sha256(preprocess.model_dump_json().encode())
     for row in rows:
-        digest.update(json.dumps([row.image.sha256, row.sample.label, row.split]).encode())
+        digest.update(json.dumps([row.details[0], row.sample.label, row.split]).encode())
     return digest.hexdigest()

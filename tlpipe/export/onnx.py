@@ -1,6 +1,8 @@
 """One ONNX file: preprocessing, network, temperature and softmax, with its labels inside."""
 
 import json
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import onnx
 import torch
@@ -33,22 +35,64 @@ class Calibrated(nn.Module):
         return logits, torch.softmax(logits, dim=-1)
 
 
-def onnx_model(model: Classifier, about: About, opset: int) -> onnx.ModelProto:
-    """The whole graph, from raw `image` (uint8 NHWC, any size) to `logits` and `probabilities`, checked.
+class TokenInputs(nn.Module):
+    """The rows of a text network's input as separate arguments (B, L) int64, named as in `TextPreprocess.inputs`."""
 
-    `logits` are already divided by the temperature: `softmax(logits) == probabilities`. The metadata has `labels`
-    (a JSON list in output order), `task` and `tlpipe_version`. The bytes depend on the weights and `about` alone.
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.eval()
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What `model` gives for them together."""
+        rows = [input_ids, attention_mask, *([] if token_type_ids is None else [token_type_ids])]
+        result: tuple[Tensor, Tensor] = self.model(torch.stack(rows, dim=1))
+        return result
+
+
+def onnx_model(model: Classifier, about: About, opset: int) -> onnx.ModelProto:
+    """The whole graph, from raw `image` (uint8 NHWC, any size) or from tokens to `logits` and `probabilities`, checked.
+
+    A text network takes `input_ids`, `attention_mask` and, if it knows them, `token_type_ids`, all int64 (batch,
+    length). `logits` are already divided by the temperature: `softmax(logits) == probabilities`. The metadata has
+    `labels` (a JSON list in output order), `task` and `tlpipe_version`. The bytes depend on the weights and `about`
+    alone.
 
     Raises:
         ConfigError: When the weights do not fit in one ONNX file.
     """
-    network = network_graph(model, about.temperature, about.preprocess, opset)
-    front = preprocessing_graph(about.preprocess, opset, network.ir_version)
-    merged = name_opset_once(merge_models(front, network, io_map=[(VIEW, VIEW)], name=about.task.kind))
+    refuse_too_large(model)
+    merged = GRAPHS[about.preprocess.kind](model, about, opset)
+    merged.graph.name = about.task.kind
     merged.producer_name, merged.producer_version = "tlpipe", __version__
     onnx.helper.set_model_props(merged, metadata(about))
     onnx.checker.check_model(merged, full_check=True)
     return merged
+
+
+def image_graph(model: Classifier, about: About, opset: int) -> onnx.ModelProto:
+    """`image` -> `logits`, `probabilities`: the preprocessing's graph before the network's."""
+    preprocess: Any = about.preprocess
+    network = network_graph(model, about.temperature, preprocess, opset)
+    front = preprocessing_graph(preprocess, opset, network.ir_version)
+    return name_opset_once(merge_models(front, network, io_map=[(VIEW, VIEW)]))
+
+
+def text_graph(model: Classifier, about: About, opset: int) -> onnx.ModelProto:
+    """Tokens -> `logits`, `probabilities`; batch and length are free."""
+    preprocess: Any = about.preprocess
+    names = preprocess.inputs
+    example = tuple(torch.ones(2, 8, dtype=torch.long) for _ in names)
+    free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=preprocess.max_length)}
+    same = {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}
+    network = TokenInputs(Calibrated(model, about.temperature))
+    return _trace(network, example, names, {name: free if name == names[0] else same for name in names}, opset)
+
+
+GRAPHS: dict[str, Callable[[Classifier, Any, int], onnx.ModelProto]] = {"image": image_graph, "text": text_graph}
+"""By the kind of preprocessing."""
 
 
 def metadata(about: About) -> dict[str, str]:
@@ -64,15 +108,21 @@ def labels_of(metadata: dict[str, str]) -> tuple[str, ...]:
 
 def network_graph(model: Classifier, temperature: float, preprocess: ImagePreprocess, opset: int) -> onnx.ModelProto:
     """`view` float32 (batch, 3, size, size) -> `logits`, `probabilities` (batch, C), without the exporter's traces."""
-    refuse_too_large(model)
     example = torch.zeros(2, 3, preprocess.size, preprocess.size)
+    network = Calibrated(model, temperature)
+    return _trace(network, (example,), (VIEW,), {"view": {0: torch.export.Dim("batch")}}, opset)
+
+
+def _trace(
+    network: nn.Module, example: tuple[Tensor, ...], names: Sequence[str], free: dict[str, Any], opset: int
+) -> onnx.ModelProto:
     program = torch.onnx.export(
-        Calibrated(model, temperature),
-        (example,),
-        input_names=[VIEW],
+        network,
+        example,
+        input_names=list(names),
         output_names=[LOGITS, PROBABILITIES],
         opset_version=opset,
-        dynamic_shapes={"view": {0: torch.export.Dim("batch")}},
+        dynamic_shapes=free,
         dynamo=True,
         verbose=False,
     )

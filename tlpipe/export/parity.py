@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -34,6 +35,8 @@ class HeldOut:
     packed: Pictures
     """(N, R, R, 3) uint8 at the size to which the preprocessing resizes, where its resize does nothing: both sides
     then see the same numbers, and what is compared, strictly, is the network."""
+    files: dict[str, Path] = field(default_factory=dict)
+    """What a bundle needs besides the graph: nothing, for images."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Reference:
 
     def __init__(self, model: Classifier, about: About) -> None:
         self.model = Calibrated(model, about.temperature)
-        self.preprocess = about.preprocess
+        self.preprocess: Any = about.preprocess
 
     @torch.no_grad()
     def __call__(self, images: Iterable[Pictures]) -> Outputs:
@@ -67,15 +70,20 @@ class Exported:
         # torch's threads and onnxruntime's take turns here: those that wait must not spin.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        names = labels_of(self.session.get_modelmeta().custom_metadata_map)
-        if sorted(names) != sorted(labels):
-            raise ParityError(f"{path.name} names the classes {list(names)}, the trained model {list(labels)}")
-        self.columns = [names.index(label) for label in labels]
+        self.columns = columns_of(self.session, path, labels)
 
     def __call__(self, images: Pictures) -> Outputs:
         """Outputs of raw RGB images (N, H, W, 3)."""
         logits, probabilities = self.session.run([LOGITS, PROBABILITIES], {INPUT: images})
         return Outputs(logits[:, self.columns], probabilities[:, self.columns])
+
+
+def columns_of(session: onnxruntime.InferenceSession, path: Path, labels: Sequence[str]) -> list[int]:
+    """Where each of `labels` is among the file's outputs. Raises ParityError when the file has other labels."""
+    names = labels_of(session.get_modelmeta().custom_metadata_map)
+    if sorted(names) != sorted(labels):
+        raise ParityError(f"{path.name} names the classes {list(names)}, the trained model {list(labels)}")
+    return [names.index(label) for label in labels]
 
 
 @dataclass
@@ -131,7 +139,7 @@ def compare(path: Path, model: Classifier, about: About, images: HeldOut, spec: 
     """
     reference, exported = Reference(model, about), Exported(path, about.labels)
     tallies: dict[tuple[str, int], Tally] = {}
-    for name, chunk in _chunks_by_case(images, about.preprocess.resize_to, spec.batch):
+    for name, chunk in _chunks_by_case(images, reference.preprocess.resize_to, spec.batch):
         for batch, truth, found in _alone_and_together(chunk, spec.batch, reference, exported):
             tally = tallies.setdefault((name, batch), Tally(name, batch, strict=name == "packed"))
             tally.pairs.append((truth, found))

@@ -2,9 +2,10 @@
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxruntime
@@ -16,15 +17,31 @@ from tlpipe.export.graph import INPUT
 from tlpipe.export.onnx import LOGITS, PROBABILITIES, onnx_model
 from tlpipe.export.parity import HeldOut, ParityError, compare
 from tlpipe.export.spec import Export
+from tlpipe.export.text_parity import HeldOutTexts, compare_texts
 from tlpipe.train.model import About, Classifier
 
 Figures = dict[str, dict[str, Figure]]
+COMPARE: dict[str, Callable[..., tuple[Case, ...]]] = {"image": compare, "text": compare_texts}
+"""The gate, by the kind of preprocessing."""
+INPUTS: dict[str, Callable[[Any], tuple[Port, ...]]] = {
+    "image": lambda _: (Port(name=INPUT, dtype="uint8", shape=("batch", "height", "width", 3), layout="NHWC"),),
+    "text": lambda preprocess: tuple(
+        Port(name=name, dtype="int64", shape=("batch", "length"), layout="NL") for name in preprocess.inputs
+    ),
+}
+"""What the graph takes, by the kind of preprocessing."""
 
 
 def export_bundle(
-    folder: Path, report: Path, model: Classifier, about: About, images: HeldOut, metrics: Figures, spec: Export
+    folder: Path,
+    report: Path,
+    model: Classifier,
+    about: About,
+    samples: HeldOut | HeldOutTexts,
+    metrics: Figures,
+    spec: Export,
 ) -> Bundle:
-    """Write `folder` (`model.onnx`, `bundle.json`) and `report` (the gate's figures, whether it passed or not).
+    """Write `folder` (`model.onnx`, `bundle.json`, for texts `tokenizer.json`) and `report`, passed or not.
 
     An older bundle in `folder` goes first; the new one appears there whole, or not at all.
 
@@ -36,7 +53,9 @@ def export_bundle(
     with _all_or_nothing(folder) as building:
         path = building / MODEL
         path.write_bytes(onnx_model(model, about, spec.opset).SerializeToString(deterministic=True))
-        cases = compare(path, model, about, images, spec)
+        for name, file in samples.files.items():
+            shutil.copyfile(file, building / name)
+        cases = COMPARE[about.preprocess.kind](path, model, about, samples, spec)
         write_report(report, cases)
         require(cases, report)
         bundle = describe(path, about, metrics, cases, spec)
@@ -85,7 +104,7 @@ def describe(path: Path, about: About, metrics: Figures, cases: Sequence[Case], 
     return Bundle(
         task=about.task.kind,
         labels=about.labels,
-        inputs=(Port(name=INPUT, dtype="uint8", shape=("batch", "height", "width", 3), layout="NHWC"),),
+        inputs=INPUTS[about.preprocess.kind](about.preprocess),
         outputs=tuple(
             Port(name=name, dtype="float32", shape=("batch", classes), layout="NC") for name in (LOGITS, PROBABILITIES)
         ),
@@ -101,5 +120,5 @@ def describe(path: Path, about: About, metrics: Figures, cases: Sequence[Case], 
             "onnxruntime": onnxruntime.__version__,
             "opset": str(spec.opset),
         },
-        sha256={path.name: digest(path)},
+        sha256={file.name: digest(file) for file in sorted(path.parent.iterdir())},
     )

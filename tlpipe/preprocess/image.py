@@ -1,5 +1,6 @@
 """What an image goes through before the network sees it; it travels with the weights, never with a model's name."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ class ImagePreprocess(Spec):
     `squash` ignores the aspect ratio and gives `resize_to` x `resize_to`.
     """
 
+    kind: Literal["image"] = "image"
     size: Annotated[int, Field(ge=8, le=2048)] = 224
     """Edge of the square that the network sees, pixels."""
     resize_to: Annotated[int, Field(ge=8, le=4096)] = 256
@@ -41,6 +43,14 @@ class ImagePreprocess(Spec):
         if min(self.std) <= 0:
             raise ValueError(f"std must be positive in every channel, got {self.std}")
         return self
+
+    def example(self) -> NDArray[np.float32]:
+        """One input of the network: zeros (1, 3, size, size)."""
+        return np.zeros((1, 3, self.size, self.size), np.float32)
+
+    def inside(self) -> str:
+        """What the exported graph does before the network, for people."""
+        return f"resize ({self.resize}, {self.interpolation}) to {self.resize_to}, crop to {self.size}, normalise, "
 
     def resized_shape(self, height: int, width: int) -> tuple[int, int]:
         """(height, width) after the resize; the longer edge is rounded down, as in torchvision.
@@ -65,11 +75,19 @@ class ImagePreprocess(Spec):
         """Packed (..., resize_to, resize_to, 3) -> the evaluation view (..., size, size, 3)."""
         return centre_crop(packed, self.size)
 
+    def evaluation(self, packed: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """What the network takes of packed rows (N, resize_to, resize_to, 3): their evaluation views."""
+        return self.normalise(self.crop(packed))
+
     def normalise(self, view: NDArray[np.uint8]) -> NDArray[np.float32]:
         """uint8 (N, S, S, 3) -> float32 (N, 3, S, S), normalised: what the network takes."""
         scaled = view.astype(np.float32) / np.float32(255)
         result = (scaled - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
         return np.ascontiguousarray(np.moveaxis(result, -1, -3))
+
+    def batch(self, images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Raw RGB images -> what the network takes of them, float32 (N, 3, size, size)."""
+        return np.stack([self(image) for image in images])
 
     def __call__(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """One raw RGB (H, W, 3) uint8 image of any size -> float32 (3, size, size)."""

@@ -40,6 +40,7 @@ def collect(root: Path) -> dict[str, Any]:
         "comparison": comparison,
         "champion": {"name": champion, **comparison["strategies"][champion]},
         "metric": metric,
+        "baselines": read_json(root / "reports/baseline.json"),
         "seeds": max(len(each["seeds"]["validation"][metric]["values"]) for each in comparison["strategies"].values()),
         "metrics": [
             name for name in METRICS if any(name in each["test"] for each in comparison["strategies"].values())
@@ -169,6 +170,7 @@ def data_findings(data: Mapping[str, Any]) -> dict[str, Any]:
         "ignored": len(data.get("ignored", ())),
         "imbalance": data.get("imbalance"),
         "images": data.get("images"),
+        "texts": data.get("texts"),
         "duplicates": {name: _amount(found) for name, found in data.get("duplicates", {}).items()},
     }
 

@@ -77,4 +77,7 @@ def data_sentence(data: Mapping[str, Any]) -> str:
     if data["images"]:
         width, height = data["images"]["width"], data["images"]["height"]
         sentence += f" The median raw image is {width['median']:.0f} x {height['median']:.0f} pixels."
+    if data["texts"]:
+        tokens, cut = data["texts"]["tokens"], data["texts"]["truncated"]
+        sentence += f" The median text has {tokens['median']:.0f} tokens; {cut:,} of the longer ones were cut off."
     return sentence

@@ -5,7 +5,7 @@ To serve another task: one subclass of `Reading`, one line in `READINGS`.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from PIL import Image
 from tlpipe.bundle import Bundle
 from tlpipe.config import ConfigError
 from tlpipe.preprocess.decode import MOST_PIXELS, UnreadableImage, decode, to_rgb
+from tlpipe.preprocess.image import ImagePreprocess
 
 Row = dict[str, NDArray[Any]]
 """Tensors of one sample, by input or output, without the batch axis."""
@@ -77,7 +78,7 @@ class ImageLabels:
 
     def __init__(self, bundle: Bundle, max_pixels: int = MAX_PIXELS) -> None:
         self.labels = bundle.labels
-        self.preprocess = bundle.preprocessing
+        self.preprocess = cast(ImagePreprocess, bundle.preprocessing)  # of every bundle of this task
         self.input = bundle.inputs[0].name
         self.max_pixels = min(max_pixels, MOST_PIXELS)
 

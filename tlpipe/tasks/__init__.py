@@ -1,5 +1,10 @@
 """What is learnt: the union of tasks is the registry."""
 
-from tlpipe.tasks.image_classification import ImageClassification
+from typing import Annotated
 
-AnyTask = ImageClassification
+from pydantic import Field
+
+from tlpipe.tasks.image_classification import ImageClassification
+from tlpipe.tasks.text_classification import TextClassification
+
+AnyTask = Annotated[ImageClassification | TextClassification, Field(discriminator="kind")]

@@ -11,6 +11,8 @@ class Task(Spec):
     """What is learnt from features (B, D)."""
 
     modality: ClassVar[Literal["image", "text"]]
+    views: ClassVar[bool] = True
+    """Whether a sample can be seen in other ways than as it is: augmented, mixed with others, or with noise."""
 
     def head(self, feature_dim: int, outputs: int, dropout: float) -> nn.Sequential:
         """Features (B, feature_dim) -> logits (B, outputs)."""

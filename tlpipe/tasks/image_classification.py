@@ -2,22 +2,11 @@
 
 from typing import ClassVar, Literal
 
-from torch import Tensor, nn
-from torch.nn import functional
-
-from tlpipe.tasks.base import Task
+from tlpipe.tasks.classification import Classification
 
 
-class ImageClassification(Task):
+class ImageClassification(Classification):
     """Single-label image classification with a linear head on pooled features."""
 
     modality: ClassVar[Literal["image", "text"]] = "image"
     kind: Literal["image_classification"] = "image_classification"
-
-    def head(self, feature_dim: int, outputs: int, dropout: float) -> nn.Sequential:
-        """Dropout and one linear layer."""
-        return nn.Sequential(nn.Dropout(dropout), nn.Linear(feature_dim, outputs))
-
-    def loss(self, logits: Tensor, target: Tensor, smoothing: float, weights: Tensor | None) -> Tensor:
-        """Cross-entropy against soft targets (B, C), with label smoothing and optional class weights (C,)."""
-        return functional.cross_entropy(logits, target, weight=weights, label_smoothing=smoothing)

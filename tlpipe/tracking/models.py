@@ -5,6 +5,7 @@ import json
 import platform
 import shutil
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,12 @@ from tlpipe.tracking.store import RUN_KEY, Remote, model_name
 
 PACKAGE = Path(__file__).resolve().parents[1]
 KIND, DIGEST, OWNER = "tlpipe.kind", "tlpipe.digest", "tlpipe.outbox"
-NEEDS = ("torch", "torchvision", "timm", "safetensors", "pydantic", "ruamel.yaml", "numpy", "pillow")
-IMAGES = Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3), "images")])
+NEEDS = ("torch", "torchvision", "timm", "transformers", "safetensors", "pydantic", "ruamel.yaml", "numpy", "pillow")
+INPUTS = {
+    "image": Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3), "images")]),
+    "text": Schema([TensorSpec(np.dtype(np.int64), (-1, -1, -1), "tokens")]),
+}
+"""What a logged model takes, by the kind of preprocessing: raw images, or what the bundle's tokenizer makes."""
 
 
 def push_models(remote: Remote, snapshot: Snapshot, folder: Path) -> list[str]:
@@ -114,8 +119,8 @@ def _save_pyfunc(source: Path, path: Path, about: Model, example: Path) -> None:
         artifacts={"model": str(source)},
         code_paths=[str(PACKAGE)],
         mlflow_model=about,
-        signature=ModelSignature(inputs=_unnamed(IMAGES), outputs=_unnamed(outputs)),
-        input_example=_example(example, described["preprocess"].get("size", 64)),
+        signature=ModelSignature(inputs=_unnamed(INPUTS[described["preprocess"]["kind"]]), outputs=_unnamed(outputs)),
+        input_example=EXAMPLES[described["preprocess"]["kind"]](example, described["preprocess"]),
         pip_requirements=[f"{name}=={version(name)}" for name in NEEDS],
         metadata={"labels": described["labels"]},
     )
@@ -136,7 +141,9 @@ def _save_onnx(source: Path, path: Path, about: Model, example: Path) -> None:
         pip_requirements=[f"onnxruntime=={_onnxruntime()}", f"numpy=={version('numpy')}"],
         save_as_external_data=False,
     )
-    shutil.copyfile(source / "bundle.json", path / "bundle.json")
+    for file in source.iterdir():
+        if file.name != "model.onnx":
+            shutil.copyfile(file, path / file.name)
 
 
 def _tensor(value: Any) -> TensorSpec:
@@ -158,11 +165,20 @@ def _unnamed(schema: Schema) -> Schema:
     return Schema([TensorSpec(spec.type, spec.shape) for spec in schema.inputs])
 
 
-def _example(path: Path, size: int) -> Any:
+def _image(path: Path, preprocess: dict[str, Any]) -> Any:
     if path.is_file():
         return np.load(path)[:1]
+    size = preprocess["size"]
     ramp = np.linspace(0, 255, size * size * 3).astype(np.uint8)
     return ramp.reshape(1, size, size, 3)
+
+
+def _tokens(path: Path, preprocess: dict[str, Any]) -> Any:
+    return np.ones((1, 3 if preprocess["token_types"] else 2, 8), np.int64)
+
+
+EXAMPLES: dict[str, Callable[[Path, dict[str, Any]], Any]] = {"image": _image, "text": _tokens}
+"""An input of a logged model, by the kind of preprocessing."""
 
 
 def _link_metrics(remote: Remote, snapshot: Snapshot, model: LoggedModel) -> None:

@@ -22,8 +22,7 @@ class ImageClassifier(PythonModel):  # type: ignore[misc]
         """Probabilities (N, C), in the order of the labels in the model's metadata."""
         import torch
 
-        images = np.asarray(model_input, dtype=np.uint8)
-        batch = np.stack([self._about.preprocess(image) for image in images])
+        batch = self._about.preprocess.batch(np.asarray(model_input))
         with torch.inference_mode():
             logits = self._model(torch.from_numpy(batch)) / self._about.temperature
         result: NDArray[np.float32] = torch.softmax(logits, dim=-1).numpy()

@@ -17,6 +17,8 @@ RESIDENT_SHARE = 0.4
 """Of a GPU's free memory: an array that takes at most this lives there for the whole training."""
 AHEAD = 2
 """Batches that are read while one is computed on."""
+BLUR = 0.1
+"""Relative error, drawn anew each epoch, in the lengths by which samples come together: so that batches differ."""
 RowNumbers = NDArray[np.int64]
 
 
@@ -25,9 +27,10 @@ class Rows:
 
     On a GPU the array is copied there once if it fits, and a batch is then gathered without the host; where it does
     not fit, batches are read ahead by a thread into pinned memory. On a CPU nothing but the batches is in memory.
+    Tokens are no array: a batch of them is padded when it is read, so they are never copied whole.
     """
 
-    def __init__(self, array: NDArray[Any], device: torch.device) -> None:
+    def __init__(self, array: Any, device: torch.device) -> None:
         self.array = array
         self.device = device
         self._resident = torch.from_numpy(np.ascontiguousarray(array)).to(device) if _fits(array, device) else None
@@ -57,8 +60,12 @@ class Rows:
         return read.pin_memory() if self.device.type == "cuda" else read
 
 
-def _fits(array: NDArray[Any], device: torch.device) -> bool:
-    return device.type == "cuda" and array.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+def _fits(array: Any, device: torch.device) -> bool:
+    return (
+        device.type == "cuda"
+        and isinstance(array, np.ndarray)
+        and array.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+    )
 
 
 @dataclass(frozen=True)
@@ -89,12 +96,18 @@ def chunks(rows: RowNumbers, size: int) -> Sequence[RowNumbers]:
 
 
 def epoch_order(
-    labels: NDArray[np.int64], rows: RowNumbers, size: int, balanced: bool, generator: np.random.Generator
+    labels: NDArray[np.int64],
+    rows: RowNumbers,
+    size: int,
+    balanced: bool,
+    generator: np.random.Generator,
+    lengths: NDArray[np.int64] | None = None,
 ) -> list[RowNumbers]:
     """The rows of one epoch, shuffled and cut into batches of at most `size` that differ by at most one sample.
 
     A last batch of one or two samples would make batch normalisation meaningless, so there is none.
-    `balanced` draws the classes equally often, with replacement.
+    `balanced` draws the classes equally often, with replacement. With the `lengths` of all samples, those of about the
+    same length come into a batch, because a batch is padded to its longest sample.
     """
     if balanced:
         counts = np.bincount(labels[rows])
@@ -102,7 +115,12 @@ def epoch_order(
         order = generator.choice(rows, size=len(rows), p=weights / weights.sum())
     else:
         order = generator.permutation(rows)
-    return np.array_split(order, max(1, -(-len(order) // size)))
+    count = max(1, -(-len(order) // size))
+    if lengths is None:
+        return np.array_split(order, count)
+    blurred = lengths[order] * generator.uniform(1, 1 + BLUR, len(order))
+    batches = np.array_split(order[np.argsort(blurred, kind="stable")], count)
+    return [batches[index] for index in generator.permutation(count)]
 
 
 def class_weights(labels: NDArray[np.int64], classes: int) -> NDArray[np.float32]:

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from tlpipe.strategies.plan import Phase, Plan
-from tlpipe.train.augment import Views
 from tlpipe.train.batches import Batches
 from tlpipe.train.device import Machine
 from tlpipe.train.model import Classifier
 from tlpipe.train.spec import Training
 from tlpipe.train.stored import Layout, Storage
+from tlpipe.train.views import views_of
 
 CHUNK = 64
 """Samples that go through the frozen layers together on their first look."""
@@ -109,7 +109,7 @@ class Choice:
         encoder, rows = self.model.eval().encoder, self.batches.packed.rows("validation")[:CHUNK]
         cutmix, base = self.training.augment.cutmix, 0
         found: dict[int, list[Boundary]] = {}
-        x = Views(self.batches.packed.preprocess, self.machine.device).evaluation(self.batches.images.take(rows))
+        x = views_of(self.batches.packed.preprocess, self.machine.device).evaluation(self.batches.images.take(rows))
         for cut in cuts:
             with self.machine.autocast():
                 x = encoder.run(x, base, cut)

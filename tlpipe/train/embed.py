@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from tlpipe.backbones.base import Encoder
 from tlpipe.data.packed import Packed
-from tlpipe.train.augment import Views
 from tlpipe.train.batches import Batches, RowNumbers, chunks
 from tlpipe.train.device import Machine
+from tlpipe.train.views import views_of
 
 ABOUT = "features.json"
 
@@ -78,7 +78,7 @@ def depth_features(
     encoder: Encoder, packed: Packed, machine: Machine, parts: Sequence[RowNumbers]
 ) -> Iterator[tuple[RowNumbers, dict[str, NDArray[np.float32]]]]:
     """(rows, pooled features (B, D_g) by group) of each part, evaluation view; the encoder is in eval mode already."""
-    views, batches = Views(packed.preprocess, machine.device), Batches(packed, machine.device)
+    views, batches = views_of(packed.preprocess, machine.device), Batches(packed, machine.device)
     for rows, images in zip(parts, batches.images.stream(parts), strict=True):
         with torch.inference_mode(), machine.autocast():
             depths = encoder.depths(views.evaluation(images))

@@ -6,13 +6,14 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from tlpipe.train.augment import Views, draw
+from tlpipe.train.augment import draw
 from tlpipe.train.batches import Batches, RowNumbers, chunks
 from tlpipe.train.boundary import Boundary
 from tlpipe.train.frozen import VALIDATION, Frozen, Look
 from tlpipe.train.parallel import Team
 from tlpipe.train.randomness import derive, torch_generator
 from tlpipe.train.spec import Training
+from tlpipe.train.views import AnyViews
 
 
 class Feed(Protocol):
@@ -35,7 +36,7 @@ class Fresh:
 
     start = 0
 
-    def __init__(self, batches: Batches, views: Views, training: Training, team: Team) -> None:
+    def __init__(self, batches: Batches, views: AnyViews, training: Training, team: Team) -> None:
         self.batches, self.views, self.spec, self.team = batches, views, training, team
 
     def look(self, epoch: int) -> Iterator[Look]:

@@ -16,7 +16,7 @@ from tlpipe.config import ConfigError
 from tlpipe.schedule import factor
 from tlpipe.strategies.plan import HEAD, Phase, Plan
 from tlpipe.tasks.base import Task
-from tlpipe.train.augment import Views, mix
+from tlpipe.train.augment import mix
 from tlpipe.train.batches import Batches, RowNumbers, class_weights, epoch_order
 from tlpipe.train.device import Machine
 from tlpipe.train.events import Epoch, Event, Notice, Position, Scores, Step
@@ -29,6 +29,7 @@ from tlpipe.train.randomness import derive, numpy_generator, torch_generator
 from tlpipe.train.score import Scorer
 from tlpipe.train.selection import Selection, on
 from tlpipe.train.spec import Training
+from tlpipe.train.views import views_of
 
 CHECK_EVERY = 50
 """Steps between looks at the loss on a GPU: each look waits for all that was queued there."""
@@ -61,7 +62,7 @@ class Trainer:
         self.average = copy.deepcopy(self.model.state_dict()) if training.ema else None
         self.selection = Selection(self.model, plan, training.monitor)
         self.frozen = Frozen(self.model, plan, training, batches, machine, cache)
-        self.fresh = Fresh(batches, Views(batches.packed.preprocess, machine.device), training, self.team)
+        self.fresh = Fresh(batches, views_of(batches.packed.preprocess, machine.device), training, self.team)
         self.feed: Feed = self.fresh
         self._loss = torch.zeros((), device=machine.device)
         self.scorer = Scorer(machine)
@@ -127,8 +128,8 @@ class Trainer:
 
     def _order(self) -> list[RowNumbers]:
         generator = numpy_generator(self.training.seed, "order", self.at.phase, self.at.epoch)
-        labels, balanced = self.batches.packed.labels, self.training.balance == "sampling"
-        return epoch_order(labels, self.rows, self.training.batch_size, balanced, generator)
+        packed, balanced = self.batches.packed, self.training.balance == "sampling"
+        return epoch_order(packed.labels, self.rows, self.training.batch_size, balanced, generator, packed.lengths)
 
     def _train_mode(self, phase: Phase) -> None:
         self.model.train()

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tlpipe.data.packed import SPLITS
 from tlpipe.strategies.plan import Plan
-from tlpipe.train.augment import Views, draw
+from tlpipe.train.augment import draw
 from tlpipe.train.batches import Batches, RowNumbers, chunks
 from tlpipe.train.boundary import CHUNK, Boundary, Choice
 from tlpipe.train.checkpoint import hash_code
@@ -28,6 +28,7 @@ from tlpipe.train.model import Classifier
 from tlpipe.train.randomness import torch_generator
 from tlpipe.train.spec import Augment, Training
 from tlpipe.train.stored import Encoded, Shelf, Stored, Writer
+from tlpipe.train.views import views_of
 
 ROOT = Path(".tlpipe/cache")
 VALIDATION = -1
@@ -50,7 +51,7 @@ class Frozen:
     ) -> None:
         self.model, self.training, self.batches, self.machine = model, training, batches, machine
         self.team = machine.team
-        self.views = Views(batches.packed.preprocess, machine.device)
+        self.views = views_of(batches.packed.preprocess, machine.device)
         self.shelf = Shelf(root)
         self._code = hash_code()
         self._digests: dict[int, str] = {}

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,16 @@ from tlpipe.train.events import Epoch
 
 def write_history(path: Path, epochs: Iterable[Epoch]) -> None:
     """One line an epoch, for plots."""
+    write_rows(path, [asdict(epoch) for epoch in epochs], [each.name for each in fields(Epoch)])
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]], names: Sequence[str] = ()) -> None:
+    """A CSV file of `rows`; without `names` its columns are those of the first row."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, [each.name for each in fields(Epoch)], lineterminator="\n")
+        writer = csv.DictWriter(file, names or list(rows[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(asdict(epoch) for epoch in epochs)
+        writer.writerows(rows)
 
 
 def write_json(path: Path, value: Any) -> None:

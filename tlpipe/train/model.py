@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tlpipe.backbones import AnyBackbone
 from tlpipe.backbones.base import Encoder
 from tlpipe.config import ConfigError, Spec, parse
-from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.preprocess import AnyPreprocess
 from tlpipe.strategies.ending import Ending
 from tlpipe.strategies.plan import Plan
 from tlpipe.tasks import AnyTask
@@ -28,7 +28,7 @@ class About(Spec):
     """Hash of everything the training stage read; the run's identity in MLflow."""
     task: AnyTask
     backbone: AnyBackbone
-    preprocess: ImagePreprocess
+    preprocess: AnyPreprocess
     labels: tuple[str, ...]
     """Class names in output order."""
     dropout: float
@@ -81,7 +81,7 @@ def load_model(folder: Path) -> tuple[Classifier, About]:
     with torch.random.fork_rng(devices=[]):
         encoder = about.backbone.encoder()
     if about.plan.features == "all":
-        encoder = AllDepths(encoder, about.preprocess.size)
+        encoder = AllDepths(encoder, about.preprocess.example())
     head = about.task.head(encoder.feature_dim, len(about.labels), about.dropout)
     model = Classifier(encoder, head)
     model.load_state_dict(load_file(folder / WEIGHTS))

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from tlpipe.backbones import AnyBackbone
 from tlpipe.backbones.base import Encoder
 from tlpipe.config import ConfigError, Spec, parse
-from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.preprocess import AnyPreprocess
 
 WEIGHTS, ABOUT = "encoder.safetensors", "source.json"
 
@@ -18,7 +18,7 @@ class Source(Spec):
     """What `source.json` says of the weights beside it."""
 
     backbone: AnyBackbone
-    preprocess: ImagePreprocess
+    preprocess: AnyPreprocess
     origin: str
     """A file, a hub id, a weights enum, or what they were trained on here."""
     sha256: str

@@ -41,6 +41,10 @@ class Augment(Spec):
         return not moves and tuple(self.zoom) == (1, 1)
 
 
+STILL = Augment(flip=False, zoom=(1, 1), rotate=0, shift=0, brightness=0, mixup=0, cutmix=0)
+"""No augmentation at all."""
+
+
 class Cache(Spec):
     """What frozen layers give is computed once and kept on disk (`.tlpipe/cache`) while the layers above train."""
 
@@ -89,7 +93,8 @@ class Training(Spec):
     """Validation figure of early stopping and best-weights restore; of equally good epochs the later one is kept."""
     patience: Annotated[int, Field(ge=1)]
     """A phase ends when `monitor` has not improved for this many epochs."""
-    augment: Augment
+    augment: Augment = STILL
+    """Of images; texts are always seen as they are."""
     cache: Cache
 
     def scale(self, samples: int | None) -> Scale:

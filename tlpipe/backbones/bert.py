@@ -1,0 +1,121 @@
+"""BERT, pretrained here: on plain text files, from fresh weights or going on from given ones."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from tlpipe.backbones.base import Backbone, Encoder
+from tlpipe.backbones.huggingface import CONFIG, fetch, read_config
+from tlpipe.backbones.text import Pooling, TextEncoder, build
+from tlpipe.config import ConfigError, Spec
+from tlpipe.data.corpus import read_documents, train_wordpiece
+from tlpipe.preprocess.text import TOKENIZER, TextPreprocess
+
+
+class Size(Spec):
+    """A BERT with fresh weights (arXiv 1810.04805); tiny is 2 x 128, base 12 x 768."""
+
+    layers: Annotated[int, Field(ge=1, le=48)]
+    width: Annotated[int, Field(ge=8, le=4096)]
+    """Of the hidden states; the feed-forward layers are four times as wide."""
+    heads: Annotated[int, Field(ge=1, le=64)]
+    vocabulary: Annotated[int, Field(ge=100, le=1_000_000)]
+    """Word pieces of the tokenizer that is trained on the corpus, or rows for those of the given one."""
+    lowercase: bool = True
+    """Fold case and accents before the tokenizer is trained."""
+    tokenizer: str | None = None
+    """A tokenizer.json to use instead of training one."""
+
+    @model_validator(mode="after")
+    def _divides(self) -> "Size":
+        if self.width % self.heads:
+            raise ValueError(f"width ({self.width}) must be a multiple of heads ({self.heads})")
+        return self
+
+
+class Bert(Backbone):
+    """Masked language modelling and next-sentence prediction by the `pretrain` stage; the encoder is what is kept."""
+
+    modality: ClassVar[Literal["image", "text"]] = "text"
+    trained_here: ClassVar[bool] = True
+
+    kind: Literal["bert"] = "bert"
+    corpus: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Text files in UTF-8, or folders of .txt files. A blank line ends a document."""
+    size: Size | None = None
+    """What is trained from nothing; null = see `start`."""
+    start: str | None = None
+    """A folder or hub name of BERT weights to go on from, with their tokenizer; null = see `size`."""
+    pooling: Pooling = "pooler"
+    """How tokens become the features of a text: the pooler that next-sentence prediction trained, the first token's
+    hidden state, or the mean over all tokens."""
+    max_length: Annotated[int, Field(ge=8, le=8192)] = 128
+    """Tokens at most, special ones included, of a pair in pretraining and of a text afterwards."""
+    epochs: Annotated[int, Field(ge=1, le=10_000)] = 3
+    batch_size: Annotated[int, Field(ge=2, le=65_536)] = 32
+    lr: Annotated[float, Field(gt=0, le=1)] = 5e-4
+    """Peak of the learning rate, after a warm-up over a tenth of the steps; it falls linearly to 0."""
+    mask_share: Annotated[float, Field(gt=0, le=0.5)] = 0.15
+    """Of the tokens of a sequence that are to be predicted."""
+    whole_words: bool = False
+    """Mask all pieces of a word together."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    config: dict[str, Any] | None = None
+    """Of `start`; the pretrain stage fills it in, so that no later stage needs a network."""
+
+    @model_validator(mode="after")
+    def _one_start(self) -> "Bert":
+        if (self.size is None) is (self.start is None):
+            raise ValueError("give either `size`, to train from nothing, or `start`, weights to go on from")
+        return self
+
+    def preprocess(self) -> TextPreprocess:
+        """Cut off at `max_length`; padding as the config says."""
+        return TextPreprocess(max_length=self.max_length, pad_id=int(self.architecture().get("pad_token_id") or 0))
+
+    def encoder(self) -> Encoder:
+        """Embeddings, layers and, with `pooling: pooler`, the pooler; random weights."""
+        return self.text_encoder()
+
+    def text_encoder(self) -> TextEncoder:
+        """`encoder()`."""
+        return build(self.architecture(), self.pooling, self.max_length)
+
+    def resolved(self) -> "Bert":
+        """With the config of `start` filled in."""
+        return self if self.start is None else self.model_copy(update={"config": self.architecture()})
+
+    def architecture(self) -> dict[str, Any]:
+        """The content of a config.json. Raises ConfigError when `start` is no BERT."""
+        if self.size is not None:
+            size = self.size
+            return {
+                "model_type": "bert", "vocab_size": size.vocabulary, "hidden_size": size.width,
+                "num_hidden_layers": size.layers, "num_attention_heads": size.heads,
+                "intermediate_size": 4 * size.width, "max_position_embeddings": self.max_length, "pad_token_id": 0,
+            }  # fmt: skip
+        config = self.config if self.config is not None else read_config(str(self.start), None)
+        if config["model_type"] != "bert":
+            raise ConfigError(
+                f"backbone.start: {self.start!r} is a {config['model_type']} ({CONFIG}); pretraining knows bert only"
+            )
+        return config
+
+    def prepare_tokenizer(self, folder: Path) -> None:
+        """Train WordPiece on the corpus, or copy what is given. Raises ConfigError when it has too many tokens."""
+        target = folder / TOKENIZER
+        if self.size is None:
+            shutil.copyfile(fetch(str(self.start), TOKENIZER, None), target)
+            return
+        if self.size.tokenizer is None:
+            texts = (sentence for document in read_documents(self.corpus) for sentence in document)
+            train_wordpiece(texts, self.size.vocabulary, self.size.lowercase, target)
+            return
+        given = Path(self.size.tokenizer)
+        if not given.is_file():
+            raise ConfigError(
+                f"backbone.size.tokenizer: {self.size.tokenizer!r} does not exist (seen from {Path.cwd()})"
+            )
+        shutil.copyfile(given, target)

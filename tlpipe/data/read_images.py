@@ -1,0 +1,70 @@
+"""Images: decoded and resized on all cores into a scratch file, compared by their thumbnails, copied row by row."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlpipe.data.duplicates import Rejected, reject
+from tlpipe.data.findings import image_sizes
+from tlpipe.data.ingest import Image, Job, Unreadable, ingest
+from tlpipe.data.reader import Intake, Pairs
+from tlpipe.data.similar import EDGE, near_pairs
+from tlpipe.data.space import check_space
+
+
+class ImageReader:
+    """The `Reader` of image files."""
+
+    columns = ("sha256", "width", "height")
+
+    def __init__(self, intake: Intake) -> None:
+        data, samples, preprocess = intake.data, intake.samples, intake.preprocess
+        self.edge, self.scratch, self.track = preprocess.resize_to, intake.folder / "scratch", intake.track
+        what = f"{len(samples):,} images at {self.edge} x {self.edge} pixels"
+        check_space(intake.folder, 2 * len(samples) * self.edge**2 * 3, what)
+        job = Job(data.source, preprocess, data.checks.max_pixels, self.scratch)
+        self.images: dict[int, Image] = {}
+        self.rejected: dict[int, Rejected] = {}
+        self.thumbnails = np.zeros((len(samples), EDGE * EDGE), np.uint8)
+        outcomes = ingest(job, [sample.id for sample in samples], intake.workers)
+        for index, outcome in enumerate(self.track(outcomes, "reading images", len(samples), "img")):
+            if isinstance(outcome, Unreadable):
+                self.rejected[index] = reject(samples[index], outcome.reason, outcome.detail)
+            else:
+                self.images[index] = outcome
+                self.thumbnails[index] = np.frombuffer(outcome.thumbnail, np.uint8)
+        self.content = {index: image.pixels for index, image in self.images.items()}
+
+    def near(self, among: set[int], threshold: float) -> Pairs:
+        """By the correlation of whitened thumbnails, see tlpipe.data.similar."""
+        chosen = np.array(sorted(among), np.int64)
+        sides = np.array([min(self.images[index].width, self.images[index].height) for index in chosen.tolist()])
+        pairs, likeness = near_pairs(self.thumbnails[chosen], sides, threshold)
+        ends = chosen[pairs].tolist()
+        return {(first, second): value for (first, second), value in zip(ends, likeness.tolist(), strict=True)}
+
+    def place(self, index: int) -> int:
+        """All images have one size: they stay in the source's order."""
+        return 0
+
+    def describe(self, index: int) -> tuple[object, ...]:
+        """Hash of the file's bytes, width and height of the raw image."""
+        image = self.images[index]
+        return image.sha256, image.width, image.height
+
+    def write(self, folder: Path, rows: Sequence[int]) -> None:
+        """`images.npy` (N, R, R, 3) uint8; the scratch file goes."""
+        size = self.edge * self.edge * 3
+        header = {"descr": "|u1", "fortran_order": False, "shape": (len(rows), self.edge, self.edge, 3)}
+        with (folder / "images.npy").open("wb") as target, self.scratch.open("rb") as source:
+            np.lib.format.write_array_header_1_0(target, header)
+            for row in self.track(rows, "writing arrays", len(rows), "img"):
+                source.seek(row * size)
+                target.write(source.read(size))
+        self.scratch.unlink()
+
+    def report(self, rows: Sequence[int]) -> dict[str, Any]:
+        """Sizes of the raw images."""
+        return image_sizes([(self.images[row].width, self.images[row].height) for row in rows])

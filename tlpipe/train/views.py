@@ -1,0 +1,45 @@
+"""From packed rows to what a network takes, by the kind of data."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from tlpipe.preprocess import AnyPreprocess
+from tlpipe.train.augment import Views
+from tlpipe.train.spec import Augment
+
+
+class AnyViews(Protocol):
+    """Packed rows, on the device, to a network's inputs."""
+
+    def evaluation(self, packed: Tensor) -> Tensor:
+        """What `preprocess.evaluation` gives for the same rows."""
+
+    def training(self, packed: Tensor, augment: Augment, draws: Tensor) -> Tensor:
+        """Random views by their `draws` (B, DRAWS)."""
+
+
+class TextViews:
+    """Tokens (B, C, L) are seen as they are, in training too."""
+
+    def __init__(self, preprocess: Any, device: torch.device) -> None:
+        pass
+
+    def evaluation(self, packed: Tensor) -> Tensor:
+        """The tokens."""
+        return packed
+
+    def training(self, packed: Tensor, augment: Augment, draws: Tensor) -> Tensor:
+        """The tokens: nothing of `augment` is for texts."""
+        return packed
+
+
+KINDS: dict[str, Callable[[Any, torch.device], AnyViews]] = {"image": Views, "text": TextViews}
+"""By the kind of preprocessing."""
+
+
+def views_of(preprocess: AnyPreprocess, device: torch.device) -> AnyViews:
+    """The views of what `preprocess` made."""
+    return KINDS[preprocess.kind](preprocess, device)
