@@ -28,7 +28,7 @@ def nearest(word: str, options: Iterable[object]) -> list[str]:
 def _likeness(word: str, option: str) -> float:
     # Two-letter keys (`lr`) share only one letter with a typo of themselves: 0.5 must still be near.
     swapped = sorted(word) == sorted(option)
-    return max(difflib.SequenceMatcher(None, word, option).ratio(), 0.9 if swapped else 0.0)
+    return max(difflib.SequenceMatcher(None, word, option).ratio(), 0.85 if swapped else 0.0)
 
 
 def either(words: Sequence[str]) -> str:

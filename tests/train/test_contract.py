@@ -42,7 +42,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "scratch": {"lr": 1e-2, "epochs": 2, "soup": 2},
     "phases": {"start": "head", "phases": ROWS, **ENDS},
 }
-KINDS = [get_args(member.model_fields["kind"].annotation)[0] for member in members(AnyStrategy)]
+KINDS = [get_args(each.model_fields["kind"].annotation)[0] for each in members(AnyStrategy) if each.settled]
 Begin = Callable[[str], Trainer]
 
 
