@@ -54,10 +54,10 @@ class TextPreprocess(Spec):
         """Texts become tokens by a `Tokenizer`; tokens (N, C, L) are what the network takes."""
         return tokens
 
-    def pad(self, rows: Sequence[tuple[NDArray[np.int32], NDArray[np.uint8]]]) -> NDArray[np.int64]:
-        """(ids, token types) of B texts -> (B, C, L) int64: rows as `inputs` says, L that of the longest text."""
+    def pad(self, rows: Sequence[tuple[NDArray[np.int32], NDArray[np.uint8]]], length: int = 1) -> NDArray[np.int64]:
+        """(ids, token types) of B texts -> (B, C, L) int64: rows as `inputs` says, L of the longest or `length`."""
         longest = max(len(ids) for ids, _ in rows)
-        batch = np.zeros((len(rows), len(self.inputs), longest), np.int64)
+        batch = np.zeros((len(rows), len(self.inputs), max(longest, length)), np.int64)
         batch[:, 0] = self.pad_id
         for row, (ids, types) in zip(batch, rows, strict=True):
             row[0, : len(ids)] = ids

@@ -170,7 +170,7 @@ class Service:
 
     async def openapi(self, request: Request) -> Response:
         """This interface, described."""
-        return reply(document(self.settings, self.model.now.loaded.bundle))
+        return reply(document(self.settings, self.model.now.loaded.bundle, self.model.now.loaded.reading.form))
 
     def routes(self) -> list[Route]:
         """All endpoints."""

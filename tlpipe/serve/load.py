@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from tlpipe.bundle import ABOUT, MODEL, Bundle, BundleError, read_bundle
-from tlpipe.serve.reading import MAX_PIXELS, Reading, Row, reading
+from tlpipe.serve.reading import MAX_PIXELS, Reading, Row
+from tlpipe.serve.readings import reading
 from tlpipe.serve.session import Runtime, Session, Tensors
 
 
@@ -40,7 +41,7 @@ def load(folder: Path, runtime: Runtime, max_pixels: int = MAX_PIXELS) -> Loaded
     expected = {port.name for port in bundle.inputs}, {port.name for port in bundle.outputs}
     if (set(session.inputs), set(session.outputs)) != expected:
         raise BundleError(f"{folder / MODEL} has other inputs or outputs than {ABOUT} says; export the bundle again")
-    loaded = Loaded(bundle, session, reading(bundle, max_pixels), digest[:12])
+    loaded = Loaded(bundle, session, reading(bundle, folder, max_pixels), digest[:12])
     session.run(stack([loaded.reading.example()]))
     return loaded
 

@@ -10,6 +10,18 @@ from tlpipe.serve.settings import Settings
 Json = dict[str, Any]
 OBJECT: Json = {"type": "object"}
 TEXT: Json = {"type": "string"}
+BINARY: Json = {"type": "string", "format": "binary"}
+PAIR: Json = {
+    "type": "object",
+    "properties": {"text": TEXT, "pair": {"type": ["string", "null"]}},
+    "required": ["text"],
+    "additionalProperties": False,
+}
+BODIES: dict[str, Json] = {
+    "image": dict.fromkeys(("image/jpeg", "image/png", "image/webp"), BINARY),
+    "text": {"text/plain": TEXT, "application/json": {"oneOf": [TEXT, PAIR]}},
+}
+"""What `/predict` takes besides several parts, by what the model reads."""
 PROBLEMS = {
     "400": "What was sent cannot be used; `error` says why.",
     "401": "The token is missing or wrong.",
@@ -21,12 +33,12 @@ PROBLEMS = {
 }
 
 
-def document(settings: Settings, bundle: Bundle) -> Json:
-    """The document for this server and its bundle."""
+def document(settings: Settings, bundle: Bundle, form: str) -> Json:
+    """The document for this server and its bundle; `form` as in `Reading`."""
     found: Json = {
         "openapi": "3.1.0",
         "info": {"title": f"tlpipe: {settings.name}", "version": __version__, "description": f"Task: {bundle.task}."},
-        "paths": _paths(settings, bundle),
+        "paths": _paths(settings, form),
         "components": {"schemas": _schemas(bundle)},
     }
     if settings.token is not None:
@@ -35,10 +47,10 @@ def document(settings: Settings, bundle: Bundle) -> Json:
     return found
 
 
-def _paths(settings: Settings, bundle: Bundle) -> Json:
+def _paths(settings: Settings, form: str) -> Json:
     path = f"/v2/models/{settings.name}"
     return {
-        "/predict": {"post": _predict(settings)},
+        "/predict": {"post": _predict(settings, form)},
         f"{path}/infer": {"post": _infer()},
         path: {"get": _get("What the model takes and gives", "Metadata")},
         f"{path}/ready": {"get": _get("Whether the model answers", "Ready", "503")},
@@ -51,15 +63,14 @@ def _paths(settings: Settings, bundle: Bundle) -> Json:
     }
 
 
-def _predict(settings: Settings) -> Json:
-    binary: Json = {"type": "string", "format": "binary"}
+def _predict(settings: Settings, form: str) -> Json:
     several: Json = {
         "type": "object",
-        "properties": {"files": {"type": "array", "items": binary, "minItems": 1, "maxItems": settings.limits.items}},
+        "properties": {"files": {"type": "array", "items": BINARY, "minItems": 1, "maxItems": settings.limits.items}},
         "required": ["files"],
     }
     return {
-        "summary": "Labels with probabilities for image files",
+        "summary": f"Labels with probabilities for {form}s",
         "parameters": [
             {
                 "name": "top",
@@ -71,7 +82,7 @@ def _predict(settings: Settings) -> Json:
         "requestBody": {
             "required": True,
             "content": {
-                **{media: {"schema": binary} for media in ("image/jpeg", "image/png", "image/webp")},
+                **{media: {"schema": schema} for media, schema in BODIES[form].items()},
                 "multipart/form-data": {"schema": several},
             },
         },

@@ -10,7 +10,8 @@ from ruamel.yaml import YAML
 from tlpipe.bundle import ABOUT, MODEL, Bundle, Port, read_bundle
 from tlpipe.config import ConfigError, Spec
 from tlpipe.serve.protocol import DATATYPES
-from tlpipe.serve.reading import reading
+from tlpipe.serve.reading import Row
+from tlpipe.serve.readings import reading
 
 CONFIG, LABELS, SERVICE = "config.pbtxt", "labels.txt", "inference-service.yaml"
 
@@ -45,15 +46,14 @@ def write_repository(folder: Path, bundle: Path, target: Target) -> Path:
     shutil.copyfile(bundle / MODEL, model / "1" / MODEL)
     shutil.copyfile(bundle / ABOUT, model / ABOUT)
     (model / LABELS).write_text("".join(f"{label}\n" for label in about.labels), encoding="utf-8")
-    (model / CONFIG).write_text(config(about, target), encoding="utf-8")
+    (model / CONFIG).write_text(config(about, target, reading(about, bundle).example()), encoding="utf-8")
     return model
 
 
-def config(bundle: Bundle, target: Target) -> str:
+def config(bundle: Bundle, target: Target, example: Row) -> str:
     """`config.pbtxt`, for the ONNX Runtime backend: dynamic batches, instances, a warm-up, labels."""
     inputs = ",\n".join(f"  {{ {_port(port)} }}" for port in bundle.inputs)
     outputs = ",\n".join(f'  {{ {_port(port)} label_filename: "{LABELS}" }}' for port in bundle.outputs)
-    example = reading(bundle).example()
     warm = "\n".join(
         f'    inputs {{ key: "{name}" value: {{ data_type: {_type(value.dtype.name)} '
         f"dims: {list(value.shape)} zero_data: true }} }}"

@@ -1,0 +1,190 @@
+"""A text classifier served: as the function, over HTTP, and what is refused."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tlpipe.backbones.bert import Bert, Size
+from tlpipe.data.corpus import train_wordpiece
+from tlpipe.export.spec import Export
+from tlpipe.export.text_parity import HeldOutTexts
+from tlpipe.export.write import export_bundle
+from tlpipe.preprocess.text import TextPreprocess, Tokenizer
+from tlpipe.serve import BadInput, Predictor
+from tlpipe.strategies.plan import Plan
+from tlpipe.tasks import TextClassification
+from tlpipe.train.model import About, Classifier
+
+TEXTS = ["a fine film", "bad", "so so, but long enough to be more than the rest of the batch", "naïve 🙂 日本", ""]
+PAIR = ("is it fine", "it is")
+LABELS = ("neg", "pos", "größe")
+
+
+@pytest.fixture(scope="module")
+def model() -> Classifier:
+    backbone = Bert(corpus=("x",), size=Size(layers=2, width=16, heads=2, vocabulary=200), max_length=24)
+    torch.manual_seed(0)
+    encoder = backbone.encoder()
+    made = Classifier(encoder, TextClassification().head(encoder.feature_dim, len(LABELS), 0.1)).eval()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return made
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory, model: Classifier) -> Path:
+    """A bundle that passed its gate."""
+    folder = tmp_path_factory.mktemp("texts")
+    train_wordpiece([*TEXTS, *PAIR] * 3, 200, True, folder / "tokenizer.json")
+    about = About(
+        strategy="all_layers", run_key="0" * 64, task=TextClassification(),
+        backbone=Bert(corpus=("x",), size=Size(layers=2, width=16, heads=2, vocabulary=200), max_length=24),
+        preprocess=TextPreprocess(max_length=24), labels=LABELS, dropout=0.1, temperature=1.7, validation={},
+        plan=Plan(strategy="all_layers", start="head", groups=(), phases=()),
+        total_parameters=1, trainable_parameters=1,
+    )  # fmt: skip
+    held_out = HeldOutTexts([(text,) for text in TEXTS], folder / "tokenizer.json")
+    export_bundle(folder / "bundle", folder / "parity.json", model, about, held_out, {}, Export(samples=5, batch=4))
+    return folder / "bundle"
+
+
+@pytest.fixture(scope="module")
+def truth(texts: Path, model: Classifier) -> Callable[..., np.ndarray]:
+    """Probabilities by torch of one text or pair."""
+    preprocess = TextPreprocess(max_length=24)
+    tokenizer = Tokenizer(texts / "tokenizer.json", preprocess)
+
+    def probabilities(*text: str) -> np.ndarray:
+        tokens = tokenizer([text])
+        x = torch.from_numpy(np.stack([tokens[name] for name in preprocess.inputs], 1))
+        with torch.no_grad():
+            return (model(x) / 1.7).softmax(1)[0].numpy()
+
+    return probabilities
+
+
+@pytest.fixture(scope="module")
+def server(texts: Path, tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any]) -> Iterator[Any]:
+    running: AbstractContextManager[Any] = serve(texts, tmp_path_factory.mktemp("server") / "log", "--drain", 0)
+    with running as started:
+        yield started
+
+
+def answered(answer: dict[str, Any]) -> list[float]:
+    found = {each["label"]: each["probability"] for each in answer["top"]}
+    return [found[label] for label in LABELS]
+
+
+def test_the_answers_are_torchs_whatever_else_is_in_the_batch(texts: Path, truth: Callable[..., np.ndarray]):
+    predictor = Predictor(texts, device="cpu", batch=4)
+    for text, answer in zip(TEXTS, predictor(TEXTS), strict=True):
+        assert answered(answer) == pytest.approx(truth(text), abs=2e-5)
+        assert answer["label"] == LABELS[int(truth(text).argmax())]
+    assert answered(predictor([PAIR])[0]) == pytest.approx(truth(*PAIR), abs=2e-5)
+    assert not np.allclose(truth(*PAIR), truth(PAIR[0]), atol=1e-3), "the pair must matter for this test to mean much"
+
+
+def test_a_path_is_a_file_of_text(texts: Path, tmp_path: Path):
+    predictor = Predictor(texts, device="cpu")
+    (tmp_path / "a.txt").write_text(TEXTS[0], encoding="utf-8")
+    assert predictor(tmp_path / "a.txt") == predictor(TEXTS[0]) == predictor(TEXTS[0].encode())
+
+
+@pytest.mark.parametrize(
+    ("item", "sentence"),
+    [
+        (3, "got int"),
+        (("a", "b", "c"), "neither a text nor a pair"),
+        (b"\xff\xfe", "not UTF-8"),
+        (Path("absent.txt"), "No such file"),
+        ("\ud800", "surrogate"),
+        ("x" * 1_000_001, "too long"),
+    ],
+)
+def test_what_is_no_text_is_refused_with_a_sentence(texts: Path, item: Any, sentence: str):
+    with pytest.raises(BadInput, match=sentence):
+        Predictor(texts, device="cpu")([item])
+
+
+def test_http_answers_as_the_predictor(server: Any, texts: Path):
+    expected = Predictor(texts, device="cpu")([TEXTS[3], PAIR])
+    bodies = [
+        ("text/plain", TEXTS[3].encode(), expected[0]),
+        ("text/plain; charset=utf-8", TEXTS[3].encode(), expected[0]),
+        ("application/json", json.dumps(TEXTS[3]).encode(), expected[0]),
+        ("application/json", json.dumps({"text": TEXTS[3]}).encode(), expected[0]),
+        ("application/json", json.dumps({"text": PAIR[0], "pair": PAIR[1]}).encode(), expected[1]),
+    ]
+    for media, body, answer in bodies:
+        status, content, _ = server.send("POST", "/predict", body, {"content-type": media})
+        assert status == 200, content
+        assert content["predictions"] == [answer]
+
+
+@pytest.mark.parametrize(
+    ("media", "body", "status", "sentence"),
+    [
+        ("image/png", b"x", 415, "send text/plain or application/json"),
+        ("application/json", b'{"words": "x"}', 400, "neither a text"),
+        ("application/json", b'{"text": 3}', 400, "neither a text"),
+        ("application/json", b"[" * 100_000, 400, "nested too deeply"),
+        ("application/json", b'"\\ud800"', 400, "surrogate"),
+        ("text/plain", b"\xff", 400, "not UTF-8"),
+    ],
+)
+def test_bad_bodies_are_refused(server: Any, media: str, body: bytes, status: int, sentence: str):
+    found, content, _ = server.send("POST", "/predict", body, {"content-type": media})
+    assert found == status
+    assert sentence in content["error"]
+
+
+def infer(server: Any, **arrays: list[list[int]]) -> tuple[int, Any]:
+    inputs = [
+        {
+            "name": name,
+            "shape": [len(rows), len(rows[0])],
+            "datatype": "INT64",
+            "data": [v for row in rows for v in row],
+        }
+        for name, rows in arrays.items()
+    ]
+    status, content, _ = server.send("POST", "/v2/models/model/infer", json.dumps({"inputs": inputs}))
+    return status, content
+
+
+def test_tokens_can_be_sent_as_tensors(server: Any, texts: Path, truth: Callable[..., np.ndarray]):
+    tokens = Tokenizer(texts / "tokenizer.json", TextPreprocess(max_length=24))([(TEXTS[0],)])
+    status, content = infer(server, **{name: rows.tolist() for name, rows in tokens.items()})
+    assert status == 200, content
+    outputs = {each["name"]: each["data"] for each in content["outputs"]}
+    assert outputs["probabilities"] == pytest.approx(truth(TEXTS[0]), abs=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("ids", "mask", "types", "sentence"),
+    [
+        ([[5, 100_000]], [[1, 1]], [[0, 0]], "input_ids has values outside"),
+        ([[5, -1]], [[1, 1]], [[0, 0]], "input_ids has values outside"),
+        ([[5, 6]], [[1, 1]], [[0, 7]], "token_type_ids has values outside"),
+        ([[5] * 25], [[1] * 25], [[0] * 25], "25 tokens were sent; 1 to 24"),
+        ([[5, 6]], [[1]], [[0, 0]], "shape"),
+    ],
+)
+def test_tokens_that_the_network_does_not_know_are_refused(server: Any, ids: Any, mask: Any, types: Any, sentence: str):
+    status, content = infer(server, input_ids=ids, attention_mask=mask, token_type_ids=types)
+    assert status == 400
+    assert sentence in content["error"]
+
+
+def test_the_interface_says_that_texts_are_read(server: Any):
+    _, document, _ = server.send("GET", "/openapi.json")
+    assert set(document["paths"]["/predict"]["post"]["requestBody"]["content"]) == {
+        "text/plain", "application/json", "multipart/form-data",
+    }  # fmt: skip

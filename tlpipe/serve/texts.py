@@ -1,0 +1,93 @@
+"""Texts in, class labels with probabilities out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+from tlpipe.bundle import Bundle
+from tlpipe.preprocess.text import TOKENIZER, Text, TextPreprocess, Tokenizer
+from tlpipe.serve.body import parse_json
+from tlpipe.serve.reading import BadInput, Labels, Row
+
+MOST_CHARACTERS = 1_000_000
+"""Of a text, and of each of a pair."""
+MOST_BYTES = 4 * MOST_CHARACTERS
+STEP = 16
+"""Tokens to a multiple of which texts are padded, so that texts of about one length share a batch."""
+
+
+class TextLabels(Labels):
+    """A text, or a pair of texts, in; class labels with probabilities out."""
+
+    media: ClassVar[tuple[str, ...]] = ("text/plain", "application/json")
+    form: ClassVar[str] = "text"
+
+    def __init__(self, bundle: Bundle, folder: Path, max_pixels: int) -> None:
+        super().__init__(bundle)
+        self.preprocess = cast(TextPreprocess, bundle.preprocessing)  # of every bundle of this task
+        self.tokenizer = Tokenizer(folder / TOKENIZER, self.preprocess)
+
+    def decode(self, raw: bytes, media: str = "text/plain") -> Row:
+        """UTF-8 text, or JSON: a text, or {"text": ..., "pair": ...}, of which `pair` may be left out."""
+        if media == "text/plain":
+            return self._tokens((_utf8(raw),))
+        found = parse_json(raw, 2 * MOST_BYTES)
+        if isinstance(found, dict) and "text" in found and set(found) <= {"text", "pair"}:
+            found = [found["text"], *([found["pair"]] if found.get("pair") is not None else [])]
+        return self._tokens(_texts(found, 'send a text, or {"text": ..., "pair": ...}'))
+
+    def load(self, item: Any) -> Row:
+        """A text, a pair of texts, the bytes of a text, or the path of a text file."""
+        if isinstance(item, Path):
+            try:
+                item = item.read_bytes()
+            except (OSError, ValueError) as error:
+                raise BadInput(str(error)) from None
+        if isinstance(item, bytes | bytearray | memoryview):
+            return self._tokens((_utf8(bytes(item)),))
+        return self._tokens(_texts(item, "give a text, a pair of texts, or the path of a text file"))
+
+    def _tokens(self, texts: Text) -> Row:
+        longest = max(map(len, texts))
+        if longest > MOST_CHARACTERS:
+            raise BadInput(f"the text is too long: {longest:,} characters; at most {MOST_CHARACTERS:,} are taken", 413)
+        row = next(self.tokenizer.rows([texts]))
+        length = min(-(-len(row.ids) // STEP) * STEP, self.preprocess.max_length)
+        padded = self.preprocess.pad([(row.ids, row.types)], length)[0]
+        return dict(zip(self.preprocess.inputs, padded, strict=True))
+
+    def check(self, feeds: Row) -> None:
+        """Refuse tokens that the network has no row for, and texts that are longer than it knows places."""
+        shapes = {name: feeds[name].shape for name in self.preprocess.inputs}
+        _, length = next(iter(shapes.values()))
+        if len(set(shapes.values())) > 1:
+            raise BadInput(f"the inputs have different shapes: {shapes}")
+        if not 1 <= length <= self.preprocess.max_length:
+            raise BadInput(f"texts of {length} tokens were sent; 1 to {self.preprocess.max_length} are taken")
+        limits = (self.tokenizer.fast.get_vocab_size(), 2, 2)
+        for name, most in zip(self.preprocess.inputs, limits, strict=False):
+            if feeds[name].min() < 0 or feeds[name].max() >= most:
+                raise BadInput(f"{name} has values outside of 0 to {most - 1}")
+
+    def example(self) -> Row:
+        """A word."""
+        return self._tokens(("example",))
+
+
+def _utf8(raw: bytes) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BadInput(f"the text is not UTF-8: {error.reason} at byte {error.start}") from None
+
+
+def _texts(found: Any, do: str) -> Text:
+    """One text or two. Raises BadInput for anything else."""
+    texts = [found] if isinstance(found, str) else found
+    if isinstance(texts, Sequence) and 1 <= len(texts) <= 2 and all(isinstance(text, str) for text in texts):
+        try:
+            "".join(texts).encode()
+        except UnicodeEncodeError:
+            raise BadInput("the text has half of a surrogate pair, which is no character") from None
+        return tuple(texts)
+    raise BadInput(f"got {type(found).__name__} that is neither a text nor a pair of texts; {do}")
