@@ -129,17 +129,17 @@ class Running:
         """The log so far."""
         return [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
 
-    def wait_for(self, message: str, seconds: float = 60) -> dict[str, Any]:
-        """The first log line with this message."""
+    def wait_for(self, value: str, seconds: float = 60, field: str = "message") -> dict[str, Any]:
+        """The first log line that has this value there."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             for line in self.lines():
-                if line["message"] == message:
+                if line.get(field) == value:
                     return line
             if self.process.poll() is not None:
                 break
             time.sleep(0.05)
-        raise AssertionError(f"no {message!r} in the log:\n{self.log.read_text()}")
+        raise AssertionError(f"no {value!r} in the log:\n{self.log.read_text()}")
 
     def stop(self, how: int = signal.SIGTERM) -> int:
         """Send a signal and wait for the end."""

@@ -289,7 +289,7 @@ def test_metrics_are_what_was_done(server: Any, png: Png):
 
 def test_each_request_is_a_line_of_json(server: Any):
     server.send("GET", "/nothing/of/this/name")
-    (line,) = [line for line in server.lines() if line.get("path") == "/nothing/of/this/name"]
+    line = server.wait_for("/nothing/of/this/name", field="path")  # written after the answer was sent
     assert (line["status"], line["method"], line["endpoint"], line["level"]) == (404, "GET", "none", "info")
 
 
