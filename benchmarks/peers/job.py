@@ -44,6 +44,8 @@ class Job:
     workers: int
     """Processes that load images; 0 = the training process itself."""
     seed: int
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of tlpipe; `auto` is what it chooses on this processor. The peers run in fp32, as they come."""
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""

@@ -64,6 +64,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--workers", choices=["auto", "0", "2"], default="auto",
                         help="image loading processes of the peers; auto = what each one is faster with")  # fmt: skip
+    parser.add_argument("--precision", choices=["auto", "fp32", "bf16"], default="auto",
+                        help="of tlpipe; auto = its own choice here. The peers run in fp32, as they come")  # fmt: skip
     asked = parser.parse_args()
     for name in ("epochs", "rounds", "limit", "batch", "threads"):
         if getattr(asked, name) is not None and getattr(asked, name) < 1:
@@ -77,7 +79,8 @@ def _job(asked: argparse.Namespace, source: Path) -> Job:
     weights = source / "weights/mobilenet_v2_imagenet.pth"
     if asked.backbone == "resnet18":
         weights = _random_weights("resnet18")
-    return Job((), str(WORK / "images"), asked.backbone, str(weights), 2, asked.batch, asked.threads, 0, 0)
+    images = str(WORK / "images")
+    return Job((), images, asked.backbone, str(weights), 2, asked.batch, asked.threads, 0, 0, asked.precision)
 
 
 def _random_weights(name: str) -> Path:
@@ -178,17 +181,19 @@ def _write(
     }  # fmt: skip
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "peers.json").write_text(json.dumps(everything, indent=2) + "\n", encoding="utf-8")
-    text = f"{_heading(asked, counts, base)}\n\n{table(results, failed, scored)}\n"
+    own = sorted({run["precision"] for sides in results.values() for run in sides.get("tlpipe", [])})
+    text = f"{_heading(asked, counts, base, own)}\n\n{table(results, failed, scored)}\n"
     (RESULTS / "peers.md").write_text(text, encoding="utf-8")
     return text
 
 
-def _heading(asked: argparse.Namespace, counts: Mapping[str, int], base: Job) -> str:
+def _heading(asked: argparse.Namespace, counts: Mapping[str, int], base: Job, own: list[str]) -> str:
     images = ", ".join(f"{count} {split}" for split, count in counts.items())
     goals = "" if not asked.quick and asked.epochs is None else " Goals are for the full number of epochs."
+    precision = f"tlpipe in {' and '.join(own) or 'no run'}, the peers in fp32"
     return (
-        f"{base.backbone}, {images} images, batch {base.batch}, {base.threads} threads, CPU fp32, medians of "
-        f"{asked.rounds} interleaved rounds.{goals}"
+        f"{base.backbone}, {images} images, batch {base.batch}, {base.threads} threads, CPU, {precision}, "
+        f"medians of {asked.rounds} interleaved rounds.{goals}"
     )
 
 

@@ -29,6 +29,7 @@ def measure(job: Job, folder: Path) -> dict[str, Any]:
     project.stage("evaluate", STRATEGY, measured=False)
     scores = json.loads((folder / f"reports/evaluation/{STRATEGY}/metrics.json").read_text())
     data = json.loads((folder / "reports/data.json").read_text())
+    timing = json.loads((folder / f"reports/training/{STRATEGY}/timing.json").read_text())
     return {
         "seconds": sum(project.work_seconds().values()),
         "seconds_with_imports": sum(project.seconds.values()),
@@ -37,6 +38,7 @@ def measure(job: Job, folder: Path) -> dict[str, Any]:
         "imports": project.imports,
         "validation": scores["validation"]["accuracy"],
         "test": scores["test"]["accuracy"],
+        "precision": timing["precision"],
         "trained": sum(data["counts"]["train"].values()),
         "memory": project.peak.total,
         "memory_anonymous": project.peak.anonymous,
@@ -51,7 +53,7 @@ def parameters(job: Job) -> dict[str, Any]:
     params["data"]["split"] |= {"validation": None, "test": None}
     params["backbone"] |= {"path": job.weights, "architecture": {"library": "torchvision", "name": job.backbone}}
     params["backbone"]["inputs"] |= {"size": SIZE, "resize_to": RESIZE_TO}
-    params["runtime"]["threads"] = job.threads
+    params["runtime"] |= {"threads": job.threads, "precision": job.precision}
     params["training"] |= {"seed": job.seed, "batch_size": job.batch}
     params["finetune"] = {STRATEGY: _strategy(job, params["finetune"]["all_layers"])}
     params["strategies"] = [STRATEGY]
