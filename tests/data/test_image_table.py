@@ -55,7 +55,7 @@ def test_parquet_with_whole_number_labels(root: Path):
     ("fields", "message"),
     [
         ({"table": "tt.csv"}, "no file 'tt.csv'; did you mean 't.csv'"),
-        ({"table": "readme.md"}, r"must end in .csv, .tsv, .parquet"),
+        ({"table": "readme.md"}, r"must end in .csv, .tsv, .jsonl, .parquet"),
         ({"label_column": "lable"}, "no column 'lable'; did you mean 'label'"),
         ({"group_column": "id"}, "no column 'id'.* allowed: image, label, fold, patient"),
         ({"split_column": "patient"}, "line 2: 'p1' in 'patient' is no split"),
@@ -73,10 +73,15 @@ def test_errors_say_what_is_there(root: Path, fields: dict[str, str], message: s
         (b"../x/1.png,a", "lies outside of"),
         (b"/etc/passwd,a", "lies outside of"),
         (b"x/9.png,a", "none of the 1 files that 'image' names exists"),
-        ("x/1.png,caf\u00e9".encode("latin-1"), "is not UTF-8"),
+        ("x/1.png,caf\u00e9".encode("latin-1"), "is not utf-8 .byte 23.*name its encoding"),
     ],
 )
 def test_bad_lines_are_refused(root: Path, line: bytes, message: str):
     (root / "t.csv").write_bytes(b"image,label\n" + line + b"\n")
     with pytest.raises(ConfigError, match=message):
         table(root).scan()
+
+
+def test_a_table_in_another_encoding_is_read_when_it_is_named(root: Path):
+    (root / "t.csv").write_bytes("image,label\nx/1.png,caf\u00e9\n".encode("latin-1"))
+    assert ImageTable(path=str(root), table="t.csv", encoding="latin-1").scan()[0].label == "caf\u00e9"

@@ -3,12 +3,13 @@
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from tlpipe.config import ConfigError
-from tlpipe.data.base import listing
+from tlpipe.config import ConfigError, suggest
+from tlpipe.data.base import ROLES, files_below, is_image, listing
+from tlpipe.data.packed import Split
 
 Line = dict[str, Any]
 Table = tuple[list[str], list[tuple[int, Line]]]
@@ -16,6 +17,51 @@ Table = tuple[list[str], list[tuple[int, Line]]]
 Quoting = Literal["csv", "none"]
 LARGEST_FIELD = 2**24
 """Characters of one field; Python's own limit of 131,072 is less than a long document."""
+
+
+def read_lines(
+    root: Path,
+    name: str,
+    columns: Mapping[str, str | None],
+    encoding: str = "utf-8",
+    header: bool = True,
+    quoting: Quoting = "csv",
+) -> list[tuple[int, Line]]:
+    """The lines of table `name` in the folder `root`, which must have `columns` (by the setting that names them).
+
+    Raises:
+        ConfigError: As `read_table`, and when the table or a column is not there.
+    """
+    path = root / name
+    if not path.is_file():
+        there = sorted(name for name in files_below(root, root) if not is_image(name))
+        raise ConfigError(f"data.source.table: {root} has no file {name!r}{suggest(name, there)}")
+    there, lines = read_table(path, encoding, header, quoting)
+    for field, column in columns.items():
+        if column is not None and column not in there:
+            raise ConfigError(f"data.source.{field}: {path} has no column {column!r}{suggest(column, there)}")
+    return lines
+
+
+def plain(value: object) -> str:
+    """A cell as text, without white space around it; empty where there is nothing."""
+    return "" if value is None else str(value).strip()
+
+
+def filled(where: str, line: Line, column: str) -> str:
+    """A cell that must hold something. Raises ConfigError, which says `where` it does not."""
+    value = plain(line.get(column))
+    if not value:
+        raise ConfigError(f"{where}: {column!r} is empty; fill it in, or remove the line")
+    return value
+
+
+def split_of(where: str, line: Line, column: str) -> Split:
+    """The split that a cell names. Raises ConfigError for a word that is none."""
+    word = filled(where, line, column)
+    if word.lower() not in ROLES:
+        raise ConfigError(f"{where}: {word!r} in {column!r} is no split{suggest(word, ROLES)}")
+    return ROLES[word.lower()]
 
 
 def read_table(path: Path, encoding: str = "utf-8", header: bool = True, quoting: Quoting = "csv") -> Table:

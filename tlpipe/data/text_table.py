@@ -1,19 +1,18 @@
 """Texts, or pairs of texts, in tables (CSV, TSV, JSON lines or Parquet) with a label a line."""
 
 import json
-from collections.abc import Iterator
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, PrivateAttr
 
-from tlpipe.config import ConfigError, suggest
-from tlpipe.data.base import ROLES, Sample, Source, files_below
+from tlpipe.config import ConfigError
+from tlpipe.data.base import Sample, Source, files_below
 from tlpipe.data.packed import Split
-from tlpipe.data.table import Line, Quoting, read_table
+from tlpipe.data.table import Line, Quoting, filled, plain, read_lines, split_of
 from tlpipe.preprocess.text import Text
 
 Name = Annotated[str, Field(min_length=1)]
-Columns = ("text_column", "pair_column", "label_column", "split_column", "group_column")
+COLUMNS = ("text_column", "pair_column", "label_column", "split_column", "group_column")
 
 
 class TextTable(Source):
@@ -79,40 +78,18 @@ class TextTable(Source):
             raise ConfigError("data.source.split_column: `splits` already says it, a table a split; set it to null")
         return [(name, split) for split, name in (self.splits or {}).items()]
 
-    def _lines(self, name: str) -> Iterator[tuple[int, Line]]:
-        path = self.root / name
-        if not path.is_file():
-            there = sorted(files_below(self.root, self.root))
-            raise ConfigError(f"data.source: {self.path} has no file {name!r}{suggest(name, there)}")
-        columns, lines = read_table(path, self.encoding, self.header, self.quoting)
-        for field in Columns:
-            column = getattr(self, field)
-            if column is not None and column not in columns:
-                raise ConfigError(f"data.source.{field}: {path} has no column {column!r}{suggest(column, columns)}")
-        yield from lines
+    def _lines(self, name: str) -> list[tuple[int, Line]]:
+        columns = {field: getattr(self, field) for field in COLUMNS}
+        return read_lines(self.root, name, columns, self.encoding, self.header, self.quoting)
 
     def _sample(self, name: str, number: int, line: Line, split: Split | None) -> Sample:
         where = f"{name}, line {number}"
-        label = _filled(where, line, self.label_column)
+        label = filled(where, line, self.label_column)
         if self.split_column is not None:
-            word = _filled(where, line, self.split_column)
-            if word.lower() not in ROLES:
-                raise ConfigError(f"{where}: {word!r} in {self.split_column!r} is no split{suggest(word, ROLES)}")
-            split = ROLES[word.lower()]
-        group = _filled(where, line, self.group_column) if self.group_column else None
+            split = split_of(where, line, self.split_column)
+        group = filled(where, line, self.group_column) if self.group_column else None
         return Sample(f"{name}:{number:08}", label, split, group)
 
     def _text(self, line: Line) -> Text:
         columns = (self.text_column, self.pair_column)
-        return tuple(_plain(line.get(column)) for column in columns if column is not None)
-
-
-def _plain(value: object) -> str:
-    return "" if value is None else str(value).strip()
-
-
-def _filled(where: str, line: Line, column: str) -> str:
-    value = _plain(line.get(column))
-    if not value:
-        raise ConfigError(f"{where}: {column!r} is empty; fill it in, or remove the line")
-    return value
+        return tuple(plain(line.get(column)) for column in columns if column is not None)
