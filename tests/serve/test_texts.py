@@ -24,13 +24,13 @@ from tlpipe.train.model import About, Classifier
 TEXTS = ["a fine film", "bad", "so so, but long enough to be more than the rest of the batch", "naïve 🙂 日本", ""]
 PAIR = ("is it fine", "it is")
 LABELS = ("neg", "pos", "größe")
+BACKBONE = Bert(corpus=("x",), size=Size(layers=2, width=16, heads=2, vocabulary=200), max_length=24)
 
 
 @pytest.fixture(scope="module")
 def model() -> Classifier:
-    backbone = Bert(corpus=("x",), size=Size(layers=2, width=16, heads=2, vocabulary=200), max_length=24)
     torch.manual_seed(0)
-    encoder = backbone.encoder()
+    encoder = BACKBONE.encoder()
     made = Classifier(encoder, TextClassification().head(encoder.feature_dim, len(LABELS), 0.1)).eval()
     with torch.no_grad():
         for parameter in made.parameters():
@@ -45,8 +45,8 @@ def texts(tmp_path_factory: pytest.TempPathFactory, model: Classifier) -> Path:
     train_wordpiece([*TEXTS, *PAIR] * 3, 200, True, folder / "tokenizer.json")
     about = About(
         strategy="all_layers", run_key="0" * 64, task=TextClassification(),
-        backbone=Bert(corpus=("x",), size=Size(layers=2, width=16, heads=2, vocabulary=200), max_length=24),
-        preprocess=TextPreprocess(max_length=24), labels=LABELS, dropout=0.1, temperature=1.7, validation={},
+        backbone=BACKBONE, preprocess=TextPreprocess(max_length=24), labels=LABELS, dropout=0.1,
+        temperature=1.7, validation={},
         plan=Plan(strategy="all_layers", start="head", groups=(), phases=()),
         total_parameters=1, trainable_parameters=1,
     )  # fmt: skip
