@@ -2,9 +2,10 @@
 
 import argparse
 import shutil
+import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from tlpipe.train.linear import features_of, install, path_as_epochs
 from tlpipe.train.model import About, Classifier, load_about, load_model, save_model
 from tlpipe.train.spec import Training
 from tlpipe.train.start import starting_model
+from tlpipe.train.stuck import Stuck, another_seed, stuck
 
 HEAD, PACKED, FEATURES = Path("models/head"), Path("data/packed"), Path("data/features")
 FINETUNED, SEEDS, REPORTS = Path("models/finetuned"), Path("models/seeds"), Path("reports/training")
@@ -51,8 +53,8 @@ def main(name: str) -> None:
     machine, packed, head = runtime.resolve(), Packed.open(PACKED), load_about(HEAD)
     samples, inputs = len(packed.rows("train")), (packed.fingerprint, hash_files([HEAD]), hash_code())
 
-    def prepare(strategy: Strategy, seed: int = training.seed) -> Run:
-        once = training.model_copy(update={"seed": seed, "seeds": 1})
+    def prepare(strategy: Strategy, seed: int = training.seed, attempt: int = 0) -> Run:
+        once = training.model_copy(update={"seed": another_seed(seed, attempt), "seeds": 1})
         specs = [each.model_dump() for each in (strategy, once, runtime, head.task)]
         key, plan = run_key("finetune", name, *specs, *inputs), strategy.plan(head.plan.groups, training.scale(samples))
         return Run(name, key, plan, head, once, packed, machine)
@@ -62,14 +64,41 @@ def main(name: str) -> None:
         return one.trainer, one.keeper
 
     settled, laps = settle(name, strategy, contend)
-    one = prepare(settled)
-    took = [one.first()]
+    repeat = partial(_until_it_trains, partial(prepare, settled), training.retries)
+    one, took = repeat(training.seed, Run.first)
     others = range(training.seed + 1, training.seed + training.seeds) if one.trainer.plan.phases else ()
-    took += [prepare(settled, seed).again() for seed in others]
+    trained = [took, *(repeat(seed, partial(Run.again, seed=seed))[1] for seed in others)]
     if machine.team.first:
         write_json(SEEDS / name / "seeds.json", list(others))
-        _timing(name, took, laps, machine, one.trainer)
+        _timing(name, trained, laps, machine, one.trainer)
         one.keeper.drop_all()
+
+
+@dataclass(frozen=True)
+class Took:
+    """What a training took, those that got stuck before it included."""
+
+    seconds: float
+    stuck: tuple[Stuck, ...] = ()
+
+
+def _until_it_trains(
+    prepare: Callable[[int, int], "Run"], retries: int, seed: int, train: Callable[["Run"], float]
+) -> tuple["Run", Took]:
+    """Train with other seeds while a training is stuck; the last one stays, and what came before is in the `Took`.
+
+    A stuck training's state stays until the stage is done, so that a killed stage finds again what it had found.
+    """
+    seconds, found = 0.0, list[Stuck]()
+    for attempt in range(retries + 1):
+        one = prepare(seed, attempt)
+        seconds += train(one)
+        if one.stuck is None:
+            break
+        found.append(one.stuck)
+        what = "is trained again with another seed" if attempt < retries else "stays as it is: training.retries is over"
+        print(f"{one.name} got stuck and {what}: {one.stuck.describe()}", file=sys.stderr)
+    return one, Took(seconds, tuple(found))
 
 
 class Run:
@@ -83,6 +112,7 @@ class Run:
         self.sizes = sizes(model, plan)
         self.trainer = Trainer(model, plan, head.task, training, Batches(packed, machine.device), machine)
         self.keeper = Keeper(f"finetune-{name}", key)
+        self.stuck: Stuck | None = None
 
     def first(self) -> float:
         """The training whose model is the strategy's; seconds that it took."""
@@ -99,15 +129,17 @@ class Run:
             save_model(FINETUNED / self.name, trainer.model, about)
             _report(REPORTS / self.name, epochs, rows)
             journal.model(FINETUNED / self.name)
+        if self.stuck is not None:
+            journal.tags({"stuck": self.stuck.describe()})
         journal.end()
         print(*(about.ending.describe() if about.ending else ()), sep="\n")
         scores = f"accuracy {about.validation['accuracy']:.4f}, loss {about.validation['loss']:.4f}"
         print(f"{self.name}: validation {scores}, temperature {about.temperature:g}")
         return sum(epoch.seconds for epoch in epochs)
 
-    def again(self) -> float:
-        """One more training, for the spread of the figures; seconds that it took."""
-        seed, epochs = self.trainer.training.seed, self._train(Recorder())
+    def again(self, seed: int) -> float:
+        """One more training, for the spread of the figures, in the place of `seed`; seconds that it took."""
+        epochs = self._train(Recorder())
         about = self._about()
         if self.machine.team.first:
             save_model(SEEDS / self.name / str(seed), self.trainer.model, about)
@@ -122,7 +154,14 @@ class Run:
                 f"{self.name} {epoch.phase} epoch {epoch.epoch}: train loss {epoch.train_loss:.4f}, "
                 f"validation loss {epoch.validation_loss:.4f}, accuracy {epoch.validation_accuracy:.4f}"
             )
+        self.stuck = self._verdict(epochs)
         return epochs
+
+    def _verdict(self, epochs: list[Epoch]) -> Stuck | None:
+        if not epochs:
+            return None
+        train, validation = (self.packed.labels[self.packed.rows(split)] for split in SPLITS[:2])
+        return stuck(epochs[-1], train, validation, len(self.packed.classes), self.trainer.training)
 
     def _about(self) -> About:
         trainer = self.trainer
@@ -182,11 +221,14 @@ def _report(folder: Path, epochs: list[Epoch], rows: list[dict[str, Any]]) -> No
         shutil.copyfile("reports/training/head/history.csv", folder / "history.csv")
 
 
-def _timing(name: str, seconds: list[float], laps: Sequence[Lap], machine: Machine, trainer: Trainer) -> None:
+def _timing(name: str, trained: list[Took], laps: Sequence[Lap], machine: Machine, trainer: Trainer) -> None:
     """What each training took; `seconds` is the first one's with the race before it, as if there were no other."""
     lost = sum(lap["seconds"] for lap in laps if not lap["chosen"])
-    timing = {"seconds": seconds[0] + lost, "repeats": seconds[1:], "device": machine.describe()}
-    frozen = {"frozen": trainer.frozen.describe(), **({"race": laps} if laps else {})}
+    first, *repeats = trained
+    timing = {"seconds": first.seconds + lost, "repeats": [took.seconds for took in repeats]}
+    found = [each.record() for took in trained for each in took.stuck]
+    frozen = {"frozen": trainer.frozen.describe(), "stuck": found, **({"race": laps} if laps else {})}
+    timing = {**timing, "device": machine.describe()}
     write_json(REPORTS / name / "timing.json", {**timing, "precision": machine.precision, **frozen})
 
 

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tlpipe.train.stuck import another_seed
+
 pytestmark = pytest.mark.slow
 
 STRATEGIES = ("head_only", "top_layers", "all_layers", "scratch")
@@ -235,3 +237,12 @@ def test_a_class_without_samples_is_an_error_and_nothing_is_trained(project: Any
     done = project.run("dvc", "repro", "prepare", check=False)
     assert done.returncode != 0
     assert "empty" in done.stdout + done.stderr
+
+
+def test_a_training_that_got_stuck_is_trained_again_and_reported(project: Any) -> None:
+    project.set({"finetune.scratch.lr": 1e-9, "training.retries": 1, "training.seeds": 1, "tracking.enabled": False})
+    said = project.run("dvc", "repro", "-s", "finetune@scratch").stderr
+    assert said.count("scratch got stuck and is trained again with another seed: with seed 0") == 1
+    assert said.count("scratch got stuck and stays as it is: training.retries is over") == 1
+    found = project.json("reports/training/scratch/timing.json")["stuck"]
+    assert [each["seed"] for each in found] == [0, another_seed(0, 1)]

@@ -138,6 +138,15 @@ def test_how_a_training_ended_is_told(made: Path, tmp_path: Path):
     assert "L2-SP holds the weights near their start (alpha 0.1, beta 0.01)" in page
 
 
+def test_trainings_that_got_stuck_are_told(made: Path, tmp_path: Path):
+    root = tmp_path / "project"
+    shutil.copytree(made, root)
+    path = root / "reports/training/scratch/timing.json"
+    timing = json.loads(path.read_text())
+    path.write_text(json.dumps({**timing, "stuck": [{"text": "with seed 5 it ended <badly>"}]}))
+    assert "1 training got stuck:</strong> with seed 5 it ended &lt;badly&gt;." in render(collect(root))
+
+
 def test_the_plan_becomes_a_matrix_also_when_phases_share_a_name():
     def row(group: str, parameters: int, rate: float | None) -> dict:
         return {

@@ -1,0 +1,74 @@
+"""What counts as a training that learnt nothing, held against real losses of constant answers."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from tests.train.conftest import make_training
+from tlpipe.train.batches import class_weights
+from tlpipe.train.events import Epoch
+from tlpipe.train.stuck import another_seed, constant_loss, stuck
+
+TRAIN = np.array([0] * 60 + [1] * 30 + [2] * 10)
+VALIDATION = np.array([0] * 30 + [1] * 15 + [2] * 5)
+
+
+def epoch(loss: float, accuracy: float) -> Epoch:
+    return Epoch(100, "all", 4, loss, 1.0, accuracy, 1e-5, 1e-3, 1.0, 100.0)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.integers(0, 3), max_size=60),
+    st.sampled_from(["none", "weights"]),
+    st.sampled_from([0.0, 0.1]),
+)
+def test_no_constant_answer_has_a_lower_loss(drawn: list[int], balance: str, smoothing: float):
+    labels = np.array([0, 1, 2, 3, *drawn])
+    training = make_training(balance=balance, label_smoothing=smoothing)
+    weights = torch.from_numpy(class_weights(labels, 4)) if balance == "weights" else None
+    logits = torch.zeros(4, requires_grad=True)
+    target = functional.one_hot(torch.from_numpy(labels), 4).float()
+    optimizer = torch.optim.LBFGS([logits], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        answer = logits.expand(len(labels), 4)
+        value = functional.cross_entropy(answer, target, weight=weights, label_smoothing=smoothing)
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    assert float(loss().detach()) == pytest.approx(constant_loss(labels, 4, training), rel=1e-4)
+
+
+def test_sampling_shows_every_class_alike():
+    assert constant_loss(TRAIN, 3, make_training(balance="sampling", label_smoothing=0)) == pytest.approx(math.log(3))
+
+
+@pytest.mark.parametrize(
+    ("share_of_constant", "accuracy", "is_stuck"),
+    [(1.0, 0.6, True), (0.99, 0.1, True), (0.99, 0.7, True), (0.9, 0.6, False), (1.2, 0.9, False)],
+)
+def test_it_takes_both_a_constant_loss_and_an_accuracy_no_better_than_luck(
+    share_of_constant: float, accuracy: float, is_stuck: bool
+):
+    training = make_training()
+    last = epoch(share_of_constant * constant_loss(TRAIN, 3, training), accuracy)
+    found = stuck(last, TRAIN, VALIDATION, 3, training)
+    assert (found is not None) is is_stuck
+    if found is not None:
+        assert f"{found.train_loss:.3f}" in found.record()["text"]
+        assert found.majority == 0.6
+
+
+def test_another_seed_is_another_and_the_first_is_the_given_one():
+    seeds = [another_seed(7, attempt) for attempt in range(20)]
+    assert seeds[0] == 7
+    assert len(set(seeds)) == 20
+    assert all(0 <= seed < 2**31 for seed in seeds)
