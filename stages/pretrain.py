@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,10 @@ from tlpipe.backbones.bert import Bert
 from tlpipe.backbones.checkpoint import Checkpoint
 from tlpipe.backbones.letters import Letters
 from tlpipe.backbones.weights import fingerprint
-from tlpipe.config import ConfigError
 from tlpipe.data.corpus import ABOUT, Corpus, pack_corpus, read_documents
 from tlpipe.preprocess.text import TOKENIZER
 from tlpipe.progress import track
+from tlpipe.tracking import Recorder, Tracking, code_tags, curve_values, dvc_tags, hardware_tags, source_tags
 from tlpipe.train.checkpoint import Keeper, hash_code, hash_files, run_key
 from tlpipe.train.device import Machine, Runtime
 from tlpipe.train.history import write_json, write_rows
@@ -85,37 +86,62 @@ def _letters(backbone: Letters, machine: Machine, runtime: Runtime) -> tuple[Enc
 
 def _bert(backbone: Bert, machine: Machine, runtime: Runtime) -> tuple[Encoder, Provenance]:
     """Pretrain BERT; the encoder keeps what fine-tuning needs, and its heads are left out."""
-    if machine.team.size > 1:
-        raise ConfigError("runtime.processes: BERT is pretrained by one process; set it to 1 for this stage")
-    documents = list(read_documents(backbone.corpus))
+    documents, team = list(read_documents(backbone.corpus)), machine.team
     files = hash_files([*map(Path, backbone.corpus), TOKENIZERS])
-    keeper = Keeper("pretrain", run_key(backbone.model_dump(), runtime.model_dump(), hash_code(), files))
+    key = run_key("pretrain", backbone.model_dump(), runtime.model_dump(), hash_code(), files)
+    keeper = Keeper("pretrain", key)
     data = keeper.folder / "corpus"
-    if not (data / ABOUT).is_file():
+    if team.first_here and not (data / ABOUT).is_file():
         for _ in track(pack_corpus(documents, TOKENIZERS / TOKENIZER, data), "packing the corpus", None, "parts"):
             pass
+    team.barrier()
     print(f"corpus: {len(documents):,} documents, {sum(map(len, documents)):,} sentences")
     model: Any = pretraining_model(backbone)
     trainer = LanguageTrainer(backbone, model, Corpus.open(data), machine)
-    if (state := keeper.load()) is not None:
+    journal = _journal(key, machine)
+    _pretrain(trainer, keeper, journal)
+    encoder = backbone.text_encoder()
+    wanted = encoder.model.state_dict()
+    encoder.model.load_state_dict({key: each for key, each in model.bert.cpu().state_dict().items() if key in wanted})
+    team.barrier()
+    if team.first:
+        write_rows(REPORT / "history.csv", trainer.at.history)
+    if team.first_here:
+        keeper.drop()
+    journal.end()
+    origin = f"{len(trainer.documents):,} documents, {backbone.epochs} epochs, from {backbone.start or 'fresh weights'}"
+    return encoder, {"origin": origin, "sha256": fingerprint(encoder), "skipped": ["cls"]}
+
+
+def _pretrain(trainer: LanguageTrainer, keeper: Keeper, journal: Recorder) -> None:
+    """Go on to the end from where it was saved last, with a progress bar and a curve point an epoch."""
+    team = trainer.team
+    state = team.gather(keeper.load() if team.first else None)[0]
+    if state is not None:
         trainer.restore(state)
         print(f"resuming after step {trainer.at.steps} ({keeper.path})", file=sys.stderr)
     left = trainer.total - trainer.at.steps
-    for event in track(trainer.run(), f"pretraining BERT on {machine.describe()}", left, "steps"):
+    for event in track(trainer.run(), f"pretraining BERT on {trainer.machine.describe()}", left, "steps"):
         if isinstance(event, LanguageEpoch):
+            journal.metrics(event.step, curve_values(asdict(event)))
             print(
                 f"epoch {event.epoch}: loss {event.train_loss:.3f}, held out: MLM accuracy {event.mlm_accuracy:.4f}, "
                 f"perplexity {event.perplexity:.1f}, NSP accuracy {event.nsp_accuracy:.4f}"
             )
-        if isinstance(event, LanguageEpoch) or keeper.due():
+        if team.first and (isinstance(event, LanguageEpoch) or keeper.due()):
             keeper.save(trainer.state())
-    write_rows(REPORT / "history.csv", trainer.at.history)
-    encoder = backbone.text_encoder()
-    wanted = encoder.model.state_dict()
-    encoder.model.load_state_dict({key: each for key, each in model.bert.cpu().state_dict().items() if key in wanted})
-    keeper.drop()
-    origin = f"{len(trainer.documents):,} documents, {backbone.epochs} epochs, from {backbone.start or 'fresh weights'}"
-    return encoder, {"origin": origin, "sha256": fingerprint(encoder), "skipped": ["cls"]}
+
+
+def _journal(key: str, machine: Machine) -> Recorder:
+    """The pretraining's own run in MLflow."""
+    tracking: Tracking = config.load("tracking", Tracking)
+    if not machine.team.first:
+        return Recorder()
+    journal, raw = tracking.journal(key, "pretrain"), config.read()
+    journal.params({section: raw[section] for section in ("backbone", "runtime")})
+    hardware = hardware_tags(machine.describe(), machine.precision)
+    journal.tags({**code_tags(), **source_tags("pretrain"), **dvc_tags((TOKENIZERS,)), **hardware})
+    return journal
 
 
 MAKERS: dict[str, Callable[[Any, Machine, Runtime], tuple[Encoder, Provenance]]] = {"letters": _letters, "bert": _bert}

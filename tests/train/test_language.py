@@ -14,21 +14,30 @@ from tlpipe.train.device import Machine, Runtime
 from tlpipe.train.language import LanguageEpoch, LanguageTrainer, pretraining_model
 
 SIZE = Size(layers=1, width=16, heads=2, vocabulary=100)
+BERT = {"size": SIZE, "max_length": 24, "epochs": 2, "batch_size": 8, "lr": 3e-3}
 
 
 @pytest.fixture(scope="module")
 def backbone(tmp_path_factory: pytest.TempPathFactory) -> Bert:
-    folder = tmp_path_factory.mktemp("text")
+    return write_text(tmp_path_factory.mktemp("text"))
+
+
+def write_text(folder: Path) -> Bert:
+    """Forty documents of made-up words, and the BERT that is pretrained on them."""
     generator = np.random.default_rng(0)
     words = [f"{a}{b}" for a in "abcd" for b in "wxyz"]
     documents = ["\n".join(" ".join(generator.choice(words, 6)) for _ in range(4)) for _ in range(40)]
     (folder / "a.txt").write_text("\n\n".join(documents))
-    return Bert(corpus=(str(folder),), size=SIZE, max_length=24, epochs=2, batch_size=8, lr=3e-3)
+    return Bert(corpus=(str(folder),), **BERT)
 
 
 @pytest.fixture(scope="module")
 def corpus(backbone: Bert, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    folder = tmp_path_factory.mktemp("packed")
+    return pack(backbone, tmp_path_factory.mktemp("packed"))
+
+
+def pack(backbone: Bert, folder: Path) -> Corpus:
+    """Its tokenizer and its packed corpus, in `folder`."""
     backbone.prepare_tokenizer(folder)
     for _ in pack_corpus(read_documents(backbone.corpus), folder / TOKENIZER, folder):
         pass

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.train.conftest import make_packed
+from tests.train.test_language import pack, write_text
 from tlpipe.train.embed import Features
 from tlpipe.train.parallel import Team, synchronise_norms
 
@@ -19,31 +20,41 @@ ROOT = Path(__file__).resolve().parents[2]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
 
-def work(folder: Path, processes: int, plan: str) -> dict[str, Any]:
-    out = folder / f"{plan}-{processes}"
+def work(folder: Path, processes: int, plan: str = "", script: str = "worker.py") -> dict[str, Any]:
+    out = folder.with_name(f"out-{plan}-{processes}")
     out.mkdir()
-    command = [sys.executable, *(TORCHRUN if processes > 1 else []), str(ROOT / "tests/train/worker.py")]
+    command = [sys.executable, *(TORCHRUN if processes > 1 else []), str(ROOT / "tests/train" / script)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    arguments = [str(folder / "packed"), str(out), plan]
+    arguments = [str(folder), str(out), *([plan] if plan else [])]
     done = subprocess.run(
         [*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-4000:]
     history = json.loads((out / "history.json").read_text())
     assert history["size"] == processes
-    return {**torch.load(out / "result.pt"), "figures": history["figures"], "features": Features.open(out / "features")}
+    return {**torch.load(out / "result.pt"), "figures": history["figures"], "out": out}
 
 
 @pytest.mark.parametrize("plan", ["staged", "scratch"])
 def test_two_processes_give_what_one_gives(tmp_path: Path, plan: str) -> None:
     make_packed(tmp_path / "packed")
-    one, two = work(tmp_path, 1, plan), work(tmp_path, 2, plan)
+    one, two = (work(tmp_path / "packed", processes, plan) for processes in (1, 2))
     assert np.allclose(one["figures"], two["figures"], atol=1e-4)
     for name, value in one["model"].items():
         assert torch.allclose(value.float(), two["model"][name].float(), atol=1e-3, rtol=1e-3), name
     assert torch.allclose(one["logits"], two["logits"], atol=1e-3)
-    for group in one["features"].groups:
-        assert np.allclose(one["features"].at(group), two["features"].at(group), atol=1e-6)
+    features, again = (Features.open(each["out"] / "features") for each in (one, two))
+    for group in features.groups:
+        assert np.allclose(features.at(group), again.at(group), atol=1e-6)
+
+
+def test_two_processes_pretrain_bert_as_one_does(tmp_path: Path) -> None:
+    (tmp_path / "text").mkdir()
+    pack(write_text(tmp_path / "text"), tmp_path / "text")
+    one, two = (work(tmp_path / "text", processes, script="language_worker.py") for processes in (1, 2))
+    assert np.allclose(one["figures"], two["figures"], atol=1e-3)
+    for name, value in one["model"].items():
+        assert torch.allclose(value, two["model"][name], atol=1e-3, rtol=1e-2), name
 
 
 def test_shares_and_turns_cover_everything_once() -> None:

@@ -6,12 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tlpipe.config import ConfigError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=\S)")
@@ -51,16 +54,34 @@ def train_wordpiece(texts: Iterable[str], vocabulary: int, lowercase: bool, path
     """Write a BERT tokenizer.json with at most `vocabulary` word pieces; equal texts give equal files."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]", max_input_chars_per_word=100))  # noqa: S106
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=list(SPECIAL), show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
+    def untrained(vocab: dict[str, int] | None) -> Tokenizer:
+        tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=100))  # noqa: S106
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        tokenizer.decoder = decoders.WordPiece()
+        return tokenizer
+
+    known, teacher = list(texts), untrained(None)
+    # The trainer numbers the characters that go on with a word in the order of a hash table, which differs from run to
+    # run and decides between equally frequent pieces; what is called special is numbered in the given order.
+    first = [*SPECIAL, *sorted(_continuing(known, teacher))]
+    trainer = trainers.WordPieceTrainer(vocab_size=vocabulary, special_tokens=first, show_progress=False)
+    teacher.train_from_iterator(known, trainer)
+    tokenizer = untrained(teacher.get_vocab())
+    tokenizer.add_special_tokens(list(SPECIAL))
     # special tokens come first, in their order
     ends = ("[SEP]", SPECIAL.index("[SEP]")), ("[CLS]", SPECIAL.index("[CLS]"))
     tokenizer.post_processor = processors.BertProcessing(*ends)
     tokenizer.save(str(path))
+
+
+def _continuing(texts: Iterable[str], tokenizer: "Tokenizer") -> set[str]:
+    """`##c` for every character c that goes on with a word somewhere in `texts`."""
+    words: set[str] = set()
+    for text in texts:
+        normal = tokenizer.normalizer.normalize_str(text)
+        words.update(word for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal))
+    return {f"##{character}" for character in set().union(*(word[1:] for word in words))}
 
 
 @dataclass(frozen=True)

@@ -71,8 +71,10 @@ class LanguageTrainer:
     """Trains a `BertForPreTraining` on a packed corpus. `run()` yields; `state()` and `restore()` continue."""
 
     def __init__(self, backbone: Bert, model: nn.Module, corpus: Corpus, machine: Machine) -> None:
-        self.backbone, self.corpus, self.machine = backbone, corpus, machine
+        self.backbone, self.corpus, self.machine, self.team = backbone, corpus, machine, machine.team
         self.model: Any = machine.place(model)
+        self.objectives = _Objectives(self.model)
+        self.forward = self.team.wrap(self.objectives)
         order = numpy_generator(backbone.seed, "held out").permutation(len(corpus.documents) - 1).tolist()
         held = max(2, round(HELD_OUT * len(order)))
         if len(order) < held + 2:
@@ -115,19 +117,20 @@ class LanguageTrainer:
 
     def _step(self, chosen: Sequence[Pair]) -> None:
         place = (self.backbone.seed, self.at.epoch, self.at.batch)
-        torch.manual_seed(derive("dropout", *place))
+        torch.manual_seed(derive("dropout", *place, *([self.team.rank] if self.team.rank else [])))
         batch = self._collate(chosen, ("mask", *place))
+        words = max(1, int((batch.labels != IGNORED).sum()))
         done = min(self.at.steps, self.total)  # the last epoch may have a few pairs more than the first
         rate = self.backbone.lr * factor(done, self.total, round(WARMUP * self.total), "linear")
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad(set_to_none=True)
-        masked, related = self._losses(batch)
-        loss = masked.mean() + related.mean()
-        loss.backward()
+        masked, related = self._losses(batch.part(self.team.share(len(chosen))))
+        loss = masked.sum() / words + related.sum() / len(chosen)
+        (loss * self.team.size).backward()  # a team's gradients are means over its processes
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
         self.optimizer.step()
-        self.at.loss_sum += float(loss.detach())
+        self.at.loss_sum += float(self.team.sum(loss.detach()))
         if not math.isfinite(self.at.loss_sum):
             raise ConfigError(
                 f"the pretraining loss became {self.at.loss_sum} by step {self.at.steps}: lower backbone.lr "
@@ -141,19 +144,17 @@ class LanguageTrainer:
         masking = (self.backbone.mask_share, self.backbone.whole_words)
         return collate(self.corpus, chosen, self.backbone.max_length, masking, numpy_generator(*seed))
 
-    def _logits(self, batch: Masked) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _logits(self, batch: Masked, forward: nn.Module) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(logits of the hidden tokens (M, V), their ids (M,), logits (B, 2), labels (B,)): no others are computed."""
         device = self.machine.device
         tokens, labels = (torch.from_numpy(part).to(device) for part in (batch.tokens, batch.labels))
+        hidden = labels != IGNORED
         with self.machine.autocast():
-            output = self.model.bert(input_ids=tokens[:, 0], attention_mask=tokens[:, 1], token_type_ids=tokens[:, 2])
-            hidden = labels != IGNORED
-            words = self.model.cls.predictions(output.last_hidden_state[hidden])
-            related = self.model.cls.seq_relationship(output.pooler_output)
+            words, related = forward(tokens, hidden)
         return words.float(), labels[hidden], related.float(), torch.from_numpy(batch.unrelated).to(device)
 
     def _losses(self, batch: Masked) -> tuple[Tensor, Tensor]:
-        words, ids, related, unrelated = self._logits(batch)
+        words, ids, related, unrelated = self._logits(batch, self.forward)
         each = functional.cross_entropy(words, ids, reduction="none")
         return each, functional.cross_entropy(related, unrelated, reduction="none")
 
@@ -173,15 +174,21 @@ class LanguageTrainer:
         self.model.eval()
         generator = numpy_generator(self.backbone.seed, "held out pairs")
         chosen = pairs(self.corpus, self.held_out, self.backbone.max_length - 3, generator)
-        found: dict[str, list[Tensor]] = {"mlm_loss": [], "mlm_accuracy": [], "nsp_loss": [], "nsp_accuracy": []}
-        for index, rows in enumerate(chunks(np.arange(len(chosen)), self.backbone.batch_size)):
-            batch = self._collate([chosen[row] for row in rows], (self.backbone.seed, "held out mask", index))
-            words, ids, related, unrelated = self._logits(batch)
-            for name, logits, labels in (("mlm", words, ids), ("nsp", related, unrelated)):
-                found[f"{name}_loss"].append(functional.cross_entropy(logits, labels, reduction="none").double().cpu())
-                found[f"{name}_accuracy"].append((logits.argmax(1) == labels).double().cpu())
-        means = {name: float(torch.cat(values).mean()) for name, values in found.items()}
+        parts = list(enumerate(chunks(np.arange(len(chosen)), self.backbone.batch_size)))
+        mine = [self._figures([chosen[row] for row in rows], index) for index, rows in self.team.turns(parts)]
+        found = self.team.in_turn(mine)
+        means = {name: float(torch.cat([each[name] for each in found]).mean()) for name in found[0]}
         return {**means, "perplexity": math.exp(min(means["mlm_loss"], 700))}
+
+    def _figures(self, chosen: Sequence[Pair], index: int) -> dict[str, Tensor]:
+        """Losses and hits (float64, on the CPU) of each hidden token and each pair of one held-out batch."""
+        batch = self._collate(chosen, (self.backbone.seed, "held out mask", index))
+        words, ids, related, unrelated = self._logits(batch, self.objectives)
+        found = {}
+        for name, logits, labels in (("mlm", words, ids), ("nsp", related, unrelated)):
+            found[f"{name}_loss"] = functional.cross_entropy(logits, labels, reduction="none").double().cpu()
+            found[f"{name}_accuracy"] = (logits.argmax(1) == labels).double().cpu()
+        return found
 
     def state(self) -> dict[str, Any]:
         """Everything that `restore` needs, as tensors and plain values."""
@@ -192,6 +199,20 @@ class LanguageTrainer:
         self.at = Place(**state["at"])
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+
+
+class _Objectives(nn.Module):
+    """Both of BERT's objectives as one forward pass, which is what a team's gradients need."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model: Any = model
+
+    def forward(self, tokens: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens (B, 3, L), M hidden places (B, L) bool -> logits of their words (M, V) and of the pairs (B, 2)."""
+        bert, heads = self.model.bert, self.model.cls
+        output = bert(input_ids=tokens[:, 0], attention_mask=tokens[:, 1], token_type_ids=tokens[:, 2])
+        return heads.predictions(output.last_hidden_state[hidden]), heads.seq_relationship(output.pooler_output)
 
 
 def _groups(model: nn.Module) -> list[dict[str, object]]:

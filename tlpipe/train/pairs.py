@@ -82,6 +82,10 @@ class Masked:
     labels: Ids
     unrelated: Ids
 
+    def part(self, rows: slice) -> "Masked":
+        """The sequences at `rows`."""
+        return Masked(self.tokens[rows], self.labels[rows], self.unrelated[rows])
+
 
 def assemble(corpus: Corpus, chosen: Sequence[Pair], length: int, generator: np.random.Generator) -> list[Ids]:
     """[CLS] a [SEP] b [SEP] of each pair with its token types, (2, L_i); at most `length` tokens.
