@@ -7,7 +7,7 @@ from typing import Any, ClassVar, cast
 from tlpipe.bundle import Bundle
 from tlpipe.preprocess.text import TOKENIZER, Text, TextPreprocess, Tokenizer
 from tlpipe.serve.body import parse_json
-from tlpipe.serve.reading import BadInput, Labels, Row
+from tlpipe.serve.reading import BadInput, Labels, Row, Sample
 
 MOST_CHARACTERS = 1_000_000
 """Of a text, and of each of a pair."""
@@ -27,7 +27,7 @@ class TextLabels(Labels):
         self.preprocess = cast(TextPreprocess, bundle.preprocessing)  # of every bundle of this task
         self.tokenizer = Tokenizer(folder / TOKENIZER, self.preprocess)
 
-    def decode(self, raw: bytes, media: str = "text/plain") -> Row:
+    def decode(self, raw: bytes, media: str = "text/plain") -> Sample:
         """UTF-8 text, or JSON: a text, or {"text": ..., "pair": ...}, of which `pair` may be left out."""
         if media == "text/plain":
             return self._tokens((_utf8(raw),))
@@ -36,7 +36,7 @@ class TextLabels(Labels):
             found = [found["text"], *([found["pair"]] if found.get("pair") is not None else [])]
         return self._tokens(_texts(found, 'send a text, or {"text": ..., "pair": ...}'))
 
-    def load(self, item: Any) -> Row:
+    def load(self, item: Any) -> Sample:
         """A text, a pair of texts, the bytes of a text, or the path of a text file."""
         if isinstance(item, Path):
             try:
@@ -47,14 +47,14 @@ class TextLabels(Labels):
             return self._tokens((_utf8(bytes(item)),))
         return self._tokens(_texts(item, "give a text, a pair of texts, or the path of a text file"))
 
-    def _tokens(self, texts: Text) -> Row:
+    def _tokens(self, texts: Text) -> Sample:
         longest = max(map(len, texts))
         if longest > MOST_CHARACTERS:
             raise BadInput(f"the text is too long: {longest:,} characters; at most {MOST_CHARACTERS:,} are taken", 413)
         row = next(self.tokenizer.rows([texts]))
         length = min(-(-len(row.ids) // STEP) * STEP, self.preprocess.max_length)
         padded = self.preprocess.pad([(row.ids, row.types)], length)[0]
-        return dict(zip(self.preprocess.inputs, padded, strict=True))
+        return Sample((dict(zip(self.preprocess.inputs, padded, strict=True)),))
 
     def check(self, feeds: Row) -> None:
         """Refuse tokens that the network has no row for, and texts that are longer than it knows places."""
@@ -69,7 +69,7 @@ class TextLabels(Labels):
             if feeds[name].min() < 0 or feeds[name].max() >= most:
                 raise BadInput(f"{name} has values outside of 0 to {most - 1}")
 
-    def example(self) -> Row:
+    def example(self) -> Sample:
         """A word."""
         return self._tokens(("example",))
 
