@@ -1,7 +1,7 @@
 """A bundle as a Python function: images in, labels with probabilities out; any number of them in constant memory."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -43,7 +43,7 @@ class Predictor:
         self.top = top
 
     def __call__(self, items: Any) -> Any:
-        """The answer to one sample, or a list of answers to a list (or other iterable) of them.
+        """The answer to one sample (a mapping is one too), or a list of answers to a list (or other iterable) of them.
 
         Raises:
             BadInput: For the first sample that cannot be used; `stream` goes on instead.
@@ -59,12 +59,15 @@ class Predictor:
 
     @staticmethod
     def _is_one(items: Any) -> bool:
-        if isinstance(items, str | Path | bytes | bytearray | memoryview):
+        if isinstance(items, str | Path | bytes | bytearray | memoryview | Mapping):
             return True
         return getattr(items, "ndim", 0) == 3 or not hasattr(items, "__iter__")
 
     def stream(self, items: Iterable[Any]) -> Iterator[Answer | BadInput]:
-        """One answer a sample, in order, or the reason why there is none; decodes ahead, keeps a few batches."""
+        """One answer a sample, in order, or the reason why there is none; decodes ahead, keeps a few batches.
+
+        An item that is a reason already (BadInput) stays one.
+        """
         with ThreadPoolExecutor(self.workers) as pool:
             decoded = ahead(pool, self._load, items, 2 * self.batch)
             while chunk := list(islice(decoded, self.batch)):
@@ -72,7 +75,7 @@ class Predictor:
 
     def _load(self, item: Any) -> Sample | BadInput:
         try:
-            return self.loaded.reading.load(item)
+            return item if isinstance(item, BadInput) else self.loaded.reading.load(item)
         except BadInput as error:
             return error
         except MemoryError:
