@@ -1,13 +1,12 @@
 """The worst mistakes as a picture, by the kind of data."""
 
-import json
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from matplotlib.figure import Figure
 
 from tlpipe.data.packed import Packed
-from tlpipe.data.read_texts import TEXTS
+from tlpipe.data.read_texts import read_texts
 from tlpipe.evaluate.figures import LIGHT, Theme, cut, mistakes_figure
 from tlpipe.evaluate.predictions import Predictions
 
@@ -22,8 +21,8 @@ def mistaken_texts(predictions: Predictions, packed: Packed, count: int, theme: 
         figure = Figure(figsize=(6, 1.2))
         figure.text(0.5, 0.5, f"No mistakes on {len(predictions.rows):,} samples", ha="center", color=theme.ink)
         return figure
-    texts = (packed.folder / TEXTS).read_text(encoding="utf-8").split("\n")
-    blocks = [_wrapped(json.loads(texts[predictions.rows[position]])) for position in worst]
+    texts = read_texts(packed.folder)
+    blocks = [_wrapped(texts[predictions.rows[position]]) for position in worst]
     height = sum(len(block) + 1.6 for block in blocks)
     figure = Figure(figsize=(9.5, 0.4 + 0.17 * height))
     down = 0.2 / figure.get_figheight()
@@ -44,7 +43,7 @@ def _line(figure: Figure, height: float, text: str, colour: str) -> None:
     figure.text(0.02, height, text, va="top", fontsize=8, color=colour, parse_math=False)
 
 
-def _wrapped(text: list[str]) -> list[str]:
+def _wrapped(text: Sequence[str]) -> list[str]:
     lines = textwrap.wrap(" / ".join(text), LINE) or [""]
     return [*lines[: LINES - 1], lines[LINES - 1] + " …"] if len(lines) > LINES else lines
 

@@ -1,5 +1,10 @@
 """Long texts in parts that a network can take; the one place that says what a stride is."""
 
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
 from tlpipe.config import ConfigError
 
 
@@ -23,3 +28,15 @@ def windows(length: int, size: int, stride: int) -> list[tuple[int, int]]:
     last = max(length - size, 0)
     starts = [*range(0, last, size - stride), last]
     return [(start, min(start + size, length)) for start in starts]
+
+
+def deciding(length: int, ranges: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
+    """Which of `windows` decides each of `length` tokens, (length,): where the nearer end is farthest away.
+
+    The first of equally good ones. Source: BERT's SQuAD script, which calls it the maximum context.
+    """
+    context = np.full((len(ranges), length), -1, np.int64)
+    for row, (start, end) in zip(context, ranges, strict=True):
+        inside = np.arange(end - start)
+        row[start:end] = np.minimum(inside, inside[::-1])
+    return np.asarray(context.argmax(axis=0), np.int64)
