@@ -22,7 +22,7 @@ class Sentence:
     spans: tuple[Span, ...]
     """Of the words in the text."""
     windows: tuple[Window, ...]
-    """What the network reads; none where there are no words."""
+    """What the network reads; one at least."""
 
 
 class Tagger:
@@ -41,7 +41,7 @@ class Tagger:
             spans = [Span(int(end) - len(word), int(end)) for word, end in zip(text, ends, strict=True)]
             text = " ".join(text)
         words = [text[start:end] for start, end in spans]
-        return Sentence(text, tuple(spans), tuple(self.tokenizer.windows(words) if words else ()))
+        return Sentence(text, tuple(spans), tuple(self.tokenizer.windows(words)))
 
     def entities(self, sentence: Sentence, probabilities: Sequence[Scores]) -> list[dict[str, Any]]:
         """What the probabilities (L, C) of each window's tokens say: `type`, `text`, `start`, `end`, `score`.

@@ -20,8 +20,8 @@ Pooling = Literal["pooler", "cls", "mean", "none"]
 class TextEncoder(Encoder):
     """Token batches (B, C, L) int64 (ids, mask and, for some, token types) -> features (B, D) of the whole text.
 
-    With `pooling: none` they are (B, L, D), of each token, L being that of the batch's longest text; what stands where
-    a text has no token means nothing.
+    With `pooling: none` they are (B, L, D), of each token, L being that of the batch's longest text; zero where a text
+    has no token.
 
     Activations between groups are (B, max_length, D + 1): hidden states, zero where there is no token, and the mask.
     They do not depend on the other texts of a batch but for the rounding of products of other sizes.
@@ -64,7 +64,7 @@ class TextEncoder(Encoder):
 
     def _features(self, hidden: Tensor, mask: Tensor) -> Tensor:
         if self.pooling == "none":
-            return hidden
+            return hidden * mask.to(hidden.dtype).unsqueeze(-1)
         if self.pooling == "mean":
             return mean(hidden, mask)
         pooler: Any = self.model.pooler if self.pooling == "pooler" else None

@@ -16,13 +16,14 @@ from tlpipe.data.findings import Findings, check_classes
 from tlpipe.data.packed import SPLITS, Split
 from tlpipe.data.read_images import ImageReader
 from tlpipe.data.read_texts import TextReader
+from tlpipe.data.read_words import WordReader
 from tlpipe.data.reader import Intake, Reader
 from tlpipe.data.spec import Data
 from tlpipe.data.split import assign, check_splits
 from tlpipe.data.write import Row, write
 from tlpipe.preprocess import AnyPreprocess
 
-READERS: dict[str, Callable[[Intake], Reader]] = {"image": ImageReader, "text": TextReader}
+READERS: dict[str, Callable[[Intake], Reader]] = {"image": ImageReader, "text": TextReader, "words": WordReader}
 """By the kind of preprocessing."""
 
 
@@ -65,10 +66,10 @@ def pack(
         check_classes(found.counts, rejected.values(), data)
         order = sorted(splits, key=lambda index: (SPLITS.index(splits[index]), reader.place(index), index))
         rows = _rows(samples, reader, splits, order)
+        about = reader.report({index: splits[index] for index in order})
         reader.write(partial, order)
         np.save(partial / "labels.npy", reader.labels(order))
         fingerprint = write(partial, rows, reader.classes, preprocess, reader.columns)
-    about = reader.report({index: splits[index] for index in order})
     return {**found.report(), **about, "ignored": data.source.ignored(), "fingerprint": fingerprint}
 
 

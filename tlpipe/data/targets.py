@@ -103,7 +103,8 @@ class TokenLabels:
 
     def count(self, rows: Rows) -> int:
         """Their tokens with a label."""
-        return int((self._starts[np.add(rows, 1)] - self._starts[rows]).sum())
+        at = np.asarray(rows, np.int64)
+        return int((self._starts[at + 1] - self._starts[at]).sum())
 
     def row(self, low: int, high: int) -> NDArray[np.int64]:
         """Each row as often as it has labels."""

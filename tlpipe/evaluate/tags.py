@@ -1,16 +1,28 @@
 """What a model said of every word, judged by the entities of whole sentences."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from itertools import pairwise
+from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tlpipe.entities import ENTITY_METRICS, columns, per_type
+from tlpipe.entities import ENTITY_METRICS, Entity, columns, entities, per_type
 from tlpipe.evaluate.predictions import Predictions
 from tlpipe.metrics import Interval
 from tlpipe.sums import Floats, bootstrap_sums, difference_of_sums, measure_sums
+
+
+class Differences(NamedTuple):
+    """What is wrong with the entities of a sentence."""
+
+    sentence: int
+    first: int
+    """Line of its first word."""
+    missed: list[Entity]
+    invented: list[Entity]
 
 
 @dataclass(frozen=True)
@@ -46,6 +58,16 @@ class TagPredictions(Predictions):
     def difference(self, other: Self, metric: str, resamples: int, seed: int) -> Interval:
         """Over resampled sentences."""
         return difference_of_sums(self.columns, other.columns, ENTITY_METRICS[metric], resamples, seed)
+
+    def differences(self) -> Iterator[Differences]:
+        """Sentence by sentence, in order."""
+        names, edges = np.array(self.classes), np.flatnonzero(np.diff(self.sentences, prepend=-1, append=-1))
+        for number, (low, high) in enumerate(pairwise(edges.tolist())):
+            true, said = (entities(names[tags[low:high]].tolist()) for tags in (self.labels, self.predicted))
+            missed, invented = (
+                [each for each in one if each not in other] for one, other in ((true, said), (said, true))
+            )
+            yield Differences(number, low, missed, invented)
 
     def per_class(self) -> list[tuple[str, float, float, float, int]]:
         """Of the types of entities."""

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from tlpipe.bundle import Bundle
-from tlpipe.preprocess.text import TOKENIZER, Text, TextPreprocess, Tokenizer
+from tlpipe.preprocess.text import TOKENIZER, Text, TextPreprocess, Tokenizer, TokenPreprocess
 from tlpipe.serve.body import parse_json
 from tlpipe.serve.reading import BadInput, Labels, Row, Sample
 
@@ -30,7 +30,7 @@ class TextLabels(Labels):
     def decode(self, raw: bytes, media: str = "text/plain") -> Sample:
         """UTF-8 text, or JSON: a text, or {"text": ..., "pair": ...}, of which `pair` may be left out."""
         if media == "text/plain":
-            return self._tokens((_utf8(raw),))
+            return self._tokens((utf8(raw),))
         return self._tokens(_texts(parse_json(raw, 2 * MOST_BYTES), 'send a text, or {"text": ..., "pair": ...}'))
 
     def load(self, item: Any) -> Sample:
@@ -38,7 +38,7 @@ class TextLabels(Labels):
         if isinstance(item, Path):
             item = read_bytes(item)
         if isinstance(item, bytes | bytearray | memoryview):
-            return self._tokens((_utf8(bytes(item)),))
+            return self._tokens((utf8(bytes(item)),))
         return self._tokens(_texts(item, "give a text, a pair of texts, or the path of a text file"))
 
     def _tokens(self, texts: Text) -> Sample:
@@ -58,7 +58,7 @@ class TextLabels(Labels):
         return self._tokens(("example",))
 
 
-def check_tokens(feeds: Row, preprocess: TextPreprocess, vocabulary: int) -> None:
+def check_tokens(feeds: Row, preprocess: TokenPreprocess, vocabulary: int) -> None:
     """Raises BadInput for tokens (N, L) that a network with so many words has no row for, or too many of them."""
     shapes = {name: feeds[name].shape for name in preprocess.inputs}
     _, length = next(iter(shapes.values()))
@@ -71,7 +71,7 @@ def check_tokens(feeds: Row, preprocess: TextPreprocess, vocabulary: int) -> Non
             raise BadInput(f"{name} has values outside of 0 to {most - 1}")
 
 
-def padded_length(longest: int, preprocess: TextPreprocess) -> int:
+def padded_length(longest: int, preprocess: TokenPreprocess) -> int:
     """Tokens to which rows are padded: of about `longest` tokens, many rows share a length, and with it a batch."""
     return min(-(-longest // STEP) * STEP, preprocess.max_length)
 
@@ -92,7 +92,8 @@ def whole(*texts: str) -> None:
         raise BadInput("the text has half of a surrogate pair, which is no character") from None
 
 
-def _utf8(raw: bytes) -> str:
+def utf8(raw: bytes) -> str:
+    """The text of UTF-8 bytes. Raises BadInput when they are none."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
