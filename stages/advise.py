@@ -1,5 +1,6 @@
 """advise: which strategy for this data and this backbone, with what score, at what cost, and why; trains nothing."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,8 @@ from tlpipe.train.source import load_source, source_encoder
 from tlpipe.train.spec import Training
 
 SOURCE, PACKED, FEATURES = Path("models/source"), Path("data/packed"), Path("data/features")
+ADVISED = ("image", "text")
+"""Kinds of preprocessing whose samples have one label each."""
 REPORT, DECISIONS = Path("reports/advice.json"), Path("data/advice")
 
 
@@ -37,6 +40,9 @@ def main() -> None:
     training: Training = config.load("training", Training)
     strategies: dict[str, Strategy] = config.load("finetune", dict[str, AnyStrategy])
     packed, features, source = Packed.open(PACKED), Features.open(FEATURES), load_source(SOURCE)
+    if packed.preprocess.kind not in ADVISED:
+        _no_advice(strategies)
+        return
     machine, views = runtime.resolve(), views_of(training)
     # the test split is never looked at; the validation split is: what is chosen here is chosen on it again later
     rows = np.arange(learnt_from(packed))
@@ -56,6 +62,14 @@ def main() -> None:
             decision = decide(advice, candidates, source.groups, clock, views, strategy.race, scale)
         decision.write(DECISIONS / f"{name}.json")
     print(*_lines(advice), sep="\n")
+
+
+def _no_advice(strategies: Iterable[str]) -> None:
+    """Empty files in place of advice, which measures what classifies whole samples."""
+    write_json(REPORT, {})
+    for name in strategies:
+        Decision(contenders=()).write(DECISIONS / f"{name}.json")
+    print("no advice: it is for tasks that classify whole samples")
 
 
 def _lines(advice: Advice) -> list[str]:

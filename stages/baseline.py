@@ -18,8 +18,9 @@ def main() -> None:
     found = baselines(Packed.open(PACKED), spec.resamples, spec.seed)
     write_json(OUT, found)
     for name, figures in found.items():
-        print(f"{name}: accuracy validation {figures['validation']['accuracy']:.4f}, "
-              f"test {figures['test']['accuracy']['value']:.4f}")  # fmt: skip
+        metric = next(iter(figures["validation"]))
+        print(f"{name}: {metric} validation {figures['validation'][metric]:.4f}, "
+              f"test {figures['test'][metric]['value']:.4f}")  # fmt: skip
     if not found:
         print("no baselines for images")
 

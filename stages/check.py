@@ -15,7 +15,7 @@ def main(params_path: Path = PARAMS, out: Path = OUT) -> int:
     try:
         params = load_params(params_path)
         machine = params.runtime.resolve()
-        text = params.backbone.preprocess().model_dump_json(indent=2) + "\n"
+        text = params.task.preprocess(params.backbone.preprocess()).model_dump_json(indent=2) + "\n"
         lines = [f"{name}: {line(plan, sizes)}" for name, (plan, sizes) in outline(params, 2).items()]
     except ConfigError as error:
         print(error, file=sys.stderr)

@@ -11,8 +11,8 @@ from typing import Any
 
 from tlpipe.config import PARAMS, ConfigError, load, read
 from tlpipe.evaluate.compare import EVALUATION, FINETUNED, TRAINING, Compare, Result, compare, read_result
+from tlpipe.evaluate.judged import FACTS
 from tlpipe.evaluate.tables import write_json
-from tlpipe.metrics import METRICS
 from tlpipe.tracking import (
     PARENT_KEY,
     RunPayload,
@@ -78,7 +78,7 @@ def _claim(result: Result, comparison: dict[str, Any], root: Path) -> dict[str, 
         "test_set": dataset[1],
         "metric": metric,
         "value": result.metrics["test"][metric],
-        "higher_is_better": METRICS[metric].higher_is_better,
+        "higher_is_better": FACTS[metric].higher_is_better,
     }
 
 

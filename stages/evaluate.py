@@ -4,16 +4,17 @@ import argparse
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stages.shell import run
 from tlpipe.config import PARAMS, load
-from tlpipe.data.packed import Packed
-from tlpipe.evaluate.figures import confusion_figure, reliability_figure, save_png
+from tlpipe.data.packed import Packed, Split
+from tlpipe.evaluate.judged import JUDGED, Judged
 from tlpipe.evaluate.predict import predict
-from tlpipe.evaluate.predictions import Predictions
-from tlpipe.evaluate.sheets import SHEETS
+from tlpipe.evaluate.shown import SHOWN
 from tlpipe.evaluate.spec import Evaluate
 from tlpipe.evaluate.tables import EVALUATED, scores, spread, write_json, write_tables
 from tlpipe.progress import track
@@ -36,27 +37,20 @@ def main(strategy: str, root: Path = Path()) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     metrics = write_tables(folder, predictions, spec)
     write_json(folder / "seeds.json", spread([metrics, *(scores(each) for each in repeats)]))
-    test = predictions.of("test")
-    save_png(confusion_figure(test.confusion(), test.classes), folder / "confusion.png")
-    save_png(reliability_figure(test), folder / "reliability.png")
-    save_png(SHEETS[packed.preprocess.kind](test, packed, spec.mistakes), folder / "mistakes.png")
+    SHOWN[packed.preprocess.kind](folder, predictions.of("test"), packed, spec)
     for split, values in metrics.items():
         print(f"{strategy} {split}: {', '.join(f'{name} {value:.4f}' for name, value in values.items())}")
 
 
-def _predictions(folder: Path, packed: Packed, spec: Evaluate, machine: Machine) -> Predictions:
+def _predictions(folder: Path, packed: Packed, spec: Evaluate, machine: Machine) -> Judged:
     model, about = load_model(folder)
-    parts = []
+    parts: dict[Split, NDArray[Any]] = {}
     for split in EVALUATED:
         batches = predict(model, about, packed, split, spec.batch_size, machine)
         total = len(machine.team.turns(range(0, len(packed.rows(split)), spec.batch_size)))
         mine = list(track(batches, f"{about.strategy}: {split}", total, "batches"))
-        parts.append(np.concatenate(machine.team.in_turn(mine)))
-    rows = np.concatenate([packed.rows(split) for split in EVALUATED])
-    splits = [split for split, part in zip(EVALUATED, parts, strict=True) for _ in part]
-    ids = tuple(packed.ids[row] for row in rows)
-    probabilities = np.concatenate(parts).astype(np.float64)
-    return Predictions(packed.classes, rows, ids, tuple(splits), packed.labels[rows], probabilities)
+        parts[split] = np.concatenate(machine.team.in_turn(mine))
+    return JUDGED[packed.preprocess.kind].assemble(packed, parts)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from tlpipe.data.spec import Checks
 from tlpipe.export.parity import HeldOut, ParityError, Pictures
 from tlpipe.export.spec import Export
 from tlpipe.export.text_parity import HeldOutTexts
+from tlpipe.export.word_parity import HeldOutWords
 from tlpipe.export.write import export_bundle
 from tlpipe.preprocess.decode import UnreadableImage, decode
 from tlpipe.preprocess.text import TOKENIZER
@@ -92,9 +93,16 @@ def held_out_texts(source: Source, packed: Packed, rows: list[int], checks: Chec
     return HeldOutTexts(texts, packed.folder / TOKENIZER)
 
 
-HELD_OUT: dict[str, Callable[[Source, Packed, list[int], Checks], HeldOut | HeldOutTexts]] = {
+def held_out_words(source: Source, packed: Packed, rows: list[int], checks: Checks) -> HeldOutWords:
+    """The words of these rows' sentences, read from the source again, and the tokenizer of the packed tokens."""
+    names = dict.fromkeys(packed.ids[row] for row in rows)
+    return HeldOutWords([json.loads(source.read(name))["tokens"] for name in names], packed.folder / TOKENIZER)
+
+
+HELD_OUT: dict[str, Callable[[Source, Packed, list[int], Checks], HeldOut | HeldOutTexts | HeldOutWords]] = {
     "image": held_out_images,
     "text": held_out_texts,
+    "words": held_out_words,
 }
 """Raw test samples for the gate, by the kind of preprocessing."""
 

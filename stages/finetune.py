@@ -5,7 +5,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,8 @@ from tlpipe.train.embed import Features
 from tlpipe.train.events import Epoch
 from tlpipe.train.fit import Trainer
 from tlpipe.train.head import Head
-from tlpipe.train.history import write_history, write_json
-from tlpipe.train.linear import features_of, install, path_as_epochs
+from tlpipe.train.history import said, write_history, write_json
+from tlpipe.train.linear import FITS, install, path_as_epochs
 from tlpipe.train.model import About, Classifier, load_about, load_model, save_model
 from tlpipe.train.spec import Training
 from tlpipe.train.start import starting_model
@@ -133,8 +133,7 @@ class Run:
             journal.tags({"stuck": self.stuck.describe()})
         journal.end()
         print(*(about.ending.describe() if about.ending else ()), sep="\n")
-        scores = f"accuracy {about.validation['accuracy']:.4f}, loss {about.validation['loss']:.4f}"
-        print(f"{self.name}: validation {scores}, temperature {about.temperature:g}")
+        print(f"{self.name}: validation {said(about.validation)}, temperature {about.temperature:g}")
         return sum(epoch.seconds for epoch in epochs)
 
     def again(self, seed: int) -> float:
@@ -143,16 +142,16 @@ class Run:
         about = self._about()
         if self.machine.team.first:
             save_model(SEEDS / self.name / str(seed), self.trainer.model, about)
-        print(f"{self.name}, seed {seed}: validation accuracy {about.validation['accuracy']:.4f}")
+        print(f"{self.name}, seed {seed}: validation {said(about.validation)}")
         return sum(epoch.seconds for epoch in epochs)
 
     def _train(self, journal: Recorder) -> list[Epoch]:
         epochs = resume(self.trainer, self.keeper)
         for epoch in follow(self.trainer, self.keeper, self.name, epochs):
-            journal.metrics(epoch.step, curve_values(asdict(epoch)))
+            journal.metrics(epoch.step, curve_values(epoch.row()))
             print(
                 f"{self.name} {epoch.phase} epoch {epoch.epoch}: train loss {epoch.train_loss:.4f}, "
-                f"validation loss {epoch.validation_loss:.4f}, accuracy {epoch.validation_accuracy:.4f}"
+                f"validation {said(epoch.validation)}"
             )
         self.stuck = self._verdict(epochs)
         return epochs
@@ -160,7 +159,8 @@ class Run:
     def _verdict(self, epochs: list[Epoch]) -> Stuck | None:
         if not epochs:
             return None
-        train, validation = (self.packed.labels[self.packed.rows(split)] for split in SPLITS[:2])
+        targets, ranges = self.packed.targets, self.packed.ranges
+        train, validation = (targets.marks[slice(*targets.range(*ranges[split]))] for split in SPLITS[:2])
         return stuck(epochs[-1], train, validation, len(self.packed.classes), self.trainer.training)
 
     def _about(self) -> About:
@@ -171,7 +171,8 @@ class Run:
             "strategy": self.name,
             "run_key": self.key,
             "dropout": trainer.training.dropout,
-            "temperature": fit_temperature(logits, labels),
+            "temperature": fit_temperature(logits, labels, trainer.task.likelihood),
+            "fitted": trainer.task.fitted(logits, labels, self.packed),
             "validation": trainer.validate(),
             "plan": trainer.plan,
             "total_parameters": facts["parameters"],
@@ -189,13 +190,12 @@ def _start(plan: Plan, head: About, training: Training, packed: Packed) -> tuple
 def _all_depths(head: About, packed: Packed) -> tuple[Classifier, list[Epoch]]:
     spec: Head = config.load("head", Head)
     features, begun = Features.open(FEATURES), time.perf_counter()
-    train, validation = (features_of(packed, features, split, features.groups) for split in SPLITS[:2])
     encoder = AllDepths(load_model(HEAD)[0].encoder, head.preprocess.example())
-    fitted = spec.fit(train, validation, len(packed.classes), encoder.widths)
+    fitted = FITS[packed.preprocess.kind](spec, packed, features, features.groups, encoder.widths)
     layers = head.task.head(encoder.feature_dim, len(head.labels), 0.0)
     install(layers, fitted)
     print(f"features of {len(encoder.widths)} depths ({encoder.feature_dim:,} in all), penalty {fitted.penalty:g}")
-    return Classifier(encoder, layers), path_as_epochs(fitted, len(train[1]), time.perf_counter() - begun)
+    return Classifier(encoder, layers), path_as_epochs(fitted, len(packed.rows("train")), time.perf_counter() - begun)
 
 
 def _journal(name: str, key: str, packed: Packed, machine: Machine) -> Recorder:

@@ -3,9 +3,11 @@
 import time
 from pathlib import Path
 
+from torch import Tensor
+
 from stages.shell import run
 from tlpipe import config
-from tlpipe.data.packed import SPLITS, Packed
+from tlpipe.data.packed import Packed
 from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.plan import HEAD
 from tlpipe.tasks import AnyTask
@@ -15,8 +17,8 @@ from tlpipe.train.calibrate import fit_temperature
 from tlpipe.train.checkpoint import hash_code, hash_files, run_key
 from tlpipe.train.embed import Features
 from tlpipe.train.head import Fitted, Head
-from tlpipe.train.history import write_history, write_json
-from tlpipe.train.linear import features_of, install, path_as_epochs
+from tlpipe.train.history import said, write_history, write_json
+from tlpipe.train.linear import FITS, features_of, install, path_as_epochs
 from tlpipe.train.model import About, Classifier, save_model
 from tlpipe.train.source import Source, load_source, source_encoder
 
@@ -31,17 +33,16 @@ def main() -> None:
     packed, features, source = Packed.open(PACKED), Features.open(FEATURES), load_source(SOURCE)
     begun = time.perf_counter()
     last = features.groups[-1:]
-    train, validation = (features_of(packed, features, split, last) for split in SPLITS[:2])
-    fitted = head.fit(train, validation, len(packed.classes))
+    fitted = FITS[packed.preprocess.kind](head, packed, features, last)
     seconds = time.perf_counter() - begun
-    logits = validation[0].double() @ fitted.weight.T + fitted.bias
+    held_out, labels = features_of(packed, features, "validation", last)
+    logits = held_out.double() @ fitted.weight.T + fitted.bias
     model = _model(task, source, fitted, len(packed.classes))
-    about = _about(head, task, source, packed, fitted, model, fit_temperature(logits, validation[1]))
+    about = _about(head, task, source, packed, fitted, model, (logits, labels))
     save_model(OUT, model, about)
-    write_history(REPORT / "history.csv", path_as_epochs(fitted, len(train[1]), seconds))
+    write_history(REPORT / "history.csv", path_as_epochs(fitted, len(packed.rows("train")), seconds))
     write_json(REPORT / "timing.json", {"seconds": seconds, "device": "cpu", "precision": "fp64"})
-    found = about.validation
-    print(f"head: penalty {fitted.penalty:g}, validation accuracy {found['accuracy']:.4f}, loss {found['loss']:.4f}")
+    print(f"head: penalty {fitted.penalty:g}, validation {said(about.validation)}")
 
 
 def _model(task: Task, source: Source, fitted: Fitted, classes: int) -> Classifier:
@@ -51,21 +52,29 @@ def _model(task: Task, source: Source, fitted: Fitted, classes: int) -> Classifi
 
 
 def _about(
-    head: Head, task: Task, source: Source, packed: Packed, fitted: Fitted, model: Classifier, temperature: float
+    head: Head,
+    task: Task,
+    source: Source,
+    packed: Packed,
+    fitted: Fitted,
+    model: Classifier,
+    held: tuple[Tensor, Tensor],
 ) -> About:
     counts = count_parameters(model)
     best = next(point for point in fitted.path if point.penalty == fitted.penalty)
+    reached = {"loss": best.validation_loss, "accuracy": best.validation_accuracy}
     return About.model_validate(
         {
             "strategy": "head",
             "run_key": run_key("head", head.model_dump(), packed.fingerprint, hash_files([SOURCE]), hash_code()),
             "task": task,
             "backbone": source.backbone,
-            "preprocess": source.preprocess,
+            "preprocess": packed.preprocess,
             "labels": packed.classes,
             "dropout": 0.0,
-            "temperature": temperature,
-            "validation": {"loss": best.validation_loss, "accuracy": best.validation_accuracy},
+            "temperature": fit_temperature(*held, task.likelihood),
+            "fitted": task.fitted(*held, packed),
+            "validation": {**task.scores(*held, packed), **reached},
             "plan": HeadOnly(kind="head_only").plan(source.groups),
             "total_parameters": sum(counts.values()),
             "trainable_parameters": counts[HEAD],

@@ -21,7 +21,7 @@ from tlpipe.progress import track
 from tlpipe.tracking import Recorder, Tracking, code_tags, curve_values, dvc_tags, hardware_tags, source_tags
 from tlpipe.train.checkpoint import Keeper, hash_code, hash_files, run_key
 from tlpipe.train.device import Machine, Runtime
-from tlpipe.train.history import write_json, write_rows
+from tlpipe.train.history import said, write_json, write_rows
 from tlpipe.train.language import LanguageEpoch, LanguageTrainer, pretraining_model
 from tlpipe.train.pretrain import HELD_OUT, letters_trainer, render_letters
 from tlpipe.train.source import Source, save_source
@@ -75,7 +75,7 @@ def _letters(backbone: Letters, machine: Machine, runtime: Runtime) -> tuple[Enc
     machine.team.barrier()
     trainer = letters_trainer(backbone, data, machine)
     for epoch in follow(trainer, keeper, f"pretraining on {machine.describe()}", resume(trainer, keeper)):
-        print(f"epoch {epoch.epoch}: loss {epoch.train_loss:.3f}, held-out accuracy {epoch.validation_accuracy:.4f}")
+        print(f"epoch {epoch.epoch}: loss {epoch.train_loss:.3f}, held-out {said(epoch.validation)}")
     encoder = trainer.model.encoder.cpu()
     machine.team.barrier()
     if machine.team.first_here:

@@ -60,7 +60,7 @@ def _lap(contender: Contender, prepare: Prepare, epochs: int | None) -> Lap:
     for _ in _until(trainer, keeper, contender.name, seen, epochs):
         pass
     counted = seen[:epochs]
-    accuracy = typical([epoch.validation_accuracy for epoch in counted] or [start["accuracy"]])
+    accuracy = typical([epoch.validation["accuracy"] for epoch in counted] or [start["accuracy"]])
     print(f"race: {contender.name} is at {accuracy:.4f} after {len(counted)} epochs", file=sys.stderr)
     return {
         "strategy": contender.name,

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from tlpipe.config import ConfigError, Spec, parse
 from tlpipe.preprocess import AnyPreprocess
 
@@ -89,6 +91,8 @@ class Bundle(Spec):
     """What the graph does before the network; nobody has to do it again."""
     temperature: float
     """What the graph divides the network's logits by."""
+    fitted: dict[str, float] = Field(default_factory=dict)
+    """What else was fitted on the validation split and is needed to read the outputs."""
     strategy: str
     """The strategy that trained the model."""
     metrics: dict[str, dict[str, Figure]]
@@ -110,7 +114,8 @@ def digest(path: Path) -> str:
 def write_bundle(folder: Path, bundle: Bundle) -> None:
     """Write `bundle.json`; the other files of the folder must be there already, as `bundle.sha256` says."""
     verify(folder, bundle)
-    (folder / ABOUT).write_text(bundle.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    unused = None if bundle.fitted else {"fitted"}
+    (folder / ABOUT).write_text(bundle.model_dump_json(indent=2, exclude=unused) + "\n", encoding="utf-8")
 
 
 def read_bundle(folder: Path) -> Bundle:

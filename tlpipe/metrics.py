@@ -203,7 +203,7 @@ def bootstrap(labels: Labels, probabilities: Floats, resamples: int = 1000, seed
     values = measure(labels, probabilities)
     blocks = [
         [METRICS[name].over(labels, probabilities, counts) for name in values]
-        for counts in _counts(len(labels), resamples, seed)
+        for counts in resamplings(len(labels), resamples, seed)
     ]
     draws = dict(zip(values, np.concatenate(blocks, axis=1), strict=True))
     found = {n: _interval(n, value, draws[n]) for n, value in values.items() if np.isfinite(draws[n]).any()}
@@ -222,13 +222,13 @@ def paired_difference(
     metric = METRICS[name]
     blocks = [
         metric.over(labels, first, counts) - metric.over(labels, second, counts)
-        for counts in _counts(len(labels), resamples, seed)
+        for counts in resamplings(len(labels), resamples, seed)
     ]
     value, draws = metric(labels, first) - metric(labels, second), np.concatenate(blocks)
     return _interval(name, value, draws) if np.isfinite(draws).any() else Interval(value, -np.inf, np.inf)
 
 
-def _counts(size: int, resamples: int, seed: int) -> Iterator[Floats]:
+def resamplings(size: int, resamples: int, seed: int) -> Iterator[Floats]:
     """How often each of `size` samples is drawn in each of `resamples` resamples, in blocks (size, R)."""
     generator = np.random.default_rng(seed)
     block = max(1, CELLS // size)

@@ -11,7 +11,7 @@ from tlpipe.advise.spec import Advise
 from tlpipe.backbones import AnyBackbone
 from tlpipe.backbones.base import Encoder
 from tlpipe.config import PARAMS, ConfigError, Spec, block, line_of, members, parse, read
-from tlpipe.data.spec import Data
+from tlpipe.data.spec import AnySource, Data
 from tlpipe.evaluate.compare import Compare
 from tlpipe.evaluate.spec import Evaluate
 from tlpipe.export.spec import Export
@@ -112,6 +112,11 @@ def across(raw: Mapping[str, Any], sections: Mapping[str, Any], path: Path | Non
         yield from _source(task, sections["data"], path)
     if task is not None and sections["training"] is not None:
         yield from _views(task, sections["training"], path)
+        yield from _training(task, sections["training"], path)
+    if task is not None and sections["compare"] is not None:
+        yield from _choice(task, "compare.metric", sections["compare"].metric, task.metrics, path)
+    if task is not None:
+        yield from _advised(task, sections["finetune"], path)
     if sections["strategies"] is not None and isinstance(raw.get("finetune"), dict):
         there = [str(name) for name in raw["finetune"]]
         unsettled = {name for name, spec in sections["finetune"].items() if not spec.settled}
@@ -122,6 +127,7 @@ def across(raw: Mapping[str, Any], sections: Mapping[str, Any], path: Path | Non
 
 def _modality(task: Any, backbone: Any, path: Path | None) -> Iterator[str]:
     if task.modality == backbone.modality:
+        yield from _pooling(task, backbone, path)
         return
     fitting = [get_args(spec.model_fields["kind"].annotation)[0] for spec in _takers(task.modality)]
     yield block(
@@ -145,6 +151,48 @@ def _source(task: Any, data: Any, path: Path | None) -> Iterator[str]:
         where = "task.kind and data.source.kind"
         what = f"a task on {task.modality}s cannot learn from {data.source.modality}s"
         yield block(where, what, details, line_of(path, "data", ["source", "kind"]))
+    elif task.form != data.source.form:
+        fitting = [get_args(spec.model_fields["kind"].annotation)[0] for spec in _sources(task.form)]
+        details = {
+            "given": f"task {task.kind}, source {data.source.kind}",
+            "allowed": f"for this task the sources {', '.join(fitting)}",
+            "do": "change the one or the other",
+        }
+        what = "the source's samples are not labelled with what the task learns"
+        yield block("task.kind and data.source.kind", what, details, line_of(path, "data", ["source", "kind"]))
+
+
+def _sources(form: str) -> list[Any]:
+    specs: tuple[Any, ...] = members(AnySource)
+    return [spec for spec in specs if spec.form == form]
+
+
+def _pooling(task: Any, backbone: Any, path: Path | None) -> Iterator[str]:
+    if task.tokens == backbone.tokens:
+        return
+    what, do = "the task reads the features of every token, and this backbone pools them", "set it to none"
+    if backbone.tokens:
+        what, do = "the task reads features of the whole text, and none are made", "set it to pooler, cls or mean"
+    yield block("backbone.pooling", what, {"given": backbone.pooling, "do": do}, line_of(path, "backbone", ["pooling"]))
+
+
+def _training(task: Any, training: Any, path: Path | None) -> Iterator[str]:
+    yield from _choice(task, "training.monitor", training.monitor, task.monitors, path)
+    yield from _choice(task, "training.balance", training.balance, task.balances, path)
+
+
+def _choice(task: Any, where: str, given: str, allowed: tuple[str, ...], path: Path | None) -> Iterator[str]:
+    if given not in allowed:
+        section, leaf = where.split(".")
+        details = {"given": given, "allowed": ", ".join(allowed), "do": "choose one of these"}
+        yield block(where, f"is nothing that {task.kind} has", details, line_of(path, section, [leaf]))
+
+
+def _advised(task: Any, strategies: Mapping[str, Any], path: Path | None) -> Iterator[str]:
+    for name in (name for name, spec in strategies.items() if not spec.settled and not task.advised):
+        details = {"do": "take it out of strategies and of finetune, and let the comparison choose"}
+        line = line_of(path, "finetune", [name])
+        yield block(f"finetune.{name}", f"there is no advice for {task.kind}", details, line)
 
 
 def _views(task: Any, training: Any, path: Path | None) -> Iterator[str]:

@@ -29,7 +29,9 @@ def doctor() -> None:
 
 def predict(
     bundle: BundleFolder,
-    paths: Annotated[list[Path], typer.Argument(help="Image files, and folders with image files.")],
+    paths: Annotated[
+        list[Path], typer.Argument(help="Files, JSONL files of a sample a line, and folders with image files.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Where to write; standard output if not given.")] = None,
     form: Annotated[
         Literal["csv", "jsonl"] | None, typer.Option("--format", help="As the name of --out ends, else csv.")
@@ -38,10 +40,10 @@ def predict(
     top: Annotated[int, typer.Option(min=1, help="Labels an answer (JSONL).")] = 5,
     device: DeviceOption = "auto",
     threads: Threads = 0,
-    batch: Annotated[int, typer.Option(min=1, help="Images a call of the graph.")] = 32,
+    batch: Annotated[int, typer.Option(min=1, help="Rows a call of the graph.")] = 32,
     max_pixels: MaxPixels = 50_000_000,
 ) -> None:
-    """Label files, a line each; what cannot be read gets a line with the reason. Exit code 1 when nothing could be."""
+    """Answer for samples, a line each; what cannot be read gets a line with the reason. Exit code 1 if all are such."""
     from tlpipe.progress import track
     from tlpipe.serve.files import Counts, found, predict_files, write
     from tlpipe.serve.predictor import Predictor
@@ -53,7 +55,7 @@ def predict(
     counts = Counts()
     with _open(out) as file:
         written = write(file, predict_files(predictor, files), predictor, chosen, every)
-        for latest in track(written, "predict", unit="images"):
+        for latest in track(written, "predict", unit="samples"):
             counts = latest
     typer.echo(f"{counts.answered:,} answered, {counts.bad:,} could not be used", err=True)
     raise typer.Exit(1 if counts.bad and not counts.answered else 0)

@@ -22,13 +22,24 @@ def nearest(word: str, options: Iterable[object]) -> list[str]:
     lowered = word.lower()
     scores = {str(option): _likeness(lowered, str(option).lower()) for option in options}
     best = max(scores.values(), default=0.0)
-    return [option for option, score in scores.items() if score == best] if best >= 0.5 else []
+    return [option for option, score in scores.items() if score == best] if best > 0.5 else []
 
 
 def _likeness(word: str, option: str) -> float:
-    # Two-letter keys (`lr`) share only one letter with a typo of themselves: 0.5 must still be near.
-    swapped = sorted(word) == sorted(option)
-    return max(difflib.SequenceMatcher(None, word, option).ratio(), 0.85 if swapped else 0.0)
+    # One slip of the finger is near also in a short key (`lr`), of which it leaves little.
+    slip = len(option) > 1 and (sorted(word) == sorted(option) or _one_edit(word, option))
+    return max(difflib.SequenceMatcher(None, word, option).ratio(), 0.85 if slip else 0.0)
+
+
+def _one_edit(word: str, other: str) -> bool:
+    """Whether one letter more, less or another makes one word of the other."""
+    if abs(len(word) - len(other)) > 1:
+        return False
+    same = next((at for at, pair in enumerate(zip(word, other, strict=False)) if len(set(pair)) > 1), None)
+    if same is None:
+        return True
+    rests = (word[same:], other[same:])
+    return any(rests[0][a:] == rests[1][b:] for a, b in ((1, 1), (1, 0), (0, 1)))
 
 
 def either(words: Sequence[str]) -> str:

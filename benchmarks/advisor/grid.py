@@ -172,8 +172,8 @@ class Grid:
         found = scores({split: predicted(model, cell.packed, split, self.machine) for split in SPLITS[1:]}, cell)
         return {
             **found,
-            "curve": [round(epoch.validation_accuracy, 4) for epoch in epochs],
-            "losses": [round(epoch.validation_loss, 4) for epoch in epochs],
+            "curve": [round(epoch.validation["accuracy"], 4) for epoch in epochs],
+            "losses": [round(epoch.validation["loss"], 4) for epoch in epochs],
         }
 
     def _start(self, cell: Cell, pretrained: bool, training: Training) -> Classifier:

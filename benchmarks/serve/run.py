@@ -39,7 +39,7 @@ def picture(edge: int) -> Image.Image:
 
 def raw_tensors(loaded: Loaded, seconds: float) -> float:
     """Images a second of `session.run` on one batch again and again."""
-    feeds = stack([loaded.reading.example()] * BATCH)
+    feeds = stack([loaded.reading.example().rows[0]] * BATCH)
     begun, done = perf_counter(), 0
     while perf_counter() < begun + seconds:
         loaded.session.run(feeds)
@@ -57,8 +57,8 @@ def raw_files(loaded: Loaded, file: bytes, seconds: float) -> float:
 
     batch = deque[dict[str, np.ndarray]]()
     with ThreadPoolExecutor(cores()) as pool:
-        for row in ahead(pool, loaded.reading.load, until(), 2 * BATCH):
-            batch.append(row)
+        for sample in ahead(pool, loaded.reading.load, until(), 2 * BATCH):
+            batch.extend(sample.rows)
             if len(batch) == BATCH:
                 loaded.session.run(stack(list(batch)))
                 done += BATCH

@@ -12,7 +12,7 @@ import pytest
 from stages import compare as stage
 from tlpipe.config import ConfigError
 from tlpipe.evaluate.compare import Compare, Result, champion, compare, read_result
-from tlpipe.metrics import METRICS
+from tlpipe.evaluate.judged import FACTS
 from tlpipe.tracking import RunPayload
 
 NAMES = ("head_only", "top_layers", "all_layers", "scratch")
@@ -31,7 +31,7 @@ def with_scores(result: Result, **scores: float) -> Result:
 
 
 def test_the_spec_offers_every_metric():
-    assert set(get_args(Compare.model_fields["metric"].annotation)) == set(METRICS)
+    assert set(get_args(Compare.model_fields["metric"].annotation)) == set(FACTS)
 
 
 def test_the_comparison_has_the_promised_form(results: list[Result]):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tlpipe.evaluate.predictions import Predictions
-from tlpipe.evaluate.tables import per_class, spread, write_json
+from tlpipe.evaluate.tables import spread, write_json
 from tlpipe.metrics import METRICS
 
 
@@ -53,9 +53,8 @@ def test_reliability_csv_counts_every_test_sample(made: Path):
 
 def test_per_class_by_hand():
     probabilities = np.eye(3)[[0, 0, 1, 0]]
-    table = per_class(
-        Predictions(("a", "b", "c"), np.arange(4), ("",) * 4, ("test",) * 4, np.array([0, 0, 1, 1]), probabilities)
-    )
+    labels = np.array([0, 0, 1, 1])
+    table = Predictions(("a", "b", "c"), np.arange(4), ("",) * 4, ("test",) * 4, labels, probabilities).per_class()
     assert table[0] == ("a", pytest.approx(2 / 3), 1.0, pytest.approx(0.8), 2)
     assert table[1] == ("b", 1.0, 0.5, pytest.approx(2 / 3), 2)
     assert table[2] == ("c", 0.0, 0.0, 0.0, 0)

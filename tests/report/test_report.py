@@ -174,7 +174,7 @@ def test_rejected_samples_are_counted_by_reason():
 
 
 def test_confusions_come_with_the_most_frequent_first(facts: dict):
-    counts = [pair["samples"] for pair in facts["confusions"]]
+    counts = [pair["samples"] for pair in facts["errors"]["confusions"]]
     assert counts == sorted(counts, reverse=True)
-    assert sum(counts) == facts["mistakes"] > 0
-    assert all(pair["true"] != pair["predicted"] for pair in facts["confusions"])
+    assert sum(counts) == facts["errors"]["mistakes"] > 0
+    assert all(pair["true"] != pair["predicted"] for pair in facts["errors"]["confusions"])

@@ -17,6 +17,7 @@ from tlpipe.export.text_parity import HeldOutTexts
 from tlpipe.export.write import export_bundle
 from tlpipe.preprocess.text import TextPreprocess, Tokenizer
 from tlpipe.serve import BadInput, Predictor
+from tlpipe.serve.files import predict_files
 from tlpipe.strategies.plan import Plan
 from tlpipe.tasks import TextClassification
 from tlpipe.train.model import About, Classifier
@@ -188,3 +189,17 @@ def test_the_interface_says_that_texts_are_read(server: Any):
     assert set(document["paths"]["/predict"]["post"]["requestBody"]["content"]) == {
         "text/plain", "application/json", "multipart/form-data",
     }  # fmt: skip
+
+
+def test_each_line_of_a_jsonl_file_is_a_sample(texts: Path, tmp_path: Path):
+    lines = [json.dumps(TEXTS[0]), json.dumps({"text": PAIR[0], "pair": PAIR[1]}), "", "{", json.dumps(list(PAIR)), "3"]
+    path = tmp_path / "many.jsonl"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    predictor = Predictor(texts, device="cpu")
+    found = dict(predict_files(predictor, [path]))
+    assert [name.rpartition(":")[2] for name in found] == ["1", "2", "4", "5", "6"]
+    answers = list(found.values())
+    assert answers[0] == predictor(TEXTS[0])
+    assert answers[1] == answers[3] == predictor([PAIR])[0] == predictor({"text": PAIR[0], "pair": PAIR[1]})
+    assert "not JSON" in str(answers[2])
+    assert "got int" in str(answers[4])

@@ -3,6 +3,7 @@
 import copy
 import itertools
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -11,7 +12,9 @@ import onnxruntime
 import pytest
 import torch
 
-from tlpipe.backbones.base import Encoder
+from tests import tagged
+from tests.train.conftest import make_packed
+from tlpipe.backbones.base import Backbone, Encoder
 from tlpipe.backbones.letters import Letters
 from tlpipe.config import members, parse
 from tlpipe.data.packed import Packed
@@ -19,6 +22,7 @@ from tlpipe.export.onnx import onnx_model
 from tlpipe.strategies import AnyStrategy
 from tlpipe.strategies.plan import HEAD, Plan
 from tlpipe.tasks import ImageClassification
+from tlpipe.tasks.base import Task
 from tlpipe.train.adapt import adapted, sizes
 from tlpipe.train.batches import Batches
 from tlpipe.train.checkpoint import Keeper
@@ -26,9 +30,33 @@ from tlpipe.train.depths import AllDepths
 from tlpipe.train.device import Machine
 from tlpipe.train.fit import Trainer
 from tlpipe.train.model import About, Classifier, load_model, save_model
-from tlpipe.train.spec import Training
+from tlpipe.train.spec import STILL, Training
 
 LETTERS = Letters(width=4)
+
+
+KEPT = {"views": 1, "noise": 0, "storage": "auto", "gigabytes": 1}
+
+
+@dataclass(frozen=True)
+class World:
+    """A task with a network and data for it."""
+
+    task: Task
+    backbone: Backbone
+    pack: Callable[[Path], Packed]
+    recipe: dict[str, Any]
+
+
+WORLDS = {
+    "images": World(ImageClassification(), LETTERS, make_packed, {}),
+    "words": World(
+        tagged.TASK,
+        tagged.BACKBONE,
+        lambda folder: tagged.pack_tagged(folder, train=9, validation=4, test=2),
+        {"augment": STILL, "cache": KEPT},
+    ),
+}
 ENDS = {"wise_ft": True, "soup": 2}
 ROWS = [{"name": "x", "epochs": 2, "rates": {"*": 1e-2}, "adapt": "norms"}]
 EXAMPLES: dict[str, dict[str, Any]] = {
@@ -46,20 +74,26 @@ KINDS = [get_args(each.model_fields["kind"].annotation)[0] for each in members(A
 Begin = Callable[[str], Trainer]
 
 
+@pytest.fixture(params=list(WORLDS))
+def world(request: pytest.FixtureRequest) -> World:
+    return WORLDS[request.param]
+
+
 @pytest.fixture
-def begin(packed: Packed, machine: Machine, tmp_path: Path, make_training: Callable[..., Training]) -> Begin:
-    """A trainer of a kind of strategy on the letters network, which takes its first epoch for better than its start."""
+def begin(world: World, machine: Machine, tmp_path: Path, make_training: Callable[..., Training]) -> Begin:
+    """A trainer of a kind of strategy in a world, which takes its first epoch for better than its start."""
+    packed = world.pack(tmp_path / "packed")
 
     def make(kind: str) -> Trainer:
         torch.manual_seed(0)
-        encoder: Encoder = LETTERS.encoder()
-        task, training = ImageClassification(), make_training(norm_statistics="source")
+        encoder: Encoder = world.backbone.encoder()
+        task, training = world.task, make_training(norm_statistics="source", **world.recipe)
         plan = parse({"kind": kind, **EXAMPLES[kind]}, AnyStrategy, "").plan(encoder.groups)
         if plan.features == "all":
             encoder = AllDepths(encoder, packed.preprocess.example())
         model = Classifier(encoder, task.head(encoder.feature_dim, len(packed.classes), 0.0))
         trainer = Trainer(model, plan, task, training, Batches(packed, machine.device), machine, tmp_path / "cache")
-        trainer.at.best = {"accuracy": -1.0, "loss": 99.0}
+        trainer.at.best = {"accuracy": -1.0, "entity_f1": -1.0, "loss": 99.0}
         return trainer
 
     return make
@@ -113,26 +147,28 @@ def test_killed_at_every_step_it_ends_with_the_same_bits(begin: Begin, kind: str
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_its_model_is_saved_loaded_and_exported(begin: Begin, kind: str, tmp_path: Path) -> None:
+def test_its_model_is_saved_loaded_and_exported(begin: Begin, world: World, kind: str, tmp_path: Path) -> None:
     trainer = begin(kind)
     finish(trainer)
     preprocess = trainer.batches.packed.preprocess
     total = sum(size.total for size in sizes(trainer.model, trainer.plan).values())
     assert total == sum(parameter.numel() for parameter in trainer.model.parameters())
     about = About(
-        strategy=kind, run_key="0", task=ImageClassification(), backbone=LETTERS, preprocess=preprocess,
+        strategy=kind, run_key="0", task=world.task, backbone=world.backbone, preprocess=preprocess,
         labels=trainer.batches.packed.classes, dropout=0.0, temperature=1.3, validation={}, plan=trainer.plan,
         total_parameters=total, trainable_parameters=1, ending=trainer.selection.ending,
     )  # fmt: skip
     save_model(tmp_path / "model", trainer.model, about)
     model, found = load_model(tmp_path / "model")
     assert found == about
-    images = np.array(trainer.batches.packed.images[:4])
-    view = torch.from_numpy(preprocess.normalise(preprocess.crop(images)))
+    samples = np.array(trainer.batches.packed.images[:4])
+    view = torch.from_numpy(preprocess.evaluation(samples))
     with torch.no_grad():
         truth = model(view)
         assert torch.equal(truth, trainer.model.eval()(view))
     exported = onnx_model(model, found, 20).SerializeToString()
     session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
-    (probabilities,) = session.run(["probabilities"], {"image": images})
-    assert np.abs(probabilities - (truth / 1.3).softmax(1).numpy()).max() < 1e-3
+    names = [each.name for each in session.get_inputs()]
+    feeds = {"image": samples} if names == ["image"] else {name: samples[:, at] for at, name in enumerate(names)}
+    (probabilities,) = session.run(["probabilities"], feeds)
+    assert np.abs(probabilities - (truth / 1.3).softmax(-1).numpy()).max() < 1e-3

@@ -45,7 +45,7 @@ def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
 def test_it_learns(make_trainer: Make) -> None:
     epochs = finish(make_trainer(Scratch(kind="scratch", lr=5e-3, epochs=12).plan(GROUPS), dropout=0.0))
     assert epochs[-1].train_loss < epochs[0].train_loss
-    assert max(epoch.validation_accuracy for epoch in epochs) >= 0.9
+    assert max(epoch.validation["accuracy"] for epoch in epochs) >= 0.9
     assert [epoch.epoch for epoch in epochs] == list(range(1, 13))
 
 
@@ -90,15 +90,15 @@ def test_interrupted_at_every_step_it_ends_with_the_same_bits(
         seen += [event] if isinstance(event, Epoch) else []
         keeper.save(trainer.state())
     assert same(weights(whole), weights(trainer))
-    figures = [(epoch.step, epoch.train_loss, epoch.validation_loss) for epoch in history]
-    assert [(epoch.step, epoch.train_loss, epoch.validation_loss) for epoch in seen] == figures
+    figures = [(epoch.step, epoch.train_loss, epoch.validation["loss"]) for epoch in history]
+    assert [(epoch.step, epoch.train_loss, epoch.validation["loss"]) for epoch in seen] == figures
 
 
 def test_the_best_weights_come_back(make_trainer: Make) -> None:
     trainer = make_trainer(Scratch(kind="scratch", lr=0.5, epochs=6).plan(GROUPS), optimizer="sgd", clip_norm=None)
     start = trainer.validate()
     epochs = finish(trainer)
-    best = min([start["loss"], *(epoch.validation_loss for epoch in epochs)])
+    best = min([start["loss"], *(epoch.validation["loss"] for epoch in epochs)])
     assert trainer.validate()["loss"] == best
 
 

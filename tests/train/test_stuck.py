@@ -19,7 +19,7 @@ VALIDATION = np.array([0] * 30 + [1] * 15 + [2] * 5)
 
 
 def epoch(loss: float, accuracy: float) -> Epoch:
-    return Epoch(100, "all", 4, loss, 1.0, accuracy, 1e-5, 1e-3, 1.0, 100.0)
+    return Epoch(100, "all", 4, loss, {"loss": 1.0, "accuracy": accuracy}, 1e-5, 1e-3, 1.0, 100.0)
 
 
 @settings(deadline=None)
@@ -65,6 +65,11 @@ def test_it_takes_both_a_constant_loss_and_an_accuracy_no_better_than_luck(
     if found is not None:
         assert f"{found.train_loss:.3f}" in found.record()["text"]
         assert found.majority == 0.6
+
+
+def test_without_an_accuracy_nothing_is_said():
+    last = Epoch(100, "all", 4, 99.0, {"loss": 99.0, "f1": 0.0}, 1e-5, 1e-3, 1.0, 100.0)
+    assert stuck(last, TRAIN, VALIDATION, 3, make_training()) is None
 
 
 def test_another_seed_is_another_and_the_first_is_the_given_one():

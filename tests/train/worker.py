@@ -43,7 +43,7 @@ def main(packed: Packed, out: Path, plan: str) -> None:
     logits, _ = trainer.scores()
     if machine.team.first:
         torch.save({"model": trainer.model.state_dict(), "logits": logits}, out / "result.pt")
-        figures = [(epoch.train_loss, epoch.validation_loss) for epoch in epochs]
+        figures = [(epoch.train_loss, epoch.validation["loss"]) for epoch in epochs]
         (out / "history.json").write_text(json.dumps({"size": machine.team.size, "figures": figures}))
 
 

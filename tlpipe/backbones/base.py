@@ -143,6 +143,11 @@ class Backbone(Spec):
     trained_here: ClassVar[bool] = False
     """True when the `pretrain` stage makes the weights; `pretrained()` is then not available."""
 
+    @property
+    def tokens(self) -> bool:
+        """Whether its features are those of every token (B, L, D); else they are of the whole sample (B, D)."""
+        return False
+
     def preprocess(self) -> AnyPreprocess:
         """The preprocessing that these weights were trained with. Cheap: no weights are read."""
         raise NotImplementedError

@@ -50,7 +50,7 @@ class Bert(Backbone):
     """A folder or hub name of BERT weights to go on from, with their tokenizer; null = see `size`."""
     pooling: Pooling = "pooler"
     """How tokens become the features of a text: the pooler that next-sentence prediction trained, the first token's
-    hidden state, or the mean over all tokens."""
+    hidden state, or the mean over all tokens; none for tasks that label tokens."""
     max_length: Annotated[int, Field(ge=8, le=8192)] = 128
     """Tokens at most, special ones included, of a pair in pretraining and of a text afterwards."""
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 3
@@ -70,6 +70,11 @@ class Bert(Backbone):
         if (self.size is None) is (self.start is None):
             raise ValueError("give either `size`, to train from nothing, or `start`, weights to go on from")
         return self
+
+    @property
+    def tokens(self) -> bool:
+        """Where nothing is pooled."""
+        return self.pooling == "none"
 
     def preprocess(self) -> TextPreprocess:
         """Cut off at `max_length`; padding as the config says."""

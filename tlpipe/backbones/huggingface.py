@@ -39,6 +39,11 @@ class HuggingFace(Backbone):
     config: dict[str, Any] | None = None
     """What config.json says; null = read it. The pretrain stage fills it in, so that no later stage needs a network."""
 
+    @property
+    def tokens(self) -> bool:
+        """Where nothing is pooled."""
+        return self.pooling == "none"
+
     def preprocess(self) -> TextPreprocess:
         """Cut off at `max_length`; padding and token types as the config says."""
         config = self._config()

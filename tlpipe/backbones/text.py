@@ -14,11 +14,14 @@ from tlpipe.backbones.base import Encoder
 from tlpipe.backbones.text_families import FAMILIES, Family
 from tlpipe.config import ConfigError
 
-Pooling = Literal["pooler", "cls", "mean"]
+Pooling = Literal["pooler", "cls", "mean", "none"]
 
 
 class TextEncoder(Encoder):
     """Token batches (B, C, L) int64 (ids, mask and, for some, token types) -> features (B, D) of the whole text.
+
+    With `pooling: none` they are (B, L, D), of each token, L being that of the batch's longest text; zero where a text
+    has no token.
 
     Activations between groups are (B, max_length, D + 1): hidden states, zero where there is no token, and the mask.
     They do not depend on the other texts of a batch but for the rounding of products of other sizes.
@@ -60,6 +63,8 @@ class TextEncoder(Encoder):
         return self.family.finish(self.model, hidden) if last == self.layers + 1 else hidden
 
     def _features(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        if self.pooling == "none":
+            return hidden * mask.to(hidden.dtype).unsqueeze(-1)
         if self.pooling == "mean":
             return mean(hidden, mask)
         pooler: Any = self.model.pooler if self.pooling == "pooler" else None
@@ -72,19 +77,26 @@ class TextEncoder(Encoder):
         return nn.functional.pad(together, (0, 0, 0, self.max_length - together.shape[1]))
 
     def pooled_depths(self, x: Tensor) -> Iterator[Tensor]:
-        """At the top the features; below, the first token's hidden state beside the mean over the tokens, (B, 2 D)."""
+        """At the top the features; below, the first token's hidden state beside the mean over the tokens, (B, 2 D).
+
+        Where nothing is pooled all are (B, L, D).
+        """
         mask = x[:, 1]
         hidden = self.family.embed(self.model, x[:, 0], mask, x[:, 2] if x.shape[1] > 2 else None)
         for layer in range(1, self.layers + 1):
-            yield torch.cat([hidden[:, 0], mean(hidden, mask)], dim=-1)
+            yield self._below(hidden, mask)
             hidden = self._layers(hidden, mask, layer, layer + 1)
         if self.pooling == "pooler":
-            yield torch.cat([hidden[:, 0], mean(hidden, mask)], dim=-1)
+            yield self._below(hidden, mask)
         yield self._features(hidden, mask)
+
+    def _below(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        return hidden if self.pooling == "none" else torch.cat([hidden[:, 0], mean(hidden, mask)], dim=-1)
 
     def depth_widths(self, example: object) -> tuple[int, ...]:
         """Known without a forward pass."""
-        return (*[2 * self.feature_dim] * (len(self.groups) - 1), self.feature_dim)
+        below = self.feature_dim if self.pooling == "none" else 2 * self.feature_dim
+        return (*[below] * (len(self.groups) - 1), self.feature_dim)
 
     def members(self, group: str) -> Iterator[tuple[str, nn.Module]]:
         """Every module of the group; what all layers share belongs to the embeddings."""

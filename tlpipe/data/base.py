@@ -37,6 +37,10 @@ class Source(Spec):
     """Where the raw samples are."""
 
     modality: ClassVar[Literal["image", "text"]] = "image"
+    form: ClassVar[str] = "image"
+    """The kind of preprocessing that reads its samples: it also says what they are labelled with."""
+    stratified: ClassVar[bool] = False
+    """Whether `Sample.label` is only what the splits are made alike in; else it is a class, needed in every split."""
 
     path: Annotated[str, Field(min_length=1)]
     """The folder that holds everything that is read; dvc.yaml depends on it."""

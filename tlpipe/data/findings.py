@@ -52,7 +52,7 @@ class Findings:
             "used": len(self.splits),
             "classes": list(self.classes),
             "counts": self.counts,
-            "imbalance": round(max(train) / min(train), 3),
+            "imbalance": round(max(train) / max(min(train), 1), 3),
             "left_aside": dict(sorted(Counter(self.samples[index].label for index in self.aside).items())),
             "rejected": [asdict(self.rejected[index]) for index in sorted(self.rejected)],
             "duplicates": {"exact": [self._members(group) for group in self.exact], "near": list(self._clusters())},
@@ -86,6 +86,8 @@ def image_sizes(sizes: Collection[tuple[int, int]]) -> dict[str, Any]:
 
 def check_classes(counts: Counts, rejected: Iterable[Rejected], data: Data) -> None:
     """Raise ConfigError when a class has no sample in one of the splits."""
+    if data.source.stratified:
+        counts = {split: {"samples": sum(classes.values())} for split, classes in counts.items()}
     empty = [(label, split) for split, classes in counts.items() for label, number in classes.items() if not number]
     if not empty:
         return

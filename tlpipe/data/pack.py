@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tlpipe.config import ConfigError
 from tlpipe.data.base import Sample, Track, listing, silently
 from tlpipe.data.duplicates import exact_copies, reject_exact, reject_near
@@ -14,13 +16,14 @@ from tlpipe.data.findings import Findings, check_classes
 from tlpipe.data.packed import SPLITS, Split
 from tlpipe.data.read_images import ImageReader
 from tlpipe.data.read_texts import TextReader
+from tlpipe.data.read_words import WordReader
 from tlpipe.data.reader import Intake, Reader
 from tlpipe.data.spec import Data
 from tlpipe.data.split import assign, check_splits
 from tlpipe.data.write import Row, write
 from tlpipe.preprocess import AnyPreprocess
 
-READERS: dict[str, Callable[[Intake], Reader]] = {"image": ImageReader, "text": TextReader}
+READERS: dict[str, Callable[[Intake], Reader]] = {"image": ImageReader, "text": TextReader, "words": WordReader}
 """By the kind of preprocessing."""
 
 
@@ -49,7 +52,7 @@ def pack(
         ConfigError: When the layout cannot be understood, the splits cannot be made, or a class ends up empty.
     """
     samples = data.source.scan()
-    classes = _classes(samples)
+    strata = _strata(samples, data)
     check_splits(samples, data.split)
     with _whole(folder) as partial:
         reader = READERS[preprocess.kind](Intake(data, preprocess, samples, partial, track, workers, tokenizer))
@@ -59,18 +62,20 @@ def pack(
         near = reader.near(among, threshold) if among and threshold is not None else {}
         rejected |= reject_near(samples, near)
         splits, aside = assign(samples, set(range(len(samples))) - set(rejected), near, data)
-        found = Findings(samples, classes, rejected, exact, near, splits, aside)
+        found = Findings(samples, strata, rejected, exact, near, splits, aside)
         check_classes(found.counts, rejected.values(), data)
-        rows = _rows(samples, reader, splits)
-        reader.write(partial, [row.index for row in rows])
-        fingerprint = write(partial, rows, classes, preprocess, reader.columns)
-    about = reader.report([row.index for row in rows])
+        order = sorted(splits, key=lambda index: (SPLITS.index(splits[index]), reader.place(index), index))
+        rows = _rows(samples, reader, splits, order)
+        about = reader.report({index: splits[index] for index in order})
+        reader.write(partial, order)
+        np.save(partial / "labels.npy", reader.labels(order))
+        fingerprint = write(partial, rows, reader.classes, preprocess, reader.columns)
     return {**found.report(), **about, "ignored": data.source.ignored(), "fingerprint": fingerprint}
 
 
-def _classes(samples: Sequence[Sample]) -> tuple[str, ...]:
+def _strata(samples: Sequence[Sample], data: Data) -> tuple[str, ...]:
     classes = tuple(sorted({sample.label for sample in samples}))
-    if len(classes) < 2:
+    if len(classes) < 2 and not data.source.stratified:
         raise ConfigError(f"data.source: needs samples of at least two classes, found {listing(list(classes))}")
     return classes
 
@@ -89,6 +94,6 @@ def _whole(folder: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _rows(samples: Sequence[Sample], reader: Reader, splits: Mapping[int, Split]) -> list[Row]:
-    order = sorted(splits, key=lambda index: (SPLITS.index(splits[index]), reader.place(index), index))
-    return [Row(index, samples[index], splits[index], reader.describe(index)) for index in order]
+def _rows(samples: Sequence[Sample], reader: Reader, splits: Mapping[int, Split], order: Sequence[int]) -> list[Row]:
+    rows = (Row(index, samples[index], splits[index], reader.describe(index)) for index in order)
+    return [row for row in rows for _ in range(reader.parts(row.index))]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlpipe.config import parse
+from tlpipe.data.targets import KINDS, Targets
 from tlpipe.data.tokens import Tokens
 from tlpipe.preprocess import AnyPreprocess
 
@@ -22,6 +23,7 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 OPENERS: dict[str, Callable[[Path, Any], Any]] = {
     "image": lambda folder, preprocess: np.load(folder / "images.npy", mmap_mode="r"),
     "text": Tokens.open,
+    "words": Tokens.open,
 }
 """How the samples are mapped, by the kind of preprocessing."""
 
@@ -34,13 +36,18 @@ class Packed:
     row (row, id, label, split, group, sha256 of the raw bytes, and width, height of the raw image or tokens, truncated
     of the text), `dataset.json` with classes, counts, preprocessing and fingerprint. Rows are ordered train,
     validation, test; beside tokens are the raw `texts.jsonl` and their `tokenizer.json`.
+
+    A sample is one row, but where long texts are cut into windows it is several, one after the other and with one id;
+    there `labels.npy` is (T,), aligned with the tokens.
     """
 
     folder: Path
     images: Any
     """The samples: indexed with row numbers or a slice, it gives an array of them."""
     labels: NDArray[np.int64]
+    """(N,), or of each token; `targets` knows which."""
     classes: tuple[str, ...]
+    """Names of the outputs, in the order of the labels."""
     preprocess: AnyPreprocess
     ranges: dict[str, tuple[int, int]]
     fingerprint: str
@@ -64,6 +71,17 @@ class Packed:
     def rows(self, split: Split) -> NDArray[np.int64]:
         """Row numbers of one split, ascending."""
         return np.arange(*self.ranges[split], dtype=np.int64)
+
+    @cached_property
+    def targets(self) -> Targets:
+        """What the rows, or tokens of them, are labelled with."""
+        return KINDS[self.preprocess.kind](self.labels, self.images)
+
+    @cached_property
+    def sample_of(self) -> NDArray[np.int64]:
+        """(N,) number of the sample that each row is of, or is a window of."""
+        new = [before != after for before, after in zip(self.ids, self.ids[1:], strict=False)]
+        return np.cumsum([0, *new], dtype=np.int64)
 
     @property
     def lengths(self) -> NDArray[np.int64] | None:

@@ -1,6 +1,6 @@
 """Images: decoded and resized on all cores into a scratch file, compared by their thumbnails, copied row by row."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +9,20 @@ import numpy as np
 from tlpipe.data.duplicates import Rejected, reject
 from tlpipe.data.findings import image_sizes
 from tlpipe.data.ingest import Image, Job, Unreadable, ingest
-from tlpipe.data.reader import Intake, Pairs
+from tlpipe.data.packed import Split
+from tlpipe.data.reader import Intake, OneLabel, Pairs
 from tlpipe.data.similar import EDGE, near_pairs
 from tlpipe.data.space import check_space
 
 
-class ImageReader:
+class ImageReader(OneLabel):
     """The `Reader` of image files."""
 
     columns = ("sha256", "width", "height")
 
     def __init__(self, intake: Intake) -> None:
         data, samples, preprocess = intake.data, intake.samples, intake.preprocess
+        super().__init__(samples)
         self.edge, self.scratch, self.track = preprocess.resize_to, intake.folder / "scratch", intake.track
         what = f"{len(samples):,} images at {self.edge} x {self.edge} pixels"
         check_space(intake.folder, 2 * len(samples) * self.edge**2 * 3, what)
@@ -54,17 +56,17 @@ class ImageReader:
         image = self.images[index]
         return image.sha256, image.width, image.height
 
-    def write(self, folder: Path, rows: Sequence[int]) -> None:
+    def write(self, folder: Path, samples: Sequence[int]) -> None:
         """`images.npy` (N, R, R, 3) uint8; the scratch file goes."""
         size = self.edge * self.edge * 3
-        header = {"descr": "|u1", "fortran_order": False, "shape": (len(rows), self.edge, self.edge, 3)}
+        header = {"descr": "|u1", "fortran_order": False, "shape": (len(samples), self.edge, self.edge, 3)}
         with (folder / "images.npy").open("wb") as target, self.scratch.open("rb") as source:
             np.lib.format.write_array_header_1_0(target, header)
-            for row in self.track(rows, "writing arrays", len(rows), "img"):
-                source.seek(row * size)
+            for index in self.track(samples, "writing arrays", len(samples), "img"):
+                source.seek(index * size)
                 target.write(source.read(size))
         self.scratch.unlink()
 
-    def report(self, rows: Sequence[int]) -> dict[str, Any]:
+    def report(self, samples: Mapping[int, Split]) -> dict[str, Any]:
         """Sizes of the raw images."""
-        return image_sizes([(self.images[row].width, self.images[row].height) for row in rows])
+        return image_sizes([(self.images[index].width, self.images[index].height) for index in samples])

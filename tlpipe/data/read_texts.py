@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 from tlpipe.config import ConfigError
 from tlpipe.data import tokens
 from tlpipe.data.duplicates import Rejected, reject
-from tlpipe.data.reader import Intake, Pairs
+from tlpipe.data.packed import Split
+from tlpipe.data.reader import Intake, OneLabel, Pairs
 from tlpipe.data.shingles import content_hash, near_texts, shingles
 from tlpipe.data.text_table import TextTable
 from tlpipe.preprocess.text import TOKENIZER, Text, Tokenizer
@@ -20,18 +21,17 @@ TEXTS = "texts.jsonl"
 """The raw texts, a JSON list a row: for baselines, reports and people."""
 
 
-class TextReader:
+class TextReader(OneLabel):
     """The `Reader` of texts. Rows of a split are in order of their length, so that neighbours need little padding."""
 
     columns = ("sha256", "tokens", "truncated")
 
     def __init__(self, intake: Intake) -> None:
         source, samples = intake.data.source, intake.samples
+        super().__init__(samples)
         if not isinstance(source, TextTable):
             raise ConfigError(f"data.source.kind: {source.kind} holds no texts, and the backbone reads texts")
-        if intake.tokenizer is None:
-            raise ConfigError("texts need a tokenizer; the tokenizer stage writes data/tokenizer: run `dvc repro`")
-        self.tokenizer = intake.tokenizer / TOKENIZER
+        self.tokenizer = tokenizer_of(intake)
         self.texts: list[Text] = [source.text(sample.id) for sample in samples]
         self.rejected: dict[int, Rejected] = {
             index: reject(samples[index], "empty", "a text without any characters")
@@ -56,19 +56,37 @@ class TextReader:
         raw = hashlib.sha256(json.dumps(self.texts[index], ensure_ascii=False).encode()).hexdigest()
         return raw, len(self.rows[index].ids), int(self.rows[index].truncated)
 
-    def write(self, folder: Path, rows: Sequence[int]) -> None:
+    def write(self, folder: Path, samples: Sequence[int]) -> None:
         """The flat arrays, the tokenizer that made them, and the raw texts."""
-        tokens.write(folder, [(self.rows[row].ids, self.rows[row].types) for row in rows])
+        tokens.write(folder, [(self.rows[row].ids, self.rows[row].types) for row in samples])
         shutil.copyfile(self.tokenizer, folder / TOKENIZER)
-        lines = (json.dumps(self.texts[row], ensure_ascii=False) for row in rows)
-        (folder / TEXTS).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        write_texts(folder, [self.texts[index] for index in samples])
 
-    def report(self, rows: Sequence[int]) -> dict[str, Any]:
+    def report(self, samples: Mapping[int, Split]) -> dict[str, Any]:
         """Lengths in tokens, and how many texts were cut off."""
-        lengths = [self.place(row) for row in rows]
+        lengths = [self.place(index) for index in samples]
         return {
             "texts": {
                 "tokens": {"min": min(lengths), "median": median(lengths), "max": max(lengths)},
-                "truncated": sum(self.rows[row].truncated for row in rows),
+                "truncated": sum(self.rows[index].truncated for index in samples),
             }
         }
+
+
+def tokenizer_of(intake: Intake) -> Path:
+    """The tokenizer.json that texts are packed with. Raises ConfigError where no stage wrote one."""
+    if intake.tokenizer is None:
+        raise ConfigError("texts need a tokenizer; the tokenizer stage writes data/tokenizer: run `dvc repro`")
+    return intake.tokenizer / TOKENIZER
+
+
+def write_texts(folder: Path, texts: Iterable[Sequence[str]]) -> None:
+    """Write `texts.jsonl`, a line each."""
+    lines = (json.dumps(text, ensure_ascii=False) for text in texts)
+    (folder / TEXTS).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def read_texts(folder: Path) -> list[tuple[str, ...]]:
+    """What `write_texts` wrote."""
+    lines = (folder / TEXTS).read_text(encoding="utf-8").split("\n")
+    return [tuple(json.loads(line)) for line in lines if line]

@@ -5,8 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tlpipe.data.base import Sample, Track
 from tlpipe.data.duplicates import Rejected
+from tlpipe.data.packed import Split
 from tlpipe.data.spec import Data
 
 Pairs = dict[tuple[int, int], float]
@@ -41,6 +45,10 @@ class Reader(Protocol):
         """A hash of what each readable sample holds, whatever its encoding: equal for exact copies."""
 
     @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the network's outputs, in order."""
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """What the manifest says of a sample besides its label and place; the first is `sha256`, of the raw bytes."""
 
@@ -53,8 +61,30 @@ class Reader(Protocol):
     def describe(self, index: int) -> tuple[object, ...]:
         """Values of `columns`."""
 
-    def write(self, folder: Path, rows: Sequence[int]) -> None:
-        """Write the arrays that `Packed.open` maps, a row for each of `rows`; called once, at the end."""
+    def parts(self, index: int) -> int:
+        """How many rows of the arrays the sample is."""
 
-    def report(self, rows: Sequence[int]) -> dict[str, Any]:
-        """What reports/data.json says about the raw samples that are used."""
+    def labels(self, samples: Sequence[int]) -> NDArray[np.int64]:
+        """What `labels.npy` is to hold of these samples, in order: see `Packed`."""
+
+    def write(self, folder: Path, samples: Sequence[int]) -> None:
+        """Write the arrays that `Packed.open` maps, the rows of each of `samples`; called once, at the end."""
+
+    def report(self, samples: Mapping[int, Split]) -> dict[str, Any]:
+        """What reports/data.json says about the raw samples that are used, and in which split they are."""
+
+
+class OneLabel:
+    """What the readers of samples with one label, and one row, each share."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self._names = [sample.label for sample in samples]
+        self.classes = tuple(sorted(set(self._names)))
+
+    def parts(self, index: int) -> int:
+        """One row."""
+        return 1
+
+    def labels(self, samples: Sequence[int]) -> NDArray[np.int64]:
+        """Numbers of their classes (N,)."""
+        return np.array([self.classes.index(self._names[index]) for index in samples], np.int64)

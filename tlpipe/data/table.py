@@ -82,14 +82,15 @@ def read_table(path: Path, encoding: str = "utf-8", header: bool = True, quoting
     readers: dict[str, Callable[[str], Table]] = {
         ".csv": lambda text: _separated(path, text, ",", header, quoting),
         ".tsv": lambda text: _separated(path, text, "\t", header, quoting),
-        ".jsonl": lambda text: _json_lines(path, text),
+        ".jsonl": lambda text: json_lines(path, text),
     }
     if ending not in readers:
         raise ConfigError(f"{path} must end in {listing([*readers, '.parquet'])}")
-    return readers[ending](_decoded(path, encoding))
+    return readers[ending](decoded(path, encoding))
 
 
-def _decoded(path: Path, encoding: str) -> str:
+def decoded(path: Path, encoding: str) -> str:
+    """A file's text, without a byte order mark. Raises ConfigError for bytes that are not of the encoding."""
     try:
         return path.read_bytes().decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -121,7 +122,8 @@ def _separated(path: Path, text: str, delimiter: str, header: bool, quoting: Quo
     return names, [(number, dict(zip(names, fields, strict=True))) for number, fields in lines]
 
 
-def _json_lines(path: Path, text: str) -> Table:
+def json_lines(path: Path, text: str) -> Table:
+    """The objects of JSON lines, with their lines' numbers; `path` is for messages. Raises ConfigError."""
     lines: list[tuple[int, Line]] = []
     for number, line in enumerate(io.StringIO(text), start=1):
         if not line.strip():

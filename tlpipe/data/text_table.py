@@ -19,6 +19,7 @@ class TextTable(Source):
     """One table, or one a split, in the folder `path`; a sample's id is the file's name and the line's number."""
 
     modality: ClassVar[Literal["image", "text"]] = "text"
+    form: ClassVar[str] = "text"
 
     kind: Literal["text_table"] = "text_table"
     table: Name | None = None

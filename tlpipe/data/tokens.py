@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlpipe.preprocess.text import TextPreprocess
+from tlpipe.preprocess.text import TokenPreprocess
 
 IDS, TYPES, OFFSETS = "tokens.npy", "token_types.npy", "offsets.npy"
 
@@ -17,16 +17,16 @@ IDS, TYPES, OFFSETS = "tokens.npy", "token_types.npy", "offsets.npy"
 class Tokens:
     """N texts: `tokens.npy` int32 and `token_types.npy` uint8 one after the other, `offsets.npy` int64 (N + 1,).
 
-    Indexing with row numbers or a slice gives a padded batch (B, C, L) int64 as `TextPreprocess.pad` makes it.
+    Indexing with row numbers or a slice gives a padded batch (B, C, L) int64 as `TokenPreprocess.pad` makes it.
     """
 
     ids: NDArray[np.int32]
     types: NDArray[np.uint8]
     offsets: NDArray[np.int64]
-    preprocess: TextPreprocess
+    preprocess: TokenPreprocess
 
     @classmethod
-    def open(cls, folder: Path, preprocess: TextPreprocess) -> "Tokens":
+    def open(cls, folder: Path, preprocess: TokenPreprocess) -> "Tokens":
         """Map the arrays of a folder that `write` filled."""
         ids, types = (np.load(folder / name, mmap_mode="r") for name in (IDS, TYPES))
         return cls(ids, types, np.load(folder / OFFSETS), preprocess)

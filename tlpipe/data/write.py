@@ -1,4 +1,4 @@
-"""What every folder of packed arrays has besides its arrays: labels, a manifest, and what it all was made of."""
+"""What every folder of packed arrays has besides its arrays: a manifest, and what it all was made of."""
 
 import csv
 import hashlib
@@ -6,8 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
 
 from tlpipe.data.base import Sample
 from tlpipe.data.packed import SPLITS, Split
@@ -29,16 +27,15 @@ class Row:
 def write(
     folder: Path, rows: Sequence[Row], classes: Sequence[str], preprocess: AnyPreprocess, details: Sequence[str]
 ) -> str:
-    """Write labels.npy, manifest.csv and dataset.json, and return the fingerprint.
+    """Write manifest.csv and dataset.json, and return the fingerprint.
 
     Args:
         folder: Exists, and has the arrays.
         rows: Ordered train, validation, test.
-        classes: Class names in label order.
+        classes: Names of the outputs in label order.
         preprocess: Is stored, for it is what the rows were made with.
         details: Names of `Row.details`.
     """
-    np.save(folder / "labels.npy", np.array([classes.index(row.sample.label) for row in rows], np.int64))
     with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow((*COLUMNS, *details))

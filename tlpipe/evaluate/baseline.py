@@ -1,31 +1,30 @@
 """What a strategy has to beat: methods that need no pretrained network, on the same splits."""
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tlpipe.data.packed import Packed
-from tlpipe.data.read_texts import TEXTS
+from tlpipe.data.packed import Packed, Split
+from tlpipe.data.read_texts import read_texts
+from tlpipe.evaluate.judged import JUDGED
 from tlpipe.evaluate.tables import EVALUATED
-from tlpipe.metrics import bootstrap, measure
+from tlpipe.metrics import measure
 
 STRENGTHS = (0.1, 1.0, 10.0, 100.0)
 """Inverse penalties C of the logistic regression; validation cross-entropy chooses."""
-Probabilities = dict[str, NDArray[np.float64]]
+Probabilities = dict[Split, NDArray[np.float64]]
 
 
 def baselines(packed: Packed, resamples: int, seed: int) -> dict[str, Any]:
     """{name: {"validation": {metric: value}, "test": {metric: {"value", "low", "high"}}}}, empty for images."""
     found: dict[str, Any] = {}
     for name, method in METHODS[packed.preprocess.kind].items():
-        said = method(packed)
-        validation, test = ((packed.labels[packed.rows(split)], said[split]) for split in EVALUATED)
-        intervals = bootstrap(*test, resamples, seed)
+        judged = JUDGED[packed.preprocess.kind].assemble(packed, method(packed))
+        intervals = judged.of("test").bootstrap(resamples, seed)
         found[name] = {
-            "validation": measure(*validation),
+            "validation": judged.of("validation").measure(),
             "test": {metric: interval._asdict() for metric, interval in intervals.items()},
         }
     return found
@@ -39,11 +38,11 @@ def tf_idf(packed: Packed) -> Probabilities:
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
 
-    lines = (packed.folder / TEXTS).read_text(encoding="utf-8").split("\n")
-    texts = [" ".join(json.loads(line)) for line in lines if line]
-    parts = {split: [texts[row] for row in packed.rows(split)] for split in ("train", *EVALUATED)}
+    texts = [" ".join(text) for text in read_texts(packed.folder)]
+    splits: tuple[Split, ...] = ("train", *EVALUATED)
+    parts = {split: [texts[row] for row in packed.rows(split)] for split in splits}
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")  # noqa: S106
-    vectors = {"train": vectorizer.fit_transform(parts["train"])}
+    vectors: dict[Split, Any] = {"train": vectorizer.fit_transform(parts["train"])}
     vectors |= {split: vectorizer.transform(parts[split]) for split in EVALUATED}
     train, held_out = (packed.labels[packed.rows(split)] for split in ("train", "validation"))
     models = [LogisticRegression(C=strength, max_iter=1000).fit(vectors["train"], train) for strength in STRENGTHS]
@@ -51,8 +50,30 @@ def tf_idf(packed: Packed) -> Probabilities:
     return {split: best.predict_proba(vectors[split]) for split in EVALUATED}
 
 
+def usual_tag(packed: Packed) -> Probabilities:
+    """Each word's most frequent tag in the train split; of a word that is not there, the most frequent of all.
+
+    Probabilities are the word's shares, with all words' shares as one more occurrence.
+    """
+    targets, classes = packed.targets, len(packed.classes)
+    texts = iter(read_texts(packed.folder))
+    words = [word for _ in dict.fromkeys(packed.sample_of.tolist()) for word in next(texts)]
+    first, last = targets.range(*packed.ranges["train"])
+    every = np.bincount(targets.marks[first:last], minlength=classes) / max(1, last - first)
+    counts: dict[str, NDArray[np.float64]] = {}
+    for word, tag in zip(words[first:last], targets.marks[first:last], strict=True):
+        counts.setdefault(word, every.copy())[tag] += 1
+    known = {word: each / each.sum() for word, each in counts.items()}
+    said: Probabilities = {}
+    for split in EVALUATED:
+        low, high = targets.range(*packed.ranges[split])
+        said[split] = np.array([known.get(word, every) for word in words[low:high]]).reshape(-1, classes)
+    return said
+
+
 METHODS: dict[str, dict[str, Callable[[Packed], Probabilities]]] = {
     "image": {},
     "text": {"TF-IDF + logistic regression": tf_idf},
+    "words": {"most frequent tag of each word": usual_tag},
 }
 """By the kind of preprocessing, then by name."""

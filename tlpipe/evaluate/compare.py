@@ -10,9 +10,9 @@ import numpy as np
 
 from tlpipe.config import ConfigError, Spec
 from tlpipe.data.packed import Split
-from tlpipe.evaluate.predictions import Predictions
+from tlpipe.evaluate.judged import FACTS, JUDGED, Judged
 from tlpipe.evaluate.spec import Resamples, Seed
-from tlpipe.metrics import METRICS, Interval, paired_difference
+from tlpipe.metrics import Interval
 from tlpipe.train.model import About, load_about
 
 EVALUATION, TRAINING, FINETUNED = Path("reports/evaluation"), Path("reports/training"), Path("models/finetuned")
@@ -21,7 +21,10 @@ EVALUATION, TRAINING, FINETUNED = Path("reports/evaluation"), Path("reports/trai
 class Compare(Spec):
     """The choice of the champion."""
 
-    metric: Literal["accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "ece", "auroc"] = "accuracy"
+    metric: Literal[
+        "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "ece", "auroc",
+        "entity_f1", "entity_precision", "entity_recall", "entity_macro_f1", "strict_entity_f1", "word_accuracy",
+    ] = "accuracy"  # fmt: skip
     """Ranks the strategies on the validation split, by the mean over `training.seeds` where there are several. Equal
     ones: lower log loss, then fewer trainable parameters."""
     resamples: Resamples = 1000
@@ -36,7 +39,7 @@ class Result:
 
     name: str
     about: About
-    predictions: Predictions
+    predictions: Judged
     metrics: dict[str, dict[str, float]]
     intervals: dict[str, dict[str, dict[str, float]]]
     seeds: dict[str, dict[str, dict[str, Any]]]
@@ -58,7 +61,7 @@ def read_result(root: Path, name: str) -> Result:
     return Result(
         name=name,
         about=about,
-        predictions=Predictions.load(evaluation / "predictions.csv"),
+        predictions=JUDGED[about.preprocess.kind].load(evaluation / "predictions.csv"),
         metrics=_json(evaluation / "metrics.json", name),
         intervals=_json(evaluation / "intervals.json", name),
         seeds=_json(evaluation / "seeds.json", name),
@@ -110,25 +113,23 @@ def champion(results: Sequence[Result], spec: Compare) -> Result:
     With several seeds it is their mean that counts: the rule judges strategies, and the luckiest of several trainings
     is no property of one. The champion's model is that of its first seed, which nobody chose.
     """
-    sign = -1 if METRICS[spec.metric].higher_is_better else 1
+    sign = -1 if FACTS[spec.metric].higher_is_better else 1
 
     def key(result: Result) -> tuple[float, float, int, str]:
         means = {name: each["mean"] for name, each in result.seeds["validation"].items()}
-        return sign * means[spec.metric], means["log_loss"], result.about.trainable_parameters, result.name
+        return sign * means[spec.metric], means.get("log_loss", 0.0), result.about.trainable_parameters, result.name
 
     return min(results, key=key)
 
 
 def _better(difference: Interval, spec: Compare) -> bool:
     """Whether all of the interval lies on the champion's side."""
-    return difference.low > 0 if METRICS[spec.metric].higher_is_better else difference.high < 0
+    return difference.low > 0 if FACTS[spec.metric].higher_is_better else difference.high < 0
 
 
 def _difference(best: Result, other: Result, spec: Compare, split: Split) -> Interval:
     first, second = best.predictions.of(split), other.predictions.of(split)
-    return paired_difference(
-        spec.metric, first.labels, first.probabilities, second.probabilities, spec.resamples, spec.seed
-    )
+    return first.difference(second, spec.metric, spec.resamples, spec.seed)
 
 
 def _entry(result: Result) -> dict[str, Any]:
@@ -157,17 +158,8 @@ def _check(results: Sequence[Result], spec: Compare) -> None:
                 f"compare.metric: {spec.metric} does not apply to {result.name}'s validation split (AUROC needs every "
                 f"class there); choose one of {', '.join(result.metrics['validation'])}"
             )
-        if not _same_samples(result.predictions, results[0].predictions):
+        if not result.predictions.alike(results[0].predictions):
             raise ConfigError(
                 f"{result.name} and {results[0].name} were evaluated on different samples; run `dvc repro` to evaluate "
                 "every strategy on the data as it is now"
             )
-
-
-def _same_samples(first: Predictions, second: Predictions) -> bool:
-    return (
-        first.classes == second.classes
-        and first.ids == second.ids
-        and first.splits == second.splits
-        and np.array_equal(first.labels, second.labels)
-    )

@@ -15,7 +15,7 @@ from tlpipe.train.model import About, Classifier
 def predict(
     model: Classifier, about: About, packed: Packed, split: Split, batch_size: int, machine: Machine
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield probabilities (b, C), softmax(logits / temperature) on the evaluation view, of one split in row order.
+    """Yield probabilities (m, C) of the marks of one split in row order: `Task.probabilities` of logits / temperature.
 
     In a team each process yields its turns of the batches.
 
@@ -31,7 +31,8 @@ def predict(
         view = about.preprocess.evaluation(packed.images[low:high])
         with torch.inference_mode():
             logits = placed(torch.from_numpy(view).to(machine.device)).double()
-            yield (logits / about.temperature).softmax(1).float().cpu().numpy()
+            probabilities = about.task.probabilities(logits / about.temperature).float().cpu().numpy()
+        yield packed.targets.select(np.arange(low, high), probabilities)
 
 
 def _check(about: About, packed: Packed) -> None:

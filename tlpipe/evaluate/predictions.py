@@ -1,14 +1,17 @@
 """What a model said of every validation and test sample, in memory and as predictions.csv."""
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tlpipe.config import ConfigError
-from tlpipe.data.packed import Split
+from tlpipe.data.packed import Packed, Split
+from tlpipe.metrics import Interval, bootstrap, measure, paired_difference
 
 COLUMNS = ("row", "id", "split", "label", "predicted")
 
@@ -32,10 +35,25 @@ class Predictions:
         """Index of the most probable class (N,)."""
         return np.asarray(self.probabilities.argmax(1), np.int64)
 
-    def of(self, split: Split) -> "Predictions":
+    @property
+    def size(self) -> int:
+        """Samples."""
+        return len(self.rows)
+
+    @classmethod
+    def assemble(cls, packed: Packed, said: Mapping[Split, NDArray[Any]]) -> Self:
+        """From the probabilities (m, C) of the marks of some splits."""
+        targets, ranges = packed.targets, [packed.ranges[split] for split in said]
+        rows = np.concatenate([targets.row(*each) for each in ranges])
+        labels = np.concatenate([targets.marks[slice(*targets.range(*each))] for each in ranges])
+        splits = tuple(split for split, part in said.items() for _ in part)
+        probabilities = np.concatenate(list(said.values())).astype(np.float64)
+        return cls(packed.classes, rows, tuple(packed.ids[row] for row in rows), splits, labels, probabilities)
+
+    def of(self, split: Split) -> Self:
         """The samples of one split."""
         chosen = [index for index, name in enumerate(self.splits) if name == split]
-        return Predictions(
+        return type(self)(
             self.classes,
             self.rows[chosen],
             tuple(self.ids[index] for index in chosen),
@@ -43,6 +61,37 @@ class Predictions:
             self.labels[chosen],
             self.probabilities[chosen],
         )
+
+    def measure(self) -> dict[str, float]:
+        """Every metric that applies."""
+        return measure(self.labels, self.probabilities)
+
+    def bootstrap(self, resamples: int, seed: int) -> dict[str, Interval]:
+        """Over resampled samples."""
+        return bootstrap(self.labels, self.probabilities, resamples, seed)
+
+    def difference(self, other: Self, metric: str, resamples: int, seed: int) -> Interval:
+        """Over samples that both are resampled by."""
+        return paired_difference(metric, self.labels, self.probabilities, other.probabilities, resamples, seed)
+
+    def alike(self, other: Self) -> bool:
+        """Whether the other is about the same samples with the same labels."""
+        return (
+            self.classes == other.classes
+            and self.ids == other.ids
+            and self.splits == other.splits
+            and np.array_equal(self.labels, other.labels)
+        )
+
+    def per_class(self) -> list[tuple[str, float, float, float, int]]:
+        """(class, precision, recall, F1, support) in class order; 0 where a class was never predicted or there."""
+        confusion = self.confusion()
+        hits, support, predicted = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+        precision = hits / np.maximum(predicted, 1)
+        recall = hits / np.maximum(support, 1)
+        f1 = 2 * hits / np.maximum(support + predicted, 1)
+        columns = (self.classes, precision.tolist(), recall.tolist(), f1.tolist(), support.tolist())
+        return list(zip(*columns, strict=True))
 
     def confusion(self) -> NDArray[np.int64]:
         """Samples by true class (row) and predicted class (column): (C, C)."""
@@ -66,7 +115,7 @@ class Predictions:
                 writer.writerow([self.rows[index], self.ids[index], self.splits[index], *names, *numbers])
 
     @classmethod
-    def load(cls, path: Path) -> "Predictions":
+    def load(cls, path: Path) -> Self:
         """Read what `save` wrote. Raises ConfigError when there is no such file."""
         if not path.is_file():
             raise ConfigError(f"{path} does not exist: the strategy was not evaluated; run `dvc repro`")

@@ -1,15 +1,17 @@
 """The worst mistakes as a picture, by the kind of data."""
 
-import json
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from matplotlib.figure import Figure
 
 from tlpipe.data.packed import Packed
-from tlpipe.data.read_texts import TEXTS
+from tlpipe.data.read_texts import read_texts
+from tlpipe.entities import Entity
 from tlpipe.evaluate.figures import LIGHT, Theme, cut, mistakes_figure
 from tlpipe.evaluate.predictions import Predictions
+from tlpipe.evaluate.tags import TagPredictions
 
 LINE, LINES = 110, 3
 """Characters of a line, and lines of a text, that a sheet shows."""
@@ -17,22 +19,27 @@ LINE, LINES = 110, 3
 
 def mistaken_texts(predictions: Predictions, packed: Packed, count: int, theme: Theme = LIGHT) -> Figure:
     """Up to `count` mistakes as lines: the text, the true class, and what was predicted with which probability."""
-    worst = predictions.worst(count)
-    if not len(worst):
+    texts, blocks = read_texts(packed.folder), []
+    for position in predictions.worst(count):
+        label, predicted = predictions.labels[position], predictions.predicted[position]
+        share = 100 * predictions.probabilities[position, predicted]
+        said = f"true {cut(predictions.classes[label])}, said {cut(predictions.classes[predicted])}, {share:.0f} %"
+        blocks.append((said, _wrapped(texts[predictions.rows[position]])))
+    return _blocks(blocks, f"No mistakes on {len(predictions.rows):,} samples", theme)
+
+
+def _blocks(blocks: Sequence[tuple[str, list[str]]], none: str, theme: Theme) -> Figure:
+    """A heading and some lines for each of `blocks`, or the sentence for there being `none`."""
+    if not blocks:
         figure = Figure(figsize=(6, 1.2))
-        figure.text(0.5, 0.5, f"No mistakes on {len(predictions.rows):,} samples", ha="center", color=theme.ink)
+        figure.text(0.5, 0.5, none, ha="center", color=theme.ink)
         return figure
-    texts = (packed.folder / TEXTS).read_text(encoding="utf-8").split("\n")
-    blocks = [_wrapped(json.loads(texts[predictions.rows[position]])) for position in worst]
-    height = sum(len(block) + 1.6 for block in blocks)
+    height = sum(len(block) + 1.6 for _, block in blocks)
     figure = Figure(figsize=(9.5, 0.4 + 0.17 * height))
     down = 0.2 / figure.get_figheight()
     step = (1 - 2 * down) / height
     top = 1 - down
-    for position, block in zip(worst, blocks, strict=True):
-        label, predicted = predictions.labels[position], predictions.predicted[position]
-        share = 100 * predictions.probabilities[position, predicted]
-        said = f"true {cut(predictions.classes[label])}, said {cut(predictions.classes[predicted])}, {share:.0f} %"
+    for said, block in blocks:
         _line(figure, top, said, theme.second)
         for number, line in enumerate(block, start=1):
             _line(figure, top - number * step, line, theme.ink)
@@ -40,11 +47,29 @@ def mistaken_texts(predictions: Predictions, packed: Packed, count: int, theme: 
     return figure
 
 
+def mistaken_sentences(predictions: TagPredictions, packed: Packed, count: int, theme: Theme = LIGHT) -> Figure:
+    """Up to `count` sentences with the most wrong entities: what was there and not found, and what was only said."""
+    texts, samples = read_texts(packed.folder), packed.sample_of
+    wrong = [each for each in predictions.differences() if each.missed or each.invented]
+    wrong.sort(key=lambda each: (-len(each.missed) - len(each.invented), each.sentence))
+    blocks = []
+    for each in wrong[:count]:
+        words = texts[samples[predictions.rows[each.first]]]
+        parts = (("missed", each.missed), ("said", each.invented))
+        said = "; ".join(f"{what} {_named(found, words)}" for what, found in parts if found)
+        blocks.append((textwrap.shorten(said, LINE, placeholder=" …"), _wrapped([" ".join(words)])))
+    return _blocks(blocks, f"No mistakes in {predictions.size:,} sentences", theme)
+
+
+def _named(found: Sequence[Entity], words: Sequence[str]) -> str:
+    return ", ".join(" ".join(words[each.start : each.end]) + f" ({each.type})" for each in found)
+
+
 def _line(figure: Figure, height: float, text: str, colour: str) -> None:
     figure.text(0.02, height, text, va="top", fontsize=8, color=colour, parse_math=False)
 
 
-def _wrapped(text: list[str]) -> list[str]:
+def _wrapped(text: Sequence[str]) -> list[str]:
     lines = textwrap.wrap(" / ".join(text), LINE) or [""]
     return [*lines[: LINES - 1], lines[LINES - 1] + " …"] if len(lines) > LINES else lines
 
@@ -54,4 +79,8 @@ def mistaken_images(predictions: Predictions, packed: Packed, count: int, theme:
     return mistakes_figure(predictions, packed.images, count, theme)
 
 
-SHEETS: dict[str, Callable[[Predictions, Packed, int], Figure]] = {"image": mistaken_images, "text": mistaken_texts}
+SHEETS: dict[str, Callable[[Any, Packed, int], Figure]] = {
+    "image": mistaken_images,
+    "text": mistaken_texts,
+    "words": mistaken_sentences,
+}

@@ -10,42 +10,43 @@ from typing import Any
 import numpy as np
 
 from tlpipe.data.packed import Split
+from tlpipe.evaluate.judged import Judged
 from tlpipe.evaluate.predictions import Predictions
 from tlpipe.evaluate.spec import Evaluate
-from tlpipe.metrics import bootstrap, measure, reliability
+from tlpipe.metrics import reliability
 
 EVALUATED: tuple[Split, ...] = ("validation", "test")
 
 
-def write_tables(folder: Path, predictions: Predictions, spec: Evaluate) -> dict[str, dict[str, float]]:
-    """Write the evaluation's tables to `folder` and return metrics.json's content: {split: {metric: value}}."""
+def write_tables(folder: Path, predictions: Judged, spec: Evaluate) -> dict[str, dict[str, float]]:
+    """Write figures, predictions and classes to `folder`; return metrics.json's content: {split: {metric: value}}."""
     parts = {split: predictions.of(split) for split in EVALUATED}
     metrics = scores(predictions)
     intervals = {
-        split: {
-            name: interval._asdict()
-            for name, interval in bootstrap(part.labels, part.probabilities, spec.resamples, spec.seed).items()
-        }
+        split: {name: interval._asdict() for name, interval in part.bootstrap(spec.resamples, spec.seed).items()}
         for split, part in parts.items()
     }
     write_json(folder / "metrics.json", metrics)
     write_json(folder / "intervals.json", intervals)
     predictions.save(folder / "predictions.csv")
-    test = parts["test"]
-    _write_rows(folder / "per_class.csv", ("class", "precision", "recall", "f1", "support"), per_class(test))
-    names = np.array(test.classes)
-    _write_rows(
-        folder / "confusion.csv", ("actual", "predicted"), zip(names[test.labels], names[test.predicted], strict=True)
-    )
-    bins = [asdict(part).values() for part in reliability(test.labels, test.probabilities)]
-    _write_rows(folder / "reliability.csv", ("bin", "confidence", "accuracy", "count"), bins)
+    write_rows(folder / "per_class.csv", ("class", "precision", "recall", "f1", "support"), parts["test"].per_class())
     return metrics
 
 
-def scores(predictions: Predictions) -> dict[str, dict[str, float]]:
+def write_classes(folder: Path, test: Predictions) -> None:
+    """Write what each sample, or word, was taken for, and how often the model was right when it was how sure."""
+    names = np.array(test.classes)
+    write_rows(
+        folder / "confusion.csv", ("actual", "predicted"), zip(names[test.labels], names[test.predicted], strict=True)
+    )
+    bins = [asdict(part).values() for part in reliability(test.labels, test.probabilities)]
+    write_rows(folder / "reliability.csv", ("bin", "confidence", "accuracy", "count"), bins)
+
+
+def scores(predictions: Judged) -> dict[str, dict[str, float]]:
     """{split: {metric: value}} of the validation and the test split."""
     parts = {split: predictions.of(split) for split in EVALUATED}
-    return {split: measure(part.labels, part.probabilities) for split, part in parts.items()}
+    return {split: part.measure() for split, part in parts.items()}
 
 
 def spread(repeats: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[str, dict[str, Any]]]:
@@ -64,23 +65,13 @@ def _spread(values: Sequence[float]) -> dict[str, Any]:
     return {"values": list(values), "mean": float(np.mean(values)), "deviation": deviation}
 
 
-def per_class(predictions: Predictions) -> list[tuple[str, float, float, float, int]]:
-    """(class, precision, recall, F1, support) in class order; 0 where a class was never predicted or never there."""
-    confusion = predictions.confusion()
-    hits, support, predicted = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
-    precision = hits / np.maximum(predicted, 1)
-    recall = hits / np.maximum(support, 1)
-    f1 = 2 * hits / np.maximum(support + predicted, 1)
-    columns = (predictions.classes, precision.tolist(), recall.tolist(), f1.tolist(), support.tolist())
-    return list(zip(*columns, strict=True))
-
-
 def write_json(path: Path, data: Any) -> None:
     """Indented, in the order given, ending with a newline; NaN and infinity are refused."""
     path.write_text(json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _write_rows(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+def write_rows(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+    """A CSV file with a header."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)

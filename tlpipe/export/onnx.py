@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from tlpipe import __version__
 from tlpipe.config import ConfigError
 from tlpipe.export.graph import VIEW, name_opset_once, preprocessing_graph
-from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.train.model import About, Classifier
 
 LOGITS, PROBABILITIES = "logits", "probabilities"
@@ -21,18 +20,22 @@ LARGEST = 2**31 - 2**24
 
 
 class Calibrated(nn.Module):
-    """Views (B, 3, S, S) -> (logits / temperature, their softmax), both (B, C): what the exported file computes."""
+    """Views (B, 3, S, S) -> (logits / temperature, their probabilities), both (B, C): what the exported file computes.
 
-    def __init__(self, model: nn.Module, temperature: float) -> None:
+    Of tokens both are (B, L, C).
+    """
+
+    def __init__(self, model: nn.Module, about: About) -> None:
         super().__init__()
         self.model = model
-        self.temperature = temperature
+        self.temperature = about.temperature
+        self.probabilities: Callable[[Tensor], Tensor] = about.task.probabilities
         self.eval()
 
     def forward(self, view: Tensor) -> tuple[Tensor, Tensor]:
         """Calibrated logits and probabilities."""
         logits = self.model(view) / self.temperature
-        return logits, torch.softmax(logits, dim=-1)
+        return logits, self.probabilities(logits)
 
 
 class TokenInputs(nn.Module):
@@ -75,7 +78,7 @@ def onnx_model(model: Classifier, about: About, opset: int) -> onnx.ModelProto:
 def image_graph(model: Classifier, about: About, opset: int) -> onnx.ModelProto:
     """`image` -> `logits`, `probabilities`: the preprocessing's graph before the network's."""
     preprocess: Any = about.preprocess
-    network = network_graph(model, about.temperature, preprocess, opset)
+    network = network_graph(model, about, opset)
     front = preprocessing_graph(preprocess, opset, network.ir_version)
     return name_opset_once(merge_models(front, network, io_map=[(VIEW, VIEW)]))
 
@@ -87,11 +90,15 @@ def text_graph(model: Classifier, about: About, opset: int) -> onnx.ModelProto:
     example = tuple(torch.ones(2, 8, dtype=torch.long) for _ in names)
     free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=preprocess.max_length)}
     same = {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}
-    network = TokenInputs(Calibrated(model, about.temperature))
+    network = TokenInputs(Calibrated(model, about))
     return _trace(network, example, names, {name: free if name == names[0] else same for name in names}, opset)
 
 
-GRAPHS: dict[str, Callable[[Classifier, Any, int], onnx.ModelProto]] = {"image": image_graph, "text": text_graph}
+GRAPHS: dict[str, Callable[[Classifier, Any, int], onnx.ModelProto]] = {
+    "image": image_graph,
+    "text": text_graph,
+    "words": text_graph,
+}
 """By the kind of preprocessing."""
 
 
@@ -106,10 +113,11 @@ def labels_of(metadata: dict[str, str]) -> tuple[str, ...]:
     return tuple(json.loads(metadata["labels"]))
 
 
-def network_graph(model: Classifier, temperature: float, preprocess: ImagePreprocess, opset: int) -> onnx.ModelProto:
+def network_graph(model: Classifier, about: About, opset: int) -> onnx.ModelProto:
     """`view` float32 (batch, 3, size, size) -> `logits`, `probabilities` (batch, C), without the exporter's traces."""
+    preprocess: Any = about.preprocess
     example = torch.zeros(2, 3, preprocess.size, preprocess.size)
-    network = Calibrated(model, temperature)
+    network = Calibrated(model, about)
     return _trace(network, (example,), (VIEW,), {"view": {0: torch.export.Dim("batch")}}, opset)
 
 

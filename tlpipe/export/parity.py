@@ -51,7 +51,7 @@ class Reference:
     """The truth: Pillow and numpy preprocessing, then the trained model in torch on the CPU."""
 
     def __init__(self, model: Classifier, about: About) -> None:
-        self.model = Calibrated(model, about.temperature)
+        self.model = Calibrated(model, about)
         self.preprocess: Any = about.preprocess
 
     @torch.no_grad()
@@ -66,16 +66,21 @@ class Exported:
     """The file under test, by onnxruntime on the CPU as anyone would run it, its columns found by their labels."""
 
     def __init__(self, path: Path, labels: Sequence[str]) -> None:
-        options = onnxruntime.SessionOptions()
-        # torch's threads and onnxruntime's take turns here: those that wait must not spin.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self.session = session_of(path)
         self.columns = columns_of(self.session, path, labels)
 
     def __call__(self, images: Pictures) -> Outputs:
         """Outputs of raw RGB images (N, H, W, 3)."""
         logits, probabilities = self.session.run([LOGITS, PROBABILITIES], {INPUT: images})
         return Outputs(logits[:, self.columns], probabilities[:, self.columns])
+
+
+def session_of(path: Path) -> onnxruntime.InferenceSession:
+    """The ONNX file on the CPU, beside torch."""
+    options = onnxruntime.SessionOptions()
+    # torch's threads and onnxruntime's take turns here: those that wait must not spin.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
 def columns_of(session: onnxruntime.InferenceSession, path: Path, labels: Sequence[str]) -> list[int]:

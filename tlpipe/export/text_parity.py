@@ -6,12 +6,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import cast
 
-import onnxruntime
 import torch
 
 from tlpipe.bundle import Case
 from tlpipe.export.onnx import LOGITS, PROBABILITIES, Calibrated
-from tlpipe.export.parity import Outputs, ParityError, Tally, columns_of
+from tlpipe.export.parity import Outputs, ParityError, Tally, columns_of, session_of
 from tlpipe.export.spec import Export
 from tlpipe.preprocess.text import TOKENIZER, Text, TextPreprocess, Tokenizer
 from tlpipe.train.model import About, Classifier
@@ -62,7 +61,7 @@ class Reference:
     """The truth: the training's tokenizer, then the trained model in torch on the CPU."""
 
     def __init__(self, model: Classifier, about: About, tokenizer: Path) -> None:
-        self.model = Calibrated(model, about.temperature)
+        self.model = Calibrated(model, about)
         self.preprocess = cast(TextPreprocess, about.preprocess)
         self.tokenizer = Tokenizer(tokenizer, self.preprocess)
 
@@ -78,10 +77,7 @@ class Exported:
     """The bundle under test: the tokenizer and the graph of one folder, by onnxruntime on the CPU."""
 
     def __init__(self, path: Path, about: About) -> None:
-        options = onnxruntime.SessionOptions()
-        # torch's threads and onnxruntime's take turns here: those that wait must not spin.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self.session = session_of(path)
         self.columns = columns_of(self.session, path, about.labels)
         self.tokenizer = Tokenizer(path.with_name(TOKENIZER), cast(TextPreprocess, about.preprocess))
 

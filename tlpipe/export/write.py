@@ -18,16 +18,22 @@ from tlpipe.export.onnx import LOGITS, PROBABILITIES, onnx_model
 from tlpipe.export.parity import HeldOut, ParityError, compare
 from tlpipe.export.spec import Export
 from tlpipe.export.text_parity import HeldOutTexts, compare_texts
+from tlpipe.export.word_parity import HeldOutWords, compare_words
 from tlpipe.train.model import About, Classifier
 
 Figures = dict[str, dict[str, Figure]]
-COMPARE: dict[str, Callable[..., tuple[Case, ...]]] = {"image": compare, "text": compare_texts}
+COMPARE: dict[str, Callable[..., tuple[Case, ...]]] = {"image": compare, "text": compare_texts, "words": compare_words}
 """The gate, by the kind of preprocessing."""
+
+
+def _tokens(preprocess: Any) -> tuple[Port, ...]:
+    return tuple(Port(name=name, dtype="int64", shape=("batch", "length"), layout="NL") for name in preprocess.inputs)
+
+
 INPUTS: dict[str, Callable[[Any], tuple[Port, ...]]] = {
     "image": lambda _: (Port(name=INPUT, dtype="uint8", shape=("batch", "height", "width", 3), layout="NHWC"),),
-    "text": lambda preprocess: tuple(
-        Port(name=name, dtype="int64", shape=("batch", "length"), layout="NL") for name in preprocess.inputs
-    ),
+    "text": _tokens,
+    "words": _tokens,
 }
 """What the graph takes, by the kind of preprocessing."""
 
@@ -37,7 +43,7 @@ def export_bundle(
     report: Path,
     model: Classifier,
     about: About,
-    samples: HeldOut | HeldOutTexts,
+    samples: HeldOut | HeldOutTexts | HeldOutWords,
     metrics: Figures,
     spec: Export,
 ) -> Bundle:
@@ -100,16 +106,16 @@ def require(cases: Sequence[Case], report: Path) -> None:
 
 def describe(path: Path, about: About, metrics: Figures, cases: Sequence[Case], spec: Export) -> Bundle:
     """What `bundle.json` is to say of the ONNX file at `path`."""
-    classes = len(about.labels)
+    axes, layout = (("batch", "length"), "NLC") if about.task.tokens else (("batch",), "NC")
+    shape = (*axes, len(about.labels))
     return Bundle(
         task=about.task.kind,
         labels=about.labels,
         inputs=INPUTS[about.preprocess.kind](about.preprocess),
-        outputs=tuple(
-            Port(name=name, dtype="float32", shape=("batch", classes), layout="NC") for name in (LOGITS, PROBABILITIES)
-        ),
+        outputs=tuple(Port(name=name, dtype="float32", shape=shape, layout=layout) for name in (LOGITS, PROBABILITIES)),
         preprocessing=about.preprocess,
         temperature=about.temperature,
+        fitted=about.fitted,
         strategy=about.strategy,
         metrics=metrics,
         parity=tuple(cases),

@@ -6,5 +6,7 @@ from pydantic import Field
 
 from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.preprocess.text import TextPreprocess
+from tlpipe.preprocess.words import WordPreprocess
 
-AnyPreprocess = Annotated[ImagePreprocess | TextPreprocess, Field(discriminator="kind")]
+AnyPreprocess = Annotated[ImagePreprocess | TextPreprocess | WordPreprocess, Field(discriminator="kind")]
+"""`kind` says how a sample lies in the packed arrays and what it is labelled with; tables are keyed with it."""

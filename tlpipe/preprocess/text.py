@@ -12,6 +12,7 @@ from tlpipe.config import ConfigError, Spec
 
 if TYPE_CHECKING:
     from tokenizers import Encoding
+    from tokenizers import Tokenizer as Fast
 
 TOKENIZER = "tokenizer.json"
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -22,10 +23,10 @@ CHUNK = 1000
 """Texts that are tokenized together."""
 
 
-class TextPreprocess(Spec):
-    """Tokens of a text (or of a pair) between the tokenizer's special tokens, cut off at `max_length`."""
+class TokenPreprocess(Spec):
+    """Tokens between the tokenizer's special tokens, at most `max_length` of them: what all kinds of texts share."""
 
-    kind: Literal["text"] = "text"
+    kind: str
     max_length: Annotated[int, Field(ge=8, le=8192)] = 128
     """Tokens that the network sees at most, special ones included; of a pair the longer text is cut first."""
     pad_id: Annotated[int, Field(ge=0)] = 0
@@ -67,20 +68,33 @@ class TextPreprocess(Spec):
         return batch
 
 
+class TextPreprocess(TokenPreprocess):
+    """Tokens of a text (or of a pair) between the tokenizer's special tokens, cut off at `max_length`."""
+
+    kind: Literal["text"] = "text"
+
+
+def load_tokenizer(path: Path) -> "Fast":
+    """The tokenizer of a tokenizer.json, without padding and truncation. Raises ConfigError when it cannot be read."""
+    from tokenizers import Tokenizer as Fast
+
+    if not path.is_file():
+        raise ConfigError(f"{path} does not exist; the tokenizer stage writes it: run `dvc repro`")
+    try:
+        fast = Fast.from_file(str(path))
+    except Exception as error:  # tokenizers raises Exception itself
+        raise ConfigError(f"{path} is not a tokenizer that `tokenizers` can read: {error}") from None
+    fast.no_padding()
+    fast.no_truncation()
+    return fast
+
+
 class Tokenizer:
     """A tokenizer.json, with the truncation of a `TextPreprocess`: equal texts give equal ids wherever it runs."""
 
     def __init__(self, path: Path, preprocess: TextPreprocess) -> None:
-        from tokenizers import Tokenizer as Fast
-
-        if not path.is_file():
-            raise ConfigError(f"{path} does not exist; the tokenizer stage writes it: run `dvc repro`")
-        try:
-            self.fast = Fast.from_file(str(path))
-        except Exception as error:  # tokenizers raises Exception itself
-            raise ConfigError(f"{path} is not a tokenizer that `tokenizers` can read: {error}") from None
+        self.fast = load_tokenizer(path)
         self.preprocess = preprocess
-        self.fast.no_padding()
         self.fast.enable_truncation(preprocess.max_length, strategy="longest_first")
 
     def rows(self, texts: Sequence[Text]) -> Iterator["Row"]:

@@ -15,11 +15,16 @@ FILE = "reports/advice.json"
 
 
 def advice_facts(root: Path, comparison: Mapping[str, Any]) -> dict[str, Any] | None:
-    """reports/advice.json with the test accuracy that each strategy reached (None = not run) and the curve as SVG."""
+    """reports/advice.json with the test accuracy that each strategy reached (None = not run) and the curve as SVG.
+
+    None where there is no advice for the task.
+    """
     path = root / FILE
     if not path.is_file():
         return None
     advice: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if not advice:
+        return None
     reached = {name: entry["test"].get("accuracy", {}).get("value") for name, entry in comparison["strategies"].items()}
     ranking = [{**row, "reached": reached.get(row["strategy"])} for row in advice["ranking"]]
     curve = inline_svg(curve_figure(advice["evidence"]["learning_curve"]), "learning curve of a frozen probe")

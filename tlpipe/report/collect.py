@@ -1,22 +1,17 @@
 """Read what the stages wrote and arrange it for the template."""
 
-import base64
-import csv
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tlpipe.bundle import Bundle, read_bundle
 from tlpipe.config import ConfigError
-from tlpipe.evaluate.figures import confusion_figure, reliability_figure
-from tlpipe.evaluate.predictions import Predictions
-from tlpipe.metrics import METRICS
+from tlpipe.evaluate.judged import JUDGED
 from tlpipe.report.advice import advice_facts
-from tlpipe.report.figures import VARIABLES, caption, comparison_figure, curves_figure, inline_svg
+from tlpipe.report.errors import ERRORS, rows
+from tlpipe.report.figures import caption, comparison_figure, curves_figure, inline_svg
 from tlpipe.strategies.counting import risk
 from tlpipe.strategies.ending import Ending
 
@@ -33,8 +28,11 @@ def collect(root: Path) -> dict[str, Any]:
     comparison = read_json(root / "reports/comparison.json")
     metric, names = comparison["metric"], list(comparison["strategies"])
     champion, proof = comparison["champion"], bundle_proof(root)
-    evaluated = {name: Predictions.load(root / "reports/evaluation" / name / "predictions.csv") for name in names}
-    test, data = evaluated[champion].of("test"), read_json(root / "reports/data.json")
+    task = read_json(root / "models/champion/model.json")
+    load = JUDGED[task["preprocess"]["kind"]].load
+    evaluated = {name: load(root / "reports/evaluation" / name / "predictions.csv") for name in names}
+    tests, data = {name: each.of("test") for name, each in evaluated.items()}, read_json(root / "reports/data.json")
+    errors = ERRORS[task["preprocess"]["kind"]]
     samples = sum(data["counts"]["train"].values())
     return {
         "comparison": comparison,
@@ -42,19 +40,15 @@ def collect(root: Path) -> dict[str, Any]:
         "metric": metric,
         "baselines": read_json(root / "reports/baseline.json"),
         "seeds": max(len(each["seeds"]["validation"][metric]["values"]) for each in comparison["strategies"].values()),
-        "metrics": [
-            name for name in METRICS if any(name in each["test"] for each in comparison["strategies"].values())
-        ],
-        "task": read_json(root / "models/champion/model.json"),
+        "metrics": list(dict.fromkeys(name for each in comparison["strategies"].values() for name in each["test"])),
+        "task": task,
         "overview": inline_svg(comparison_figure(comparison, metric), caption(metric)),
         "overview_caption": caption(metric),
-        "strategies": [_strategy(root, name, evaluated[name], samples) for name in names],
-        "test_samples": len(test.rows),
-        "validation_samples": len(evaluated[champion].of("validation").rows),
-        "mistakes": int((test.predicted != test.labels).sum()),
-        "mistakes_png": _data_uri(root / "reports/evaluation" / champion / "mistakes.png"),
-        "per_class": sorted(_rows(root / "reports/evaluation" / champion / "per_class.csv"), key=_f1),
-        "confusions": confusions(test),
+        "strategies": [_strategy(root, name, samples) for name in names],
+        "test_samples": tests[champion].size,
+        "validation_samples": evaluated[champion].of("validation").size,
+        "errors": errors.facts(root, champion, tests),
+        "errors_template": errors.template,
         "data": data_findings(data),
         "advice": advice_facts(root, comparison),
         **proof,
@@ -68,32 +62,14 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
-        raise ConfigError(f"{path} does not exist; run `dvc repro` to make it")
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def _f1(row: Mapping[str, str]) -> tuple[float, str]:
-    return float(row["f1"]), row["class"]
-
-
-def _data_uri(path: Path) -> str:
-    if not path.is_file():
-        raise ConfigError(f"{path} does not exist; run `dvc repro` to make it")
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
-
-
-def _strategy(root: Path, name: str, predictions: Predictions, samples: int) -> dict[str, Any]:
-    training, test = root / "reports/training" / name, predictions.of("test")
-    history = _rows(training / "history.csv") if (training / "history.csv").is_file() else []
+def _strategy(root: Path, name: str, samples: int) -> dict[str, Any]:
+    training = root / "reports/training" / name
+    history = rows(training / "history.csv") if (training / "history.csv").is_file() else []
     plan = plan_matrix(read_json(training / "plan.json"))
     about = read_json(root / "models/finetuned" / name / "model.json")
     ending = Ending.model_validate_json(json.dumps(about["ending"])) if about.get("ending") else None
     per_sample = about["trainable_parameters"] / samples
     staged = bool(plan["phases"])
-    confusion = confusion_figure(test.confusion(), test.classes, VARIABLES)
     return {
         "name": name,
         "start": about["plan"]["start"],
@@ -107,8 +83,6 @@ def _strategy(root: Path, name: str, predictions: Predictions, samples: int) -> 
         "timing": (timing := read_json(training / "timing.json")),
         "stuck": [each["text"] for each in timing.get("stuck", ())],
         "curves": inline_svg(curves_figure(history, staged), f"learning curves of {name}") if history else None,
-        "confusion": inline_svg(confusion, f"confusion matrix of {name}"),
-        "reliability": inline_svg(reliability_figure(test, VARIABLES), f"reliability of {name}"),
     }
 
 
@@ -134,23 +108,6 @@ def plan_matrix(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         phase["rho"] = phase["rates"][0] / phase["rates"][-1]
     total = sum(group["parameters"] for group in groups.values())
     return {"phases": list(phases.values()), "groups": list(groups.values()), "total": total}
-
-
-def confusions(test: Predictions, count: int = 8) -> list[dict[str, Any]]:
-    """The classes that are most often taken for another: true, predicted, samples, share of the true class."""
-    matrix = test.confusion()
-    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-    pairs = [(int(row), int(column)) for row, column in np.argwhere(matrix > 0) if row != column]
-    pairs.sort(key=lambda pair: (-matrix[pair], -shares[pair]))
-    return [
-        {
-            "true": test.classes[row],
-            "predicted": test.classes[column],
-            "samples": matrix[row, column],
-            "share": shares[row, column],
-        }
-        for row, column in pairs[:count]
-    ]
 
 
 def data_findings(data: Mapping[str, Any]) -> dict[str, Any]:

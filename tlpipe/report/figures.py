@@ -96,19 +96,21 @@ def _percent(axes: Axes, metric: str, side: str) -> None:
 
 
 def curves_figure(history: Sequence[Mapping[str, str]], staged: bool = True) -> Figure:
-    """Losses and validation accuracy over the epochs; a line where a phase begins, with its name.
+    """Losses and the validation figure of merit over the epochs; a line where a phase begins, with its name.
 
     Without `staged` the rows are no epochs but the head stage's penalties, from the strongest to the weakest.
     """
     figure = Figure(figsize=(7.2, 2.9), layout="constrained")
     left, right = figure.subplots(1, 2)
     rows = list(range(1, len(history) + 1))
-    series = {name: [float(row[name]) for row in history] for name in _CURVES}
+    figure_of_merit = headline(history[0])
+    shown = ("train_loss", "validation_loss", figure_of_merit)
+    series = {name: [float(row[name]) for row in history] for name in shown}
     for name, colour in (("train_loss", VARIABLES.second), ("validation_loss", VARIABLES.accent)):
         left.plot(rows, series[name], "-o", color=colour, markersize=3, linewidth=1.6, label=name.split("_")[0])
-    right.plot(rows, series["validation_accuracy"], "-o", color=VARIABLES.accent, markersize=3, linewidth=1.6)
+    right.plot(rows, series[figure_of_merit], "-o", color=VARIABLES.accent, markersize=3, linewidth=1.6)
     left.set(title="loss", ylim=(0, None))
-    right.set(title="validation accuracy")
+    right.set(title=figure_of_merit.replace("_", " ").replace(" f1", " F1"))
     for axes, height, align in ((left, 0.03, "bottom"), (right, 0.97, "top")):
         _rows_axis(axes, history, staged)
         if staged:
@@ -130,7 +132,9 @@ def _rows_axis(axes: Axes, history: Sequence[Mapping[str, str]], staged: bool) -
         axes.set_xticks([index + 1 for index in every], [history[index]["phase"].split()[-1] for index in every])
 
 
-_CURVES = ("train_loss", "validation_loss", "validation_accuracy")
+def headline(row: Mapping[str, str]) -> str:
+    """The first column on validation that is no loss."""
+    return next(name for name in row if name.startswith("validation_") and name != "validation_loss")
 
 
 def _phases(axes: Axes, history: Sequence[Mapping[str, str]], height: float, align: str) -> None:

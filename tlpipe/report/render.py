@@ -10,7 +10,7 @@ from markupsafe import Markup
 from tlpipe.report import text
 
 HERE = Path(__file__).parent
-TILES = ("accuracy", "macro_f1", "ece")
+TILES = ("accuracy", "macro_f1", "ece", "entity_precision", "entity_recall")
 """Metrics of the champion that the top of the page shows, besides the one that ranks."""
 
 

@@ -3,14 +3,17 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tlpipe.metrics import METRICS
+from tlpipe.evaluate.judged import FACTS
 
-PERCENT = frozenset({"accuracy", "balanced_accuracy", "macro_f1", "ece"})
+PERCENT = frozenset(
+    {"accuracy", "balanced_accuracy", "macro_f1", "ece", "word_accuracy", "strict_entity_f1", "entity_macro_f1"}
+    | {"entity_f1", "entity_precision", "entity_recall"}
+)
 
 
 def title(metric: str) -> str:
     """The metric's name for people."""
-    return METRICS[metric].title if metric in METRICS else metric.replace("_", " ")
+    return FACTS[metric].title if metric in FACTS else metric.replace("_", " ")
 
 
 def lower_title(metric: str) -> str:

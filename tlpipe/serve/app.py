@@ -24,7 +24,7 @@ from tlpipe.serve.metrics import CONTENT_TYPE, Metrics
 from tlpipe.serve.middleware import Door, Observer
 from tlpipe.serve.model import Model, Served
 from tlpipe.serve.openapi import document
-from tlpipe.serve.reading import Answer, BadInput, Busy, Reading, Row
+from tlpipe.serve.reading import Answer, BadInput, Busy, Reading, Sample
 from tlpipe.serve.settings import Settings
 
 T = TypeVar("T")
@@ -103,11 +103,17 @@ class Service:
             return reply(content)
 
     async def _predict(self, served: Served, samples: list[Part], top: int) -> list[Answer]:
-        rows = await self._decoded(served, samples)
-        outputs = await asyncio.gather(*(served.batcher.submit(stack([row])) for row in rows))
-        return [served.loaded.reading.answer(unstack(each, 1)[0], top) for each in outputs]
+        decoded = await self._decoded(served, samples)
+        rows = [row for sample in decoded for row in sample.rows]
+        if len(rows) > max(self.settings.batching.queue, len(samples)):
+            raise BadInput(
+                f"the samples are {len(rows):,} windows long; this server takes {self.settings.batching.queue:,}", 413
+            )
+        outputs = iter(await asyncio.gather(*(served.batcher.submit(stack([row])) for row in rows)))
+        found = [[unstack(next(outputs), 1)[0] for _ in sample.rows] for sample in decoded]
+        return [served.loaded.reading.answer(*pair, top) for pair in zip(decoded, found, strict=True)]
 
-    async def _decoded(self, served: Served, samples: list[Part]) -> list[Row]:
+    async def _decoded(self, served: Served, samples: list[Part]) -> list[Sample]:
         waiting = served.batcher.waiting + self.decoding
         if waiting and waiting + len(samples) > self.settings.batching.queue:
             raise Busy("the queue is full; try again")
@@ -207,7 +213,7 @@ def make_app(service: Service) -> Starlette:
     )
 
 
-def _decode(reading: Reading, part: Part, place: tuple[int, int]) -> Row:
+def _decode(reading: Reading, part: Part, place: tuple[int, int]) -> Sample:
     """In a decoding thread: one part, `place` = (which, of how many). Raises BadInput that names it."""
     try:
         if part.media not in reading.media and f"{part.media.partition('/')[0]}/*" not in reading.media:

@@ -1,4 +1,4 @@
-"""Predictions for files: a folder of any size, one line a file, in constant memory."""
+"""Predictions for files: a folder or a JSONL file of any size, one line a sample, in constant memory."""
 
 import csv
 import json
@@ -7,19 +7,24 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import tee
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal
 
 from tlpipe.config import ConfigError
 from tlpipe.preprocess.decode import EXTENSIONS
+from tlpipe.serve.body import parse_json
 from tlpipe.serve.predictor import Predictor
 from tlpipe.serve.reading import Answer, BadInput
 
 Format = Literal["csv", "jsonl"]
+LINES = ".jsonl"
+"""Ending of the files of which each line is a sample."""
+LONGEST_LINE = 2**26
+"""Bytes."""
 
 
 @dataclass
 class Counts:
-    """How many files were answered, and how many could not be used."""
+    """How many samples were answered, and how many could not be used."""
 
     answered: int = 0
     bad: int = 0
@@ -50,20 +55,41 @@ def _walk(folder: Path) -> Iterator[Path]:
         yield folder
 
 
-def predict_files(predictor: Predictor, paths: Iterable[Path]) -> Iterator[tuple[Path, Answer | BadInput]]:
-    """(file, answer or the reason why there is none), in the order of `paths`."""
-    names, items = tee(paths)
-    yield from zip(names, predictor.stream(items), strict=True)
+def predict_files(predictor: Predictor, paths: Iterable[Path]) -> Iterator[tuple[str, Answer | BadInput]]:
+    """(name, answer or the reason why there is none), in the order of `paths`.
+
+    A file is a sample, named by its path; of a .jsonl file each line is one, JSON as `/predict` takes it, named by its
+    number besides.
+    """
+    names, items = tee(each for path in paths for each in _samples(path))
+    yield from zip((name for name, _ in names), predictor.stream(item for _, item in items), strict=True)
+
+
+def _samples(path: Path) -> Iterator[tuple[str, Any]]:
+    if path.suffix.lower() != LINES:
+        yield str(path), path
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if line.strip():
+                yield f"{path}:{number}", _parsed(line)
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return parse_json(line, LONGEST_LINE)
+    except BadInput as error:
+        return error
 
 
 def write(
     file: IO[str],
-    results: Iterable[tuple[Path, Answer | BadInput]],
+    results: Iterable[tuple[str, Answer | BadInput]],
     predictor: Predictor,
     form: Format,
     every: bool,
 ) -> Iterator[Counts]:
-    """Write a line a file, and yield the counts so far after each.
+    """Write a line a sample, and yield the counts so far after each.
 
     CSV has `path`, the task's columns (`every` adds one a class) and `error`; JSONL has the same as keys.
     """
@@ -77,7 +103,7 @@ def write(
         counts.bad, counts.answered = counts.bad + bad, counts.answered + (not bad)
         if form == "jsonl":
             content = {"error": str(answer)} if isinstance(answer, BadInput) else answer
-            file.write(json.dumps({"path": str(path), **content}, ensure_ascii=False) + "\n")
+            file.write(json.dumps({"path": path, **content}, ensure_ascii=False) + "\n")
         else:
             cells = [""] * len(columns) if isinstance(answer, BadInput) else reading.cells(answer)[: len(columns)]
             table.writerow([path, *cells, answer if bad else ""])

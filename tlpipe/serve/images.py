@@ -10,7 +10,7 @@ from PIL import Image
 from tlpipe.bundle import Bundle
 from tlpipe.preprocess.decode import MOST_PIXELS, UnreadableImage, decode, to_rgb
 from tlpipe.preprocess.image import ImagePreprocess
-from tlpipe.serve.reading import MAX_PIXELS, BadInput, Labels, Row
+from tlpipe.serve.reading import MAX_PIXELS, BadInput, Labels, Row, Sample
 
 
 class ImageLabels(Labels):
@@ -25,14 +25,14 @@ class ImageLabels(Labels):
         self.input = bundle.inputs[0].name
         self.max_pixels = min(max_pixels, MOST_PIXELS)
 
-    def decode(self, raw: bytes, media: str = "image/*") -> Row:
+    def decode(self, raw: bytes, media: str = "image/*") -> Sample:
         """The bytes of an image file; the first frame of an animation."""
         try:
             return self._pack(decode(raw, self.max_pixels))
         except UnreadableImage as error:
             raise BadInput(f"the image cannot be used: {error}", 413 if error.reason == "too_large" else 400) from None
 
-    def load(self, item: Any) -> Row:
+    def load(self, item: Any) -> Sample:
         """A path, the bytes of a file, a PIL image, or RGB pixels (H, W, 3) uint8."""
         if isinstance(item, bytes | bytearray | memoryview):
             return self.decode(bytes(item))
@@ -52,11 +52,11 @@ class ImageLabels(Labels):
         found = f"{item.dtype} {item.shape}" if isinstance(item, np.ndarray) else type(item).__name__
         raise BadInput(f"got {found}; give a path, the bytes of a file, a PIL image or uint8 pixels (H, W, 3) in RGB")
 
-    def _pack(self, image: NDArray[np.uint8]) -> Row:
+    def _pack(self, image: NDArray[np.uint8]) -> Sample:
         # Resized here as for training, on the decoding threads: then all images have one size and share a batch,
         # and the graph's own resize has nothing left to do.
         self._limit(*image.shape[:2])
-        return {self.input: self.preprocess.pack(image)}
+        return Sample(({self.input: self.preprocess.pack(image)},))
 
     def _limit(self, height: int, width: int) -> None:
         if height < 1 or width < 1:
@@ -81,7 +81,7 @@ class ImageLabels(Labels):
                 413,
             )
 
-    def example(self) -> Row:
+    def example(self) -> Sample:
         """A grey image."""
         edge = self.preprocess.resize_to
-        return {self.input: np.full((edge, edge, 3), 128, np.uint8)}
+        return Sample(({self.input: np.full((edge, edge, 3), 128, np.uint8)},))

@@ -42,15 +42,15 @@ def load(folder: Path, runtime: Runtime, max_pixels: int = MAX_PIXELS) -> Loaded
     if (set(session.inputs), set(session.outputs)) != expected:
         raise BundleError(f"{folder / MODEL} has other inputs or outputs than {ABOUT} says; export the bundle again")
     loaded = Loaded(bundle, session, reading(bundle, folder, max_pixels), digest[:12])
-    session.run(stack([loaded.reading.example()]))
+    session.run(stack(loaded.reading.example().rows[:1]))
     return loaded
 
 
 def stack(rows: Sequence[Row]) -> Tensors:
-    """Samples of equal shape as one batch."""
+    """Rows of equal shape as one batch."""
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def unstack(outputs: Tensors, count: int) -> list[Row]:
-    """A batch's outputs as one mapping a sample."""
+    """A batch's outputs as one mapping a row."""
     return [{name: value[at] for name, value in outputs.items()} for at in range(count)]

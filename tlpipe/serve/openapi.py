@@ -1,9 +1,11 @@
 """The interface as an OpenAPI 3.1 document."""
 
+from collections.abc import Callable
 from typing import Any
 
 from tlpipe import __version__
 from tlpipe.bundle import Bundle
+from tlpipe.entities import types_of
 from tlpipe.serve.protocol import DATATYPES
 from tlpipe.serve.settings import Settings
 
@@ -17,11 +19,22 @@ PAIR: Json = {
     "required": ["text"],
     "additionalProperties": False,
 }
+WORDS: Json = {"type": "array", "items": {"type": "string", "pattern": r"\S"}}
+ONE_TEXT, IN_WORDS = (
+    {"type": "object", "properties": {key: schema}, "required": [key], "additionalProperties": False}
+    for key, schema in (("text", TEXT), ("words", WORDS))
+)
 BODIES: dict[str, Json] = {
     "image": dict.fromkeys(("image/jpeg", "image/png", "image/webp"), BINARY),
     "text": {"text/plain": TEXT, "application/json": {"oneOf": [TEXT, PAIR]}},
+    "words": {"text/plain": TEXT, "application/json": {"oneOf": [TEXT, WORDS, ONE_TEXT, IN_WORDS]}},
 }
 """What `/predict` takes besides several parts, by what the model reads."""
+SUMMARIES = {
+    "image": "Labels with probabilities for images",
+    "text": "Labels with probabilities for texts",
+    "words": "Entities in texts",
+}
 PROBLEMS = {
     "400": "What was sent cannot be used; `error` says why.",
     "401": "The token is missing or wrong.",
@@ -39,7 +52,7 @@ def document(settings: Settings, bundle: Bundle, form: str) -> Json:
         "openapi": "3.1.0",
         "info": {"title": f"tlpipe: {settings.name}", "version": __version__, "description": f"Task: {bundle.task}."},
         "paths": _paths(settings, form),
-        "components": {"schemas": _schemas(bundle)},
+        "components": {"schemas": _schemas(bundle, form)},
     }
     if settings.token is not None:
         found["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
@@ -70,7 +83,7 @@ def _predict(settings: Settings, form: str) -> Json:
         "required": ["files"],
     }
     return {
-        "summary": f"Labels with probabilities for {form}s",
+        "summary": SUMMARIES[form],
         "parameters": [
             {
                 "name": "top",
@@ -136,10 +149,27 @@ def _list(items: Json) -> Json:
     return {"type": "array", "items": items}
 
 
-def _schemas(bundle: Bundle) -> Json:
-    number: Json = {"type": "number", "minimum": 0, "maximum": 1}
-    label = _object(("label", "probability"), label={"type": "string", "enum": list(bundle.labels)}, probability=number)
-    answer = _object(("label", "probability", "top"), **label["properties"], top=_list(label))
+NUMBER: Json = {"type": "number", "minimum": 0, "maximum": 1}
+
+
+def _labels(bundle: Bundle) -> Json:
+    label = _object(("label", "probability"), label={"type": "string", "enum": list(bundle.labels)}, probability=NUMBER)
+    return _object(("label", "probability", "top"), **label["properties"], top=_list(label))
+
+
+def _entities(bundle: Bundle) -> Json:
+    place: Json = {"type": "integer", "minimum": 0}
+    kinds: Json = {"type": "string", "enum": list(types_of(bundle.labels))}
+    found = {"type": kinds, "text": TEXT, "start": place, "end": place, "score": NUMBER}
+    entity: Json = {"type": "object", "properties": found, "required": list(found)}
+    return _object(("text", "entities"), text=TEXT, entities=_list(entity))
+
+
+ANSWERS: dict[str, Callable[[Bundle], Json]] = {"image": _labels, "text": _labels, "words": _entities}
+"""A sample's answer, by what the model reads."""
+
+
+def _schemas(bundle: Bundle, form: str) -> Json:
     shape = _list({"type": "integer", "minimum": 1})
     names = {"enum": [port.name for port in bundle.inputs]}
     datatypes = {"enum": sorted({DATATYPES[port.dtype] for port in bundle.inputs})}
@@ -150,7 +180,7 @@ def _schemas(bundle: Bundle) -> Json:
     return {
         "Problem": _object((), error=TEXT, ready={"type": "boolean"}),
         "Predictions": _object(
-            ("model", "version", "predictions"), model=TEXT, version=TEXT, predictions=_list(answer)
+            ("model", "version", "predictions"), model=TEXT, version=TEXT, predictions=_list(ANSWERS[form](bundle))
         ),
         "InferenceRequest": _object(("inputs",), id=TEXT, inputs=_list(tensor), outputs=_list(output)),
         "InferenceResponse": _object(

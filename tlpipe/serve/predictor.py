@@ -1,7 +1,7 @@
 """A bundle as a Python function: images in, labels with probabilities out; any number of them in constant memory."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from tlpipe.serve.load import load, stack, unstack
 from tlpipe.serve.machine import cores
-from tlpipe.serve.reading import MAX_PIXELS, Answer, BadInput, Row
+from tlpipe.serve.reading import MAX_PIXELS, Answer, BadInput, Row, Sample
 from tlpipe.serve.session import Device, Runtime
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ class Predictor:
         bundle: The bundle's folder.
         device: `auto`, `cpu`, `cuda` or `tensorrt`; a GPU that cannot be had is an error that says why.
         threads: CPU threads for the graph and for decoding; 0 = as many as this process may use.
-        batch: Samples a call of the graph.
+        batch: Samples that are read together, and rows a call of the graph.
         top: How many labels an answer has.
         max_pixels: Larger images are refused before they are decoded.
     """
@@ -43,7 +43,7 @@ class Predictor:
         self.top = top
 
     def __call__(self, items: Any) -> Any:
-        """The answer to one sample, or a list of answers to a list (or other iterable) of them.
+        """The answer to one sample (a mapping is one too), or a list of answers to a list (or other iterable) of them.
 
         Raises:
             BadInput: For the first sample that cannot be used; `stream` goes on instead.
@@ -59,36 +59,49 @@ class Predictor:
 
     @staticmethod
     def _is_one(items: Any) -> bool:
-        if isinstance(items, str | Path | bytes | bytearray | memoryview):
+        if isinstance(items, str | Path | bytes | bytearray | memoryview | Mapping):
             return True
         return getattr(items, "ndim", 0) == 3 or not hasattr(items, "__iter__")
 
     def stream(self, items: Iterable[Any]) -> Iterator[Answer | BadInput]:
-        """One answer a sample, in order, or the reason why there is none; decodes ahead, keeps a few batches."""
+        """One answer a sample, in order, or the reason why there is none; decodes ahead, keeps a few batches.
+
+        An item that is a reason already (BadInput) stays one.
+        """
         with ThreadPoolExecutor(self.workers) as pool:
             decoded = ahead(pool, self._load, items, 2 * self.batch)
             while chunk := list(islice(decoded, self.batch)):
                 yield from self._answers(chunk)
 
-    def _load(self, item: Any) -> Row | BadInput:
+    def _load(self, item: Any) -> Sample | BadInput:
         try:
-            return self.loaded.reading.load(item)
+            return item if isinstance(item, BadInput) else self.loaded.reading.load(item)
         except BadInput as error:
             return error
         except MemoryError:
             return BadInput("there was not enough memory to read it")
 
-    def _answers(self, chunk: list[Row | BadInput]) -> list[Answer | BadInput]:
-        found: list[Answer | BadInput] = [each if isinstance(each, BadInput) else {} for each in chunk]
+    def _answers(self, chunk: list[Sample | BadInput]) -> list[Answer | BadInput]:
+        read = [each for each in chunk if isinstance(each, Sample)]
+        outputs = iter(self._outputs([row for sample in read for row in sample.rows]))
+        answer = self.loaded.reading.answer
+        return [
+            each if isinstance(each, BadInput) else answer(each, list(islice(outputs, len(each.rows))), self.top)
+            for each in chunk
+        ]
+
+    def _outputs(self, rows: list[Row]) -> list[Row]:
+        """Of each row, those of equal shape computed together."""
+        found: list[Row] = [{} for _ in rows]
         groups: dict[tuple[Any, ...], list[int]] = {}
-        for at, each in enumerate(chunk):
-            if not isinstance(each, BadInput):
-                groups.setdefault(tuple(value.shape for value in each.values()), []).append(at)
-        for places in groups.values():
-            rows = [each for at in places if not isinstance(each := chunk[at], BadInput)]
-            outputs = self.loaded.session.run(stack(rows))
-            for at, row in zip(places, unstack(outputs, len(rows)), strict=True):
-                found[at] = self.loaded.reading.answer(row, self.top)
+        for at, row in enumerate(rows):
+            groups.setdefault(tuple(value.shape for value in row.values()), []).append(at)
+        for group in groups.values():
+            for start in range(0, len(group), self.batch):
+                places = group[start : start + self.batch]
+                outputs = self.loaded.session.run(stack([rows[at] for at in places]))
+                for at, row in zip(places, unstack(outputs, len(places)), strict=True):
+                    found[at] = row
         return found
 
 

@@ -1,6 +1,7 @@
 """A task on either side of the graph: from what a client sends to tensors, and from tensors to an answer."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -10,10 +11,20 @@ from numpy.typing import NDArray
 from tlpipe.bundle import Bundle
 
 Row = dict[str, NDArray[Any]]
-"""Tensors of one sample, by input or output, without the batch axis."""
+"""Tensors of one row of a batch, by input or output, without the batch axis."""
 Answer = dict[str, Any]
 """What a client gets for one sample; JSON."""
 MAX_PIXELS = 50_000_000
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one sample is to the graph: a row, or several where a long one is cut into windows."""
+
+    rows: tuple[Row, ...]
+    """One at least."""
+    about: Any = None
+    """What `Reading.answer` has to know of the sample besides the outputs."""
 
 
 class BadInput(ValueError):  # noqa: N818 - reads as a finding about what was sent
@@ -41,19 +52,19 @@ class Reading(Protocol):
 
     def __init__(self, bundle: Bundle, folder: Path, max_pixels: int) -> None: ...
 
-    def decode(self, raw: bytes, media: str) -> Row:
+    def decode(self, raw: bytes, media: str) -> Sample:
         """One sample as a client sent it. Raises BadInput."""
 
-    def load(self, item: Any) -> Row:
+    def load(self, item: Any) -> Sample:
         """One sample as a Python caller has it (a path, bytes, an object of the field). Raises BadInput."""
 
     def check(self, feeds: Row) -> None:
         """Raises BadInput for tensors (N, ...) of right type and rank that must not reach the graph."""
 
-    def answer(self, outputs: Row, top: int) -> Answer:
-        """The outputs of one sample, for people."""
+    def answer(self, sample: Sample, outputs: Sequence[Row], top: int) -> Answer:
+        """The outputs of all rows of a sample, for people."""
 
-    def example(self) -> Row:
+    def example(self) -> Sample:
         """A sample for warming up."""
 
     def columns(self, every: bool) -> tuple[str, ...]:
@@ -69,9 +80,9 @@ class Labels:
     def __init__(self, bundle: Bundle) -> None:
         self.labels = bundle.labels
 
-    def answer(self, outputs: Row, top: int = 5) -> Answer:
+    def answer(self, sample: Sample, outputs: Sequence[Row], top: int = 5) -> Answer:
         """The label, its probability, and the `top` most probable ones."""
-        probabilities = outputs["probabilities"]
+        probabilities = outputs[0]["probabilities"]
         order = np.argsort(-probabilities, kind="stable")[: max(top, 1)]
         best = [{"label": self.labels[i], "probability": round(float(probabilities[i]), 6)} for i in order]
         return {**best[0], "top": best[:top]}

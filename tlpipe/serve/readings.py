@@ -7,8 +7,13 @@ from tlpipe.config import ConfigError
 from tlpipe.serve.images import ImageLabels
 from tlpipe.serve.reading import MAX_PIXELS, Reading
 from tlpipe.serve.texts import TextLabels
+from tlpipe.serve.words import TextEntities
 
-READINGS: dict[str, type[Reading]] = {"image_classification": ImageLabels, "text_classification": TextLabels}
+READINGS: dict[str, type[Reading]] = {
+    "image_classification": ImageLabels,
+    "text_classification": TextLabels,
+    "token_classification": TextEntities,
+}
 
 
 def reading(bundle: Bundle, folder: Path, max_pixels: int = MAX_PIXELS) -> Reading:

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from tlpipe.bundle import Bundle
-from tlpipe.preprocess.text import TOKENIZER, Text, TextPreprocess, Tokenizer
+from tlpipe.preprocess.text import TOKENIZER, Text, TextPreprocess, Tokenizer, TokenPreprocess
 from tlpipe.serve.body import parse_json
-from tlpipe.serve.reading import BadInput, Labels, Row
+from tlpipe.serve.reading import BadInput, Labels, Row, Sample
 
 MOST_CHARACTERS = 1_000_000
 """Of a text, and of each of a pair."""
@@ -27,54 +27,73 @@ class TextLabels(Labels):
         self.preprocess = cast(TextPreprocess, bundle.preprocessing)  # of every bundle of this task
         self.tokenizer = Tokenizer(folder / TOKENIZER, self.preprocess)
 
-    def decode(self, raw: bytes, media: str = "text/plain") -> Row:
+    def decode(self, raw: bytes, media: str = "text/plain") -> Sample:
         """UTF-8 text, or JSON: a text, or {"text": ..., "pair": ...}, of which `pair` may be left out."""
         if media == "text/plain":
-            return self._tokens((_utf8(raw),))
-        found = parse_json(raw, 2 * MOST_BYTES)
-        if isinstance(found, dict) and "text" in found and set(found) <= {"text", "pair"}:
-            found = [found["text"], *([found["pair"]] if found.get("pair") is not None else [])]
-        return self._tokens(_texts(found, 'send a text, or {"text": ..., "pair": ...}'))
+            return self._tokens((utf8(raw),))
+        return self._tokens(_texts(parse_json(raw, 2 * MOST_BYTES), 'send a text, or {"text": ..., "pair": ...}'))
 
-    def load(self, item: Any) -> Row:
-        """A text, a pair of texts, the bytes of a text, or the path of a text file."""
+    def load(self, item: Any) -> Sample:
+        """A text, a pair of texts, {"text": ..., "pair": ...}, the bytes of a text, or the path of a text file."""
         if isinstance(item, Path):
-            try:
-                item = item.read_bytes()
-            except (OSError, ValueError) as error:
-                raise BadInput(str(error)) from None
+            item = read_bytes(item)
         if isinstance(item, bytes | bytearray | memoryview):
-            return self._tokens((_utf8(bytes(item)),))
+            return self._tokens((utf8(bytes(item)),))
         return self._tokens(_texts(item, "give a text, a pair of texts, or the path of a text file"))
 
-    def _tokens(self, texts: Text) -> Row:
+    def _tokens(self, texts: Text) -> Sample:
         longest = max(map(len, texts))
         if longest > MOST_CHARACTERS:
             raise BadInput(f"the text is too long: {longest:,} characters; at most {MOST_CHARACTERS:,} are taken", 413)
         row = next(self.tokenizer.rows([texts]))
-        length = min(-(-len(row.ids) // STEP) * STEP, self.preprocess.max_length)
-        padded = self.preprocess.pad([(row.ids, row.types)], length)[0]
-        return dict(zip(self.preprocess.inputs, padded, strict=True))
+        padded = self.preprocess.pad([(row.ids, row.types)], padded_length(len(row.ids), self.preprocess))[0]
+        return Sample((dict(zip(self.preprocess.inputs, padded, strict=True)),))
 
     def check(self, feeds: Row) -> None:
         """Refuse tokens that the network has no row for, and texts that are longer than it knows places."""
-        shapes = {name: feeds[name].shape for name in self.preprocess.inputs}
-        _, length = next(iter(shapes.values()))
-        if len(set(shapes.values())) > 1:
-            raise BadInput(f"the inputs have different shapes: {shapes}")
-        if not 1 <= length <= self.preprocess.max_length:
-            raise BadInput(f"texts of {length} tokens were sent; 1 to {self.preprocess.max_length} are taken")
-        limits = (self.tokenizer.fast.get_vocab_size(), 2, 2)
-        for name, most in zip(self.preprocess.inputs, limits, strict=False):
-            if feeds[name].min() < 0 or feeds[name].max() >= most:
-                raise BadInput(f"{name} has values outside of 0 to {most - 1}")
+        check_tokens(feeds, self.preprocess, self.tokenizer.fast.get_vocab_size())
 
-    def example(self) -> Row:
+    def example(self) -> Sample:
         """A word."""
         return self._tokens(("example",))
 
 
-def _utf8(raw: bytes) -> str:
+def check_tokens(feeds: Row, preprocess: TokenPreprocess, vocabulary: int) -> None:
+    """Raises BadInput for tokens (N, L) that a network with so many words has no row for, or too many of them."""
+    shapes = {name: feeds[name].shape for name in preprocess.inputs}
+    _, length = next(iter(shapes.values()))
+    if len(set(shapes.values())) > 1:
+        raise BadInput(f"the inputs have different shapes: {shapes}")
+    if not 1 <= length <= preprocess.max_length:
+        raise BadInput(f"texts of {length} tokens were sent; 1 to {preprocess.max_length} are taken")
+    for name, most in zip(preprocess.inputs, (vocabulary, 2, 2), strict=False):
+        if feeds[name].min() < 0 or feeds[name].max() >= most:
+            raise BadInput(f"{name} has values outside of 0 to {most - 1}")
+
+
+def padded_length(longest: int, preprocess: TokenPreprocess) -> int:
+    """Tokens to which rows are padded: of about `longest` tokens, many rows share a length, and with it a batch."""
+    return min(-(-longest // STEP) * STEP, preprocess.max_length)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file. Raises BadInput when it cannot be read."""
+    try:
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise BadInput(str(error)) from None
+
+
+def whole(*texts: str) -> None:
+    """Raises BadInput for a text that cannot be encoded."""
+    try:
+        "".join(texts).encode()
+    except UnicodeEncodeError:
+        raise BadInput("the text has half of a surrogate pair, which is no character") from None
+
+
+def utf8(raw: bytes) -> str:
+    """The text of UTF-8 bytes. Raises BadInput when they are none."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -83,11 +102,10 @@ def _utf8(raw: bytes) -> str:
 
 def _texts(found: Any, do: str) -> Text:
     """One text or two. Raises BadInput for anything else."""
+    if isinstance(found, dict) and "text" in found and set(found) <= {"text", "pair"}:
+        found = [found["text"], *([found["pair"]] if found.get("pair") is not None else [])]
     texts = [found] if isinstance(found, str) else found
     if isinstance(texts, Sequence) and 1 <= len(texts) <= 2 and all(isinstance(text, str) for text in texts):
-        try:
-            "".join(texts).encode()
-        except UnicodeEncodeError:
-            raise BadInput("the text has half of a surrogate pair, which is no character") from None
+        whole(*texts)
         return tuple(texts)
     raise BadInput(f"got {type(found).__name__} that is neither a text nor a pair of texts; {do}")

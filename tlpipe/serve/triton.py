@@ -46,7 +46,7 @@ def write_repository(folder: Path, bundle: Path, target: Target) -> Path:
     shutil.copyfile(bundle / MODEL, model / "1" / MODEL)
     shutil.copyfile(bundle / ABOUT, model / ABOUT)
     (model / LABELS).write_text("".join(f"{label}\n" for label in about.labels), encoding="utf-8")
-    (model / CONFIG).write_text(config(about, target, reading(about, bundle).example()), encoding="utf-8")
+    (model / CONFIG).write_text(config(about, target, reading(about, bundle).example().rows[0]), encoding="utf-8")
     return model
 
 

@@ -6,5 +6,6 @@ from pydantic import Field
 
 from tlpipe.tasks.image_classification import ImageClassification
 from tlpipe.tasks.text_classification import TextClassification
+from tlpipe.tasks.token_classification import TokenClassification
 
-AnyTask = Annotated[ImageClassification | TextClassification, Field(discriminator="kind")]
+AnyTask = Annotated[ImageClassification | TextClassification | TokenClassification, Field(discriminator="kind")]

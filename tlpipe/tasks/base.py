@@ -1,23 +1,79 @@
-"""The contract of a task: its head, its loss, and how scores become probabilities."""
+"""The contract of a task: how samples are read, its head, its loss, and how its outputs are judged while training."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tlpipe.config import Spec
+from tlpipe.data.packed import Packed
+
+Scores = dict[str, float]
+"""Figures of a validation split: the loss, and what a training may be stopped by, the headline first of these."""
 
 
 class Task(Spec):
-    """What is learnt from features (B, D)."""
+    """What is learnt from features (B, D), or from those of the tokens (B, L, D).
+
+    Every *mark* has a target and an output: see `tlpipe.data.targets`. The evaluation, the gate and the server keep
+    what they do for a task in tables by `form`.
+    """
 
     modality: ClassVar[Literal["image", "text"]]
+    form: ClassVar[str]
+    """The kind of preprocessing that its samples need."""
+    tokens: ClassVar[bool] = False
+    """Whether it reads the features of every token instead of those of the whole sample."""
     views: ClassVar[bool] = True
     """Whether a sample can be seen in other ways than as it is: augmented, mixed with others, or with noise."""
+    balances: ClassVar[tuple[str, ...]] = ("none", "weights", "sampling")
+    """What `training.balance` may be."""
+    monitors: ClassVar[tuple[str, ...]] = ("accuracy", "loss")
+    """What `training.monitor` may be."""
+    metrics: ClassVar[tuple[str, ...]] = ()
+    """What `compare.metric` may be."""
+    advised: ClassVar[bool] = True
+    """Whether there is advice, so that a strategy may be `auto`."""
+
+    def preprocess(self, given: Any) -> Any:
+        """The preprocessing of the task's samples, for that of the backbone."""
+        return given
 
     def head(self, feature_dim: int, outputs: int, dropout: float) -> nn.Sequential:
-        """Features (B, feature_dim) -> logits (B, outputs)."""
+        """Features (…, feature_dim) -> logits (…, outputs)."""
+        raise NotImplementedError
+
+    def targets(self, labels: Tensor, outputs: int) -> Tensor:
+        """What the loss takes, of what `Targets.batch` gave."""
+        raise NotImplementedError
+
+    def count(self, targets: Tensor) -> Tensor | int:
+        """Marks that `loss` is the mean over."""
         raise NotImplementedError
 
     def loss(self, logits: Tensor, target: Tensor, smoothing: float, weights: Tensor | None) -> Tensor:
-        """Mean loss (scalar) of logits (B, C) against class probabilities (B, C)."""
+        """Mean loss (scalar) of a batch's logits."""
+        raise NotImplementedError
+
+    def marked(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The outputs (m, C) and labels (m,) of a batch's marks, in order."""
+        raise NotImplementedError
+
+    def likelihood(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Sum of the negative log-likelihoods (nats) of a split's marks; the temperature is fitted on it."""
+        return functional.cross_entropy(logits, labels, reduction="sum")
+
+    def fitted(self, logits: Tensor, labels: Tensor, packed: Packed) -> dict[str, float]:
+        """What else is fitted on the validation split, given as to `scores`, and travels with the model."""
+        return {}
+
+    def scores(self, logits: Tensor, labels: Tensor, packed: Packed) -> Scores:
+        """Figures of the validation split: outputs (M, C) in double precision and labels (M,) of its marks, in order.
+
+        `loss` is the mean cross-entropy in nats; `monitors` has the others.
+        """
+        raise NotImplementedError
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Probabilities in the shape of the logits."""
         raise NotImplementedError

@@ -9,4 +9,5 @@ class ImageClassification(Classification):
     """Single-label image classification with a linear head on pooled features."""
 
     modality: ClassVar[Literal["image", "text"]] = "image"
+    form: ClassVar[str] = "image"
     kind: Literal["image_classification"] = "image_classification"

@@ -12,5 +12,6 @@ class TextClassification(Classification):
     """
 
     modality: ClassVar[Literal["image", "text"]] = "text"
+    form: ClassVar[str] = "text"
     views: ClassVar[bool] = False
     kind: Literal["text_classification"] = "text_classification"

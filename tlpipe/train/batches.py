@@ -80,14 +80,9 @@ class Batches:
         """Packed images (R, R, 3) uint8 by row."""
         return Rows(self.packed.images, self.device)
 
-    @cached_property
-    def labels(self) -> Tensor:
-        """Labels (N,) int64 of all rows, on the device."""
-        return torch.from_numpy(self.packed.labels).to(self.device)
-
     def labels_of(self, rows: RowNumbers) -> Tensor:
-        """Labels (len(rows),) int64, on the device."""
-        return self.labels[torch.from_numpy(rows).to(self.device, non_blocking=True)]
+        """What `Targets.batch` gives for these rows, on the device."""
+        return torch.from_numpy(self.packed.targets.batch(rows)).to(self.device, non_blocking=True)
 
 
 def chunks(rows: RowNumbers, size: int) -> Sequence[RowNumbers]:
@@ -124,6 +119,6 @@ def epoch_order(
 
 
 def class_weights(labels: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
-    """Inverse class frequencies n / (C * n_c), (C,): their mean over the samples is 1."""
+    """Inverse class frequencies n / (C * n_c), (C,): their mean over the samples is 1 where every class occurs."""
     counts = np.bincount(labels, minlength=classes)
-    return (len(labels) / (classes * counts)).astype(np.float32)
+    return (len(labels) / (classes * np.maximum(counts, 1))).astype(np.float32)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tlpipe.strategies.plan import Phase, Plan
+from tlpipe.tasks.base import Task
 from tlpipe.train.batches import Batches
 from tlpipe.train.device import Machine
 from tlpipe.train.model import Classifier
@@ -48,8 +49,11 @@ def prefix(cuts: Sequence[int], phase: Phase, groups: Sequence[str]) -> int:
 class Choice:
     """The boundaries of one training, chosen before it begins: the same after a crash as before it."""
 
-    def __init__(self, model: Classifier, plan: Plan, training: Training, batches: Batches, machine: Machine) -> None:
+    def __init__(
+        self, model: Classifier, plan: Plan, task: Task, training: Training, batches: Batches, machine: Machine
+    ) -> None:
         self.model, self.training, self.batches, self.machine = model, training, batches, machine
+        self.task = task
         self.notes: list[str] = []
         """What was given up, a line each."""
         wanted = [prefix(model.encoder.cuts, phase, plan.groups) for phase in plan.phases]
@@ -141,7 +145,7 @@ class Choice:
     def _probabilities(self, x: Tensor, cut: int) -> Tensor:
         with self.machine.autocast():
             logits: Tensor = self.model(x, cut)
-        return logits.cpu().double().softmax(1)
+        return self.task.probabilities(logits.cpu().double())
 
 
 def _epochs(plan: Plan, wanted: list[int], kept: list[int]) -> Counter[int]:

@@ -1,5 +1,7 @@
 """Temperature scaling (Guo et al. 2017, arXiv 1706.04599): one number, fitted on validation, changes no decision."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -9,7 +11,15 @@ SPREAD = 0.3
 """Standard deviation of the prior on log T around 0: fifty samples that are all right would otherwise ask for T = 0."""
 
 
-def fit_temperature(logits: Tensor, labels: Tensor) -> float:
+Likelihood = Callable[[Tensor, Tensor], Tensor]
+"""As `Task.likelihood`: of the logits and labels of all samples."""
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    return functional.cross_entropy(logits, labels, reduction="sum")
+
+
+def fit_temperature(logits: Tensor, labels: Tensor, likelihood: Likelihood = _cross_entropy) -> float:
     """T of highest posterior probability for softmax(logits / T): logits (N, C), labels (N,).
 
     The prior is log-normal around 1 and counts as much as about ten samples; it vanishes as N grows. Found by
@@ -19,8 +29,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     low, high = (torch.tensor(bound, dtype=torch.float64).log() for bound in BOUNDS)
 
     def loss(log_temperature: Tensor) -> Tensor:
-        likelihood = functional.cross_entropy(logits / log_temperature.exp(), labels, reduction="sum")
-        return likelihood + (log_temperature / SPREAD) ** 2 / 2
+        return likelihood(logits / log_temperature.exp(), labels) + (log_temperature / SPREAD) ** 2 / 2
 
     for _ in range(80):
         third = (high - low) / 3

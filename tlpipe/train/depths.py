@@ -31,7 +31,7 @@ class AllDepths(Encoder):
             return x
         if (start, stop) != self.cuts:
             raise ConfigError(f"features of every depth cannot be computed from group {start} to {stop} alone")
-        return torch.cat(list(self.inner.pooled_depths(x)), 1)
+        return torch.cat(list(self.inner.pooled_depths(x)), -1)
 
     def members(self, group: str) -> Iterator[tuple[str, nn.Module]]:
         """The inner encoder's, with their names in this one."""

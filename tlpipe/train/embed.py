@@ -21,8 +21,9 @@ ABOUT = "features.json"
 
 @dataclass(frozen=True)
 class Features:
-    """The folder that `embed` writes: `<group>.npy` float32 (N, D_g), rows as in the packed arrays.
+    """The folder that `embed` writes: `<group>.npy` float32 (M, D_g), a line for each mark of the packed arrays.
 
+    A mark is a row, or each of its words: see `tlpipe.data.targets`.
     The test split, which comes last there, is left out: whatever reads features chooses by them.
     """
 
@@ -36,7 +37,7 @@ class Features:
         return cls(folder, tuple(json.loads((folder / ABOUT).read_text())["groups"]))
 
     def at(self, group: str) -> NDArray[np.float32]:
-        """Memory-mapped features (N, D_g) after `group`."""
+        """Memory-mapped features (M, D_g) after `group`."""
         features: NDArray[np.float32] = np.load(self.folder / f"{group}.npy", mmap_mode="r")
         return features
 
@@ -51,6 +52,7 @@ def embed(encoder: Encoder, packed: Packed, machine: Machine, folder: Path, batc
     encoder.eval()
     machine.place(encoder)
     count = learnt_from(packed)
+    marks = packed.targets.range(0, count)[1]
     parts = chunks(np.arange(count), batch_size)
     computed = depth_features(encoder, packed, machine, team.turns(parts))
     folder.mkdir(parents=True, exist_ok=True)
@@ -58,9 +60,9 @@ def embed(encoder: Encoder, packed: Packed, machine: Machine, folder: Path, batc
         for rows, features in team.gather(next(computed, (np.arange(0), {}))):
             for group, values in features.items() if team.first else ():
                 if group not in arrays:
-                    shape = (count, values.shape[1])
+                    shape = (marks, values.shape[1])
                     arrays[group] = open_memmap(folder / f"{group}.npy", "w+", np.float32, shape)
-                arrays[group][rows] = values
+                arrays[group][slice(*packed.targets.range(int(rows[0]), int(rows[-1]) + 1))] = values
             yield len(rows)
     for array in arrays.values():
         array.flush()  # type: ignore[attr-defined]
@@ -77,9 +79,9 @@ def learnt_from(packed: Packed) -> int:
 def depth_features(
     encoder: Encoder, packed: Packed, machine: Machine, parts: Sequence[RowNumbers]
 ) -> Iterator[tuple[RowNumbers, dict[str, NDArray[np.float32]]]]:
-    """(rows, pooled features (B, D_g) by group) of each part, evaluation view; the encoder is in eval mode already."""
+    """(rows, features (m, D_g) of their marks by group) of each part, evaluation view; the encoder is in eval mode."""
     views, batches = views_of(packed.preprocess, machine.device), Batches(packed, machine.device)
     for rows, images in zip(parts, batches.images.stream(parts), strict=True):
         with torch.inference_mode(), machine.autocast():
             depths = encoder.depths(views.evaluation(images))
-            yield rows, {group: features.float().cpu().numpy() for group, features in depths}
+            yield rows, {group: packed.targets.select(rows, each.float().cpu().numpy()) for group, each in depths}

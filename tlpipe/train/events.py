@@ -1,10 +1,10 @@
 """What a training tells its caller, and where it is."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
+from tlpipe.tasks.base import Scores
 from tlpipe.train.frozen import Look
-
-Scores = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,21 @@ class Epoch:
     epoch: int
     """Passes since the start of the training, from 1."""
     train_loss: float
-    validation_loss: float
-    validation_accuracy: float
+    validation: Scores
+    """The task's figures of the validation split, the loss first."""
     lr_min: float
     """Smallest peak rate that trains in the phase."""
     lr_max: float
     seconds: float
     """Of the pass, a first look at frozen layers included, its validation not."""
     samples_per_second: float
+
+    def row(self) -> dict[str, Any]:
+        """Plain values: the validation's figures as `validation_loss` and so on, in their place."""
+        values: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            values |= {f"{name}_{key}": each for key, each in value.items()} if name == "validation" else {name: value}
+        return values
 
 
 @dataclass(frozen=True)

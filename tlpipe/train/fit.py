@@ -10,16 +10,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from tlpipe.config import ConfigError
 from tlpipe.schedule import factor
 from tlpipe.strategies.plan import HEAD, Phase, Plan
-from tlpipe.tasks.base import Task
+from tlpipe.tasks.base import Scores, Task
 from tlpipe.train.augment import mix
 from tlpipe.train.batches import Batches, RowNumbers, class_weights, epoch_order
 from tlpipe.train.device import Machine
-from tlpipe.train.events import Epoch, Event, Notice, Position, Scores, Step
+from tlpipe.train.events import Epoch, Event, Notice, Position, Step
 from tlpipe.train.feed import Feed, Fresh, Kept, share_of
 from tlpipe.train.frozen import ROOT, VALIDATION, Frozen, Look
 from tlpipe.train.model import Classifier
@@ -61,17 +60,20 @@ class Trainer:
         self.weights = self._weights()
         self.average = copy.deepcopy(self.model.state_dict()) if training.ema else None
         self.selection = Selection(self.model, plan, training.monitor)
-        self.frozen = Frozen(self.model, plan, training, batches, machine, cache)
+        self.frozen = Frozen(self.model, plan, task, training, batches, machine, cache)
         self.fresh = Fresh(batches, views_of(batches.packed.preprocess, machine.device), training, self.team)
         self.feed: Feed = self.fresh
         self._loss = torch.zeros((), device=machine.device)
-        self.scorer = Scorer(machine)
+        self.scorer = Scorer(machine, task)
+        self.marks = batches.packed.targets.count(self.rows)
+        """What a pass's mean loss is the mean over."""
 
     def _weights(self) -> Tensor | None:
         if self.training.balance != "weights":
             return None
         packed = self.batches.packed
-        weights = class_weights(packed.labels[self.rows], len(packed.classes))
+        first, last = packed.targets.range(*packed.ranges["train"])
+        weights = class_weights(packed.targets.marks[first:last], len(packed.classes))
         return torch.from_numpy(weights).to(self.machine.device)
 
     def run(self) -> Iterator[Event]:
@@ -149,7 +151,7 @@ class Trainer:
         x, targets = self._mixed(x, rows, torch_generator(self.training.seed, "mix", *seed[1:]))
         total = phase.epochs * per_epoch
         done = self.at.epoch * per_epoch + self.at.batch
-        loss = yield from self._gradients(x, targets, len(rows))
+        loss = yield from self._gradients(x, targets, max(1, self.batches.packed.targets.count(rows)))
         self.update.step(phase, factor(done, total, round(self.training.warmup * total), self.training.schedule))
         self._average()
         self._loss += self.team.sum(loss)
@@ -159,15 +161,15 @@ class Trainer:
             self._finite(phase)
 
     def _mixed(self, x: Tensor, rows: RowNumbers, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """This process's inputs and class probabilities of the batch `rows`; `x` is what `share_of` asked for."""
+        """This process's inputs and targets of the batch `rows`; `x` is what `share_of` asked for."""
         labels = self.batches.labels_of(rows[share_of(rows, self.training, self.team)])
-        targets = functional.one_hot(labels, len(self.batches.packed.classes)).float()
+        targets = self.task.targets(labels, len(self.batches.packed.classes))
         x, targets = mix(x, targets, self.training.augment, generator)
         share = self.team.share(len(rows)) if len(x) == len(rows) else slice(None)
         return x[share], targets[share]
 
     def _gradients(self, x: Tensor, targets: Tensor, count: int) -> Generator[Notice, None, Tensor]:
-        """The summed loss of this process's part of a batch of `count`, with the gradients of the batch's mean.
+        """The summed loss of this process's part of a batch of `count` marks, with the gradients of the batch's mean.
 
         In more pieces whenever one does not fit into memory; the processes of a team must not differ in that.
         """
@@ -193,8 +195,9 @@ class Trainer:
             with self.machine.autocast():
                 logits = self.forward(part, self.feed.start)
             loss = self.task.loss(logits.float(), target, self.training.label_smoothing, self.weights)
-            (loss * (len(part) * self.team.size / count)).backward()
-            total += loss.detach() * len(part)
+            marks = self.task.count(target)
+            (loss * (marks * self.team.size / count)).backward()
+            total += loss.detach() * marks
         return total
 
     def _finite(self, phase: Phase) -> None:
@@ -228,23 +231,18 @@ class Trainer:
         self.at.epochs += 1
         self.at.stale += 1
         self.selection.take(self.at, scores, kept)
-        seconds, loss = self.at.seconds, self.at.loss_sum / len(self.rows)
+        seconds, loss = self.at.seconds, self.at.loss_sum / self.marks
         self.at.batch, self.at.loss_sum, self.at.seconds = 0, 0.0, 0.0
         rates = [rate for rate in phase.rates.values() if rate is not None]
         speed = len(self.rows) / seconds if seconds else 0.0
-        return Epoch(
-            self.at.steps, phase.name, self.at.epochs, loss, scores["loss"], scores["accuracy"], min(rates), max(rates),
-            seconds, speed,
-        )  # fmt: skip
+        return Epoch(self.at.steps, phase.name, self.at.epochs, loss, scores, min(rates), max(rates), seconds, speed)
 
     def validate(self, weights: dict[str, Tensor] | None = None) -> Scores:
-        """Mean cross-entropy (nats) and accuracy on the validation split, of the model or of other `weights`."""
-        logits, labels = self.scores(weights)
-        loss = functional.cross_entropy(logits, labels)
-        return {"loss": float(loss), "accuracy": float((logits.argmax(1) == labels).double().mean())}
+        """The task's figures of the validation split, of the model or of other `weights`."""
+        return self.task.scores(*self.scores(weights), self.batches.packed)
 
     def scores(self, weights: dict[str, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        """Logits (N, C) in double precision and labels (N,) of the validation split, evaluation view, on the CPU."""
+        """Logits (M, C) in double precision and labels (M,) of the validation split's marks, on the CPU."""
         own = copy.deepcopy(self.model.state_dict()) if weights is not None else None
         if weights is not None:
             self.model.load_state_dict(weights)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from tlpipe.data.packed import SPLITS
 from tlpipe.strategies.plan import Plan
+from tlpipe.tasks.base import Task
 from tlpipe.train.augment import draw
 from tlpipe.train.batches import Batches, RowNumbers, chunks
 from tlpipe.train.boundary import CHUNK, Boundary, Choice
@@ -47,7 +48,14 @@ class Frozen:
     """The boundaries of one training, and the activations at each of them."""
 
     def __init__(
-        self, model: Classifier, plan: Plan, training: Training, batches: Batches, machine: Machine, root: Path = ROOT
+        self,
+        model: Classifier,
+        plan: Plan,
+        task: Task,
+        training: Training,
+        batches: Batches,
+        machine: Machine,
+        root: Path = ROOT,
     ) -> None:
         self.model, self.training, self.batches, self.machine = model, training, batches, machine
         self.team = machine.team
@@ -55,7 +63,7 @@ class Frozen:
         self.shelf = Shelf(root)
         self._code = hash_code()
         self._digests: dict[int, str] = {}
-        choice = Choice(model, plan, training, batches, machine)
+        choice = Choice(model, plan, task, training, batches, machine)
         self.boundaries, self._cuts, self._notes = choice.boundaries, choice.cuts, choice.notes
 
     def of(self, phase: int) -> Boundary | None:

@@ -111,7 +111,7 @@ def _score(
 
 def _balanced(labels: Tensor, classes: int) -> Tensor:
     counts = torch.bincount(labels, minlength=classes).double()
-    return len(labels) / (classes * counts)
+    return len(labels) / (classes * counts.clamp_min(1))
 
 
 def minimise(

@@ -1,22 +1,44 @@
 """A linear head from kept features into a model: what the head stage and the all-depth head share."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tlpipe.data.packed import Packed, Split
+from tlpipe.data.packed import SPLITS, Packed, Split
 from tlpipe.train.embed import Features
 from tlpipe.train.events import Epoch
-from tlpipe.train.head import Fitted
+from tlpipe.train.head import Fitted, Head
 
 
 def features_of(packed: Packed, features: Features, split: Split, groups: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """Features (N, D) of some depths side by side, and labels (N,), of one split."""
-    low, high = packed.ranges[split]
+    """Features (M, D) of some depths side by side, and labels (M,), of one split's marks."""
+    low, high = packed.targets.range(*packed.ranges[split])
     values = np.concatenate([features.at(group)[low:high] for group in groups], axis=1)
-    return torch.from_numpy(values), torch.from_numpy(packed.labels[low:high])
+    return torch.from_numpy(values), torch.from_numpy(packed.targets.marks[low:high])
+
+
+class Fit(Protocol):
+    """How a linear head is fitted on the kept features of some depths; `blocks` as in `Head.fit`."""
+
+    def __call__(
+        self, spec: Head, packed: Packed, features: Features, groups: Sequence[str], blocks: Sequence[int] | None = None
+    ) -> Fitted:
+        """Fit on the train split, choose on the validation split."""
+
+
+def logistic(
+    spec: Head, packed: Packed, features: Features, groups: Sequence[str], blocks: Sequence[int] | None = None
+) -> Fitted:
+    """Logistic regression of the label of each mark, a sample or a word."""
+    train, validation = (features_of(packed, features, split, groups) for split in SPLITS[:2])
+    return spec.fit(train, validation, len(packed.classes), blocks)
+
+
+FITS: dict[str, Fit] = {"image": logistic, "text": logistic, "words": logistic}
+"""By the kind of preprocessing."""
 
 
 @torch.no_grad()
@@ -33,7 +55,7 @@ def path_as_epochs(fitted: Fitted, samples: int, seconds: float) -> list[Epoch]:
     return [
         Epoch(
             step=index, phase=f"penalty {point.penalty:g}", epoch=index, train_loss=point.train_loss,
-            validation_loss=point.validation_loss, validation_accuracy=point.validation_accuracy,
+            validation={"loss": point.validation_loss, "accuracy": point.validation_accuracy},
             lr_min=0.0, lr_max=0.0, seconds=each, samples_per_second=samples / each,
         )
         for index, point in enumerate(fitted.path, start=1)

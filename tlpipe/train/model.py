@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import Field
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -41,10 +42,12 @@ class About(Spec):
     """The largest number that trains in any one phase."""
     ending: Ending | None = None
     """What was chosen at the end of the training: a soup, an interpolation; None = nothing was asked for."""
+    fitted: dict[str, float] = Field(default_factory=dict)
+    """What `Task.fitted` found on the validation split."""
 
 
 class Classifier(nn.Module):
-    """Preprocessed inputs (B, 3, S, S) -> logits (B, C), not divided by the temperature."""
+    """Preprocessed inputs (B, 3, S, S) -> logits (B, C), not divided by the temperature; of tokens (B, L, C)."""
 
     def __init__(self, encoder: Encoder, head: nn.Sequential) -> None:
         super().__init__()
@@ -62,7 +65,8 @@ def save_model(folder: Path, model: Classifier, about: About) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     save_file(state, folder / WEIGHTS)
-    (folder / ABOUT).write_text(about.model_dump_json(indent=2) + "\n")
+    unused = None if about.fitted else {"fitted"}
+    (folder / ABOUT).write_text(about.model_dump_json(indent=2, exclude=unused) + "\n")
 
 
 def load_about(folder: Path) -> About:

@@ -52,7 +52,7 @@ def wise_ft(start: Weights, trained: Weights, score: Score, monitor: str) -> tup
 
 def rank(scores: dict[str, float], monitor: str) -> tuple[float, float]:
     """Larger is better: by `monitor`, then by the loss, because small validation splits have equal accuracies."""
-    return (scores["accuracy"] if monitor == "accuracy" else -scores["loss"]), -scores["loss"]
+    return (-scores["loss"] if monitor == "loss" else scores[monitor]), -scores["loss"]
 
 
 def interpolate(start: Weights, trained: Weights, alpha: float) -> Weights:

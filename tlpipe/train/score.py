@@ -1,8 +1,12 @@
 """A model's logits on the validation split, in batches as large as memory allows."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from tlpipe.tasks.base import Task
 from tlpipe.train.device import Machine
 from tlpipe.train.feed import Feed
 from tlpipe.train.model import Classifier
@@ -14,17 +18,18 @@ BATCH = {"cuda": 512}
 class Scorer:
     """Remembers which batch fitted."""
 
-    def __init__(self, machine: Machine) -> None:
-        self.machine = machine
+    def __init__(self, machine: Machine, task: Task) -> None:
+        self.machine, self.task = machine, task
         self._batch = BATCH.get(machine.device.type, 64)
 
     def scores(self, model: Classifier, feed: Feed) -> tuple[Tensor, Tensor]:
-        """Logits (N, C) in double precision and labels (N,) of the validation split, in its order, on the CPU."""
+        """Logits (M, C) in double precision and labels (M,) of the validation split's marks, in order, on the CPU."""
         while True:
             try:
-                mine = [(self._logits(model, x, feed.start), y.cpu()) for x, y in feed.validation(self._batch)]
+                batches = feed.validation(self._batch)
+                mine = [self.task.marked(self._logits(model, x, feed.start), y.cpu()) for x, y in batches]
                 logits, labels = zip(*self.machine.team.in_turn(mine), strict=True)
-                return torch.cat(logits), torch.cat(labels)
+                return joined(logits), torch.cat(labels)
             except torch.OutOfMemoryError:
                 if self._batch == 1 or self.machine.team.size > 1:
                     raise
@@ -35,3 +40,9 @@ class Scorer:
         with self.machine.autocast():
             logits: Tensor = model(x, start)
         return logits.cpu().double()
+
+
+def joined(logits: Sequence[Tensor]) -> Tensor:
+    """Outputs of several batches one below the other; those over fewer positions get more of them, at -inf."""
+    width = max(each.shape[1] for each in logits)
+    return torch.cat([functional.pad(each, (0, width - each.shape[1]), value=-torch.inf) for each in logits])

@@ -8,7 +8,8 @@ from torch import nn
 
 from tlpipe.strategies.ending import Ending
 from tlpipe.strategies.plan import Plan
-from tlpipe.train.events import Position, Scores
+from tlpipe.tasks.base import Scores
+from tlpipe.train.events import Position
 from tlpipe.train.poststeps import Candidate, Score, Weights, finish, verdict_on
 
 

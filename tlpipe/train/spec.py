@@ -91,8 +91,9 @@ class Training(Spec):
     """Before the head's linear layer."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None
     """Decay a step of an exponential moving average of the weights, which is then what is validated and kept."""
-    monitor: Literal["accuracy", "loss"]
-    """Validation figure of early stopping and best-weights restore; of equally good epochs the later one is kept."""
+    monitor: Literal["accuracy", "loss", "entity_f1"]
+    """Validation figure of early stopping and best-weights restore; of equally good epochs the later one is kept. What
+    there is depends on the task."""
     patience: Annotated[int, Field(ge=1)]
     """A phase ends when `monitor` has not improved for this many epochs."""
     augment: Augment = STILL

@@ -53,18 +53,22 @@ def stuck(last: Epoch, train: Labels, validation: Labels, classes: int, training
     """The proof that the training whose `last` epoch this is has learnt nothing, or None.
 
     Args:
-        last: Its train loss and validation accuracy decide; both have to be no better than a constant answer's.
-        train: Labels (N,).
+        last: Its train loss and validation accuracy decide; both have to be no better than a constant answer's. A task
+            that has no accuracy has no constant answer either, and is never stuck.
+        train: Labels (N,) of the train split's marks.
         validation: Labels (M,).
         classes: C.
         training: Seed, label smoothing and balance.
     """
+    accuracy = last.validation.get("accuracy")
+    if accuracy is None:
+        return None
     majority = float(np.bincount(validation, minlength=classes).max() / len(validation))
     luck = ERRORS * float(np.sqrt(majority * (1 - majority) / len(validation)))
     constant = constant_loss(train, classes, training)
-    if last.train_loss < NEAR * constant or last.validation_accuracy > majority + luck:
+    if last.train_loss < NEAR * constant or accuracy > majority + luck:
         return None
-    return Stuck(training.seed, last.train_loss, constant, last.validation_accuracy, majority)
+    return Stuck(training.seed, last.train_loss, constant, accuracy, majority)
 
 
 def constant_loss(labels: Labels, classes: int, training: Training) -> float:

@@ -36,7 +36,7 @@ class TextViews:
         return packed
 
 
-KINDS: dict[str, Callable[[Any, torch.device], AnyViews]] = {"image": Views, "text": TextViews}
+KINDS: dict[str, Callable[[Any, torch.device], AnyViews]] = {"image": Views, "text": TextViews, "words": TextViews}
 """By the kind of preprocessing."""
 
 

@@ -1,0 +1,144 @@
+"""A tagger served: as the function, over HTTP, and what is refused."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.tagged import BACKBONE, LABELS, PREPROCESS, TASK, sentence, write_tokenizer
+from tlpipe.export.spec import Export
+from tlpipe.export.word_parity import HeldOutWords
+from tlpipe.export.write import export_bundle
+from tlpipe.serve import BadInput, Predictor
+from tlpipe.strategies.plan import Plan
+from tlpipe.tagging import Tagger
+from tlpipe.train.model import About, Classifier
+
+WORDS = [[word for word, _ in sentence(seed)] for seed in range(1, 6)]
+TEXTS = ["Ada ran in New York, old 🙂 Ulm", "", "naïve 日本", *map(" ".join, WORDS)]
+
+
+@pytest.fixture(scope="module")
+def model() -> Classifier:
+    torch.manual_seed(0)
+    encoder = BACKBONE.encoder()
+    made = Classifier(encoder, TASK.head(encoder.feature_dim, len(LABELS), 0.1)).eval()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return made
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, model: Classifier) -> Path:
+    """A bundle that passed its gate."""
+    made = write_tokenizer(tmp_path_factory.mktemp("words"))
+    about = About(
+        strategy="all_layers", run_key="0" * 64, task=TASK, backbone=BACKBONE, preprocess=PREPROCESS, labels=LABELS,
+        dropout=0.1, temperature=1.7, validation={},
+        plan=Plan(strategy="all_layers", start="head", groups=(), phases=()),
+        total_parameters=1, trainable_parameters=1,
+    )  # fmt: skip
+    held = HeldOutWords(WORDS, made / "tokenizer.json")
+    export_bundle(made / "bundle", made / "parity.json", model, about, held, {}, Export(samples=5, batch=4))
+    return made / "bundle"
+
+
+@pytest.fixture(scope="module")
+def truth(folder: Path, model: Classifier) -> Callable[[str | list[str]], list[dict[str, Any]]]:
+    """Entities by torch, a text at a time."""
+    tagger = Tagger(folder / "tokenizer.json", PREPROCESS, LABELS)
+
+    def entities(text: str | list[str]) -> list[dict[str, Any]]:
+        read = tagger.read(text)
+        with torch.no_grad():
+            rows = [torch.from_numpy(PREPROCESS.pad([(each.ids, each.types)])) for each in read.windows]
+            shares = [(model(row) / 1.7).softmax(-1)[0].numpy() for row in rows]
+        return tagger.entities(read, shares)
+
+    return entities
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path, tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any]) -> Iterator[Any]:
+    running: AbstractContextManager[Any] = serve(folder, tmp_path_factory.mktemp("server") / "log", "--drain", 0)
+    with running as started:
+        yield started
+
+
+def same(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> bool:
+    scores = [each.pop("score") for each in (dict(each) for each in found)]
+    assert scores == pytest.approx([each["score"] for each in expected], abs=1e-4)
+    return [{**each, "score": 0} for each in found] == [{**each, "score": 0} for each in expected]
+
+
+def test_the_entities_are_torchs_whatever_else_is_in_the_batch(folder: Path, truth: Callable[..., Any]) -> None:
+    predictor = Predictor(folder, device="cpu", batch=3)
+    items = [*TEXTS, *WORDS, {"words": WORDS[0]}, {"text": TEXTS[0]}]
+    answers = predictor(items)
+    for item, answer in zip(items, answers, strict=True):
+        plain = next(iter(item.values())) if isinstance(item, dict) else item
+        assert answer["text"] == (plain if isinstance(plain, str) else " ".join(plain))
+        assert same(answer["entities"], truth(plain))
+        assert all(answer["text"][each["start"] : each["end"]] == each["text"] for each in answer["entities"])
+    assert sum(len(answer["entities"]) for answer in answers) > 5
+
+
+def test_a_text_of_many_windows_is_answered_whole(folder: Path, truth: Callable[..., Any]) -> None:
+    text = " ".join(" ".join(words) for words in WORDS * 4)
+    (answer,) = Predictor(folder, device="cpu", batch=4)([text])
+    assert same(answer["entities"], truth(text))
+    assert answer["entities"][-1]["end"] > len(text) / 2
+
+
+def test_a_table_has_the_entities_as_json(folder: Path) -> None:
+    predictor = Predictor(folder, device="cpu")
+    reading = predictor.loaded.reading
+    answer = predictor(TEXTS[0])
+    assert reading.columns(True) == ("entities",)
+    assert json.loads(reading.cells(answer)[0]) == answer["entities"]
+
+
+@pytest.mark.parametrize(
+    ("item", "sentence"),
+    [
+        (3, "got int"),
+        (["a", 1], "neither a text nor a list of words"),
+        (["a", " "], "a word is empty"),
+        ({"text": ["a"]}, "'text' holds list"),
+        ({"words": "a"}, "'words' holds str"),
+        ({"text": "a", "words": ["a"]}, "neither a text nor"),
+        (b"\xff\xfe", "not UTF-8"),
+        ("\ud800", "surrogate"),
+        ("x" * 100_001, "100,001 characters"),
+        ("the " * 5000, "windows; at most 128"),
+    ],
+)
+def test_what_cannot_be_used_is_refused(folder: Path, item: Any, sentence: str) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        Predictor(folder, device="cpu")([item])
+
+
+def test_http_takes_text_and_json_and_describes_both(server: Any, truth: Callable[..., Any]) -> None:
+    bodies = [
+        (TEXTS[0].encode(), "text/plain", TEXTS[0]),
+        (json.dumps(WORDS[1]).encode(), "application/json", WORDS[1]),
+        (json.dumps({"words": WORDS[1]}).encode(), "application/json", WORDS[1]),
+        (" ".join(map(" ".join, WORDS * 4)).encode(), "text/plain; charset=utf-8", " ".join(map(" ".join, WORDS * 4))),
+    ]
+    for body, media, plain in bodies:
+        status, answer, _ = server.send("POST", "/predict", body, {"content-type": media})
+        assert status == 200
+        assert same(answer["predictions"][0]["entities"], truth(plain))
+    status, described, _ = server.send("GET", "/openapi.json")
+    assert status == 200
+    entity = described["components"]["schemas"]["Predictions"]["properties"]["predictions"]["items"]["properties"]
+    assert entity["entities"]["items"]["properties"]["type"]["enum"] == ["per", "place"]
+    status, answer, _ = server.send("POST", "/predict", b'{"words": [" "]}', {"content-type": "application/json"})
+    assert (status, answer["error"]) == (400, "a word is empty; leave it out")
+    status, about, _ = server.send("GET", "/v2/models/model")
+    assert about["outputs"][1] == {"name": "probabilities", "datatype": "FP32", "shape": [-1, -1, 5]}

@@ -1,0 +1,74 @@
+"""What a model said of every word, judged by the entities of whole sentences."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tlpipe.entities import ENTITY_METRICS, Entity, columns, entities, per_type
+from tlpipe.evaluate.predictions import Predictions
+from tlpipe.metrics import Interval
+from tlpipe.sums import Floats, bootstrap_sums, difference_of_sums, measure_sums
+
+
+class Differences(NamedTuple):
+    """What is wrong with the entities of a sentence."""
+
+    sentence: int
+    first: int
+    """Line of its first word."""
+    missed: list[Entity]
+    invented: list[Entity]
+
+
+@dataclass(frozen=True)
+class TagPredictions(Predictions):
+    """A line a word; words of a sentence follow one another and have one id."""
+
+    @cached_property
+    def sentences(self) -> NDArray[np.int64]:
+        """Number of each word's sentence (W,)."""
+        new = [before != after for before, after in zip(self.ids, self.ids[1:], strict=False)]
+        return np.cumsum([0, *new], dtype=np.int64)[: len(self.ids)]
+
+    @property
+    def size(self) -> int:
+        """Sentences."""
+        return len(self.columns)
+
+    @cached_property
+    def columns(self) -> Floats:
+        """What the metrics are summed from, a line a sentence."""
+        tiny = np.finfo(np.float64).tiny
+        likely = -np.log(np.maximum(self.probabilities[np.arange(len(self.labels)), self.labels], tiny))
+        return columns(self.classes, self.labels, self.predicted, likely, self.sentences)
+
+    def measure(self) -> dict[str, float]:
+        """Of entities, and of words."""
+        return measure_sums(self.columns, ENTITY_METRICS)
+
+    def bootstrap(self, resamples: int, seed: int) -> dict[str, Interval]:
+        """Over resampled sentences."""
+        return bootstrap_sums(self.columns, ENTITY_METRICS, resamples, seed)
+
+    def difference(self, other: Self, metric: str, resamples: int, seed: int) -> Interval:
+        """Over resampled sentences."""
+        return difference_of_sums(self.columns, other.columns, ENTITY_METRICS[metric], resamples, seed)
+
+    def differences(self) -> Iterator[Differences]:
+        """Sentence by sentence, in order."""
+        names, edges = np.array(self.classes), np.flatnonzero(np.diff(self.sentences, prepend=-1, append=-1))
+        for number, (low, high) in enumerate(pairwise(edges.tolist())):
+            true, said = (entities(names[tags[low:high]].tolist()) for tags in (self.labels, self.predicted))
+            missed, invented = (
+                [each for each in one if each not in other] for one, other in ((true, said), (said, true))
+            )
+            yield Differences(number, low, missed, invented)
+
+    def per_class(self) -> list[tuple[str, float, float, float, int]]:
+        """Of the types of entities."""
+        return per_type(self.columns, self.classes)

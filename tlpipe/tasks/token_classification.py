@@ -1,0 +1,75 @@
+"""A tag for each word: named entities and the like."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional
+
+from tlpipe.data.packed import Packed
+from tlpipe.data.targets import IGNORED
+from tlpipe.entities import ENTITY_METRICS, columns
+from tlpipe.preprocess.words import WordPreprocess
+from tlpipe.sums import measure_sums
+from tlpipe.tasks.base import Scores, Task
+
+
+class TokenClassification(Task):
+    """IOB2 tags of words, by a linear layer on each word's first token (BERT, arXiv 1810.04805, section 5.3)."""
+
+    modality: ClassVar[Literal["image", "text"]] = "text"
+    form: ClassVar[str] = "words"
+    tokens: ClassVar[bool] = True
+    views: ClassVar[bool] = False
+    balances: ClassVar[tuple[str, ...]] = ("none", "weights")
+    monitors: ClassVar[tuple[str, ...]] = ("entity_f1", "accuracy", "loss")
+    metrics: ClassVar[tuple[str, ...]] = tuple(ENTITY_METRICS)
+    advised: ClassVar[bool] = False
+
+    kind: Literal["token_classification"] = "token_classification"
+    stride: Annotated[int, Field(ge=0)] = 32
+    """Tokens that the windows of a sentence longer than `backbone.max_length` share."""
+
+    def preprocess(self, given: Any) -> WordPreprocess:
+        """Words instead of whole texts."""
+        return WordPreprocess(**given.model_dump(exclude={"kind"}), stride=self.stride)
+
+    def head(self, feature_dim: int, outputs: int, dropout: float) -> nn.Sequential:
+        """Dropout and one linear layer, for every token."""
+        return nn.Sequential(nn.Dropout(dropout), nn.Linear(feature_dim, outputs))
+
+    def targets(self, labels: Tensor, outputs: int) -> Tensor:
+        """Tags (B, L)."""
+        return labels
+
+    def count(self, targets: Tensor) -> Tensor:
+        """Words."""
+        return (targets != IGNORED).sum()
+
+    def loss(self, logits: Tensor, target: Tensor, smoothing: float, weights: Tensor | None) -> Tensor:
+        """Cross-entropy of logits (B, L, C) against tags (B, L), the mean over the words."""
+        outputs, tags = self.marked(logits, target)
+        total = functional.cross_entropy(outputs, tags, weight=weights, label_smoothing=smoothing, reduction="sum")
+        return total / max(1, len(tags))
+
+    def marked(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of the words' first tokens."""
+        known = labels != IGNORED
+        length = min(logits.shape[1], labels.shape[1])
+        known = known[:, :length]
+        return logits[:, :length][known], labels[:, :length][known]
+
+    def scores(self, logits: Tensor, labels: Tensor, packed: Packed) -> Scores:
+        """Cross-entropy and accuracy of words, and the F1 of entities (seqeval's default mode)."""
+        low, high = packed.ranges["validation"]
+        sentences = packed.sample_of[packed.targets.row(low, high)]
+        surprise = functional.cross_entropy(logits, labels, reduction="none")
+        said = logits.argmax(1).numpy()
+        table = columns(packed.classes, labels.numpy(), said, surprise.numpy(), np.asarray(sentences))
+        found = measure_sums(table, ENTITY_METRICS)
+        return {"loss": found["log_loss"], "entity_f1": found["entity_f1"], "accuracy": found["word_accuracy"]}
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Softmax over the tags of each token."""
+        return logits.softmax(-1)
