@@ -8,7 +8,9 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from tests.backbones.test_text import CONFIGS
 from tlpipe.backbones.bert import Bert, Size
+from tlpipe.backbones.huggingface import HuggingFace
 from tlpipe.bundle import read_bundle
 from tlpipe.data.corpus import train_wordpiece
 from tlpipe.export import write
@@ -139,3 +141,22 @@ def test_a_head_on_every_depth_is_exported_too(tmp_path: Path, about: About, tex
     model = Classifier(encoder, about.task.head(encoder.feature_dim, 3, 0.1)).eval()
     bundle = write.export_bundle(tmp_path / "bundle", tmp_path / "parity.json", model, about, texts, {}, SPEC)
     assert all(case.probabilities < 1e-5 for case in bundle.parity)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name != "bert"])
+def test_every_family_passes_the_gate(tmp_path: Path, name: str, about: About, texts: HeldOutTexts):
+    backbone = HuggingFace(
+        kind="huggingface", name="x", config={**CONFIGS[name], "vocab_size": 200}, max_length=24,
+        pooling="pooler" if name == "roberta" else "cls",
+    )  # fmt: skip
+    torch.manual_seed(0)
+    encoder = backbone.encoder()
+    with torch.no_grad():
+        for parameter in encoder.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    model = Classifier(encoder, about.task.head(encoder.feature_dim, 3, about.dropout)).eval()
+    this = about.model_copy(update={"backbone": backbone, "preprocess": backbone.preprocess()})
+    bundle = write.export_bundle(tmp_path / "bundle", tmp_path / "parity.json", model, this, texts, {}, SPEC)
+    assert [port.name for port in bundle.inputs] == list(this.preprocess.inputs)
+    assert all(case.same == 1 for case in bundle.parity)
