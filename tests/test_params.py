@@ -19,6 +19,7 @@ from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.plan import HEAD, Phase, Plan, assign
 from tlpipe.tasks.base import Task
 from tlpipe.tasks.text_classification import TextClassification
+from tlpipe.tasks.token_classification import TokenClassification
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = read(ROOT / "params.yaml")
@@ -296,3 +297,11 @@ def test_classifiers_refuse_the_figures_of_entities(tmp_path: Path):
     text = refusal(tmp_path, lambda data: put(data, "training/monitor", "entity_f1"))
     assert "training.monitor (line " in text
     assert "accuracy, loss" in text
+
+
+def test_a_stride_beyond_the_windows_is_refused_by_the_check():
+    task = TokenClassification(stride=30)
+    backbone = parse(TOKENS["backbone"] | {"max_length": 32}, AnyBackbone, "backbone")
+    with pytest.raises(ConfigError, match="windows of 30 tokens cannot share 30"):
+        task.preprocess(backbone.preprocess())
+    assert task.model_copy(update={"stride": 29}).preprocess(backbone.preprocess()).stride == 29
