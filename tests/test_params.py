@@ -19,6 +19,7 @@ from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.plan import HEAD, Phase, Plan, assign
 from tlpipe.tasks.base import Task
 from tlpipe.tasks.text_classification import TextClassification
+from tlpipe.tasks.token_classification import TokenClassification
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = read(ROOT / "params.yaml")
@@ -252,3 +253,55 @@ def test_a_typo_in_any_key_is_refused_and_the_right_key_suggested(draw: st.DataO
 
 def test_every_backbone_and_task_says_its_modality():
     assert {spec.modality for spec in members(AnyBackbone)} <= {"image", "text"}
+
+
+TOKENS = read(ROOT / "recipes/token_classification.yaml")
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "expected"),
+    [
+        (
+            "backbone/pooling",
+            "mean",
+            ["backbone.pooling (line ", "reads the features of every token", "set it to none"],
+        ),
+        ("task/kind", "text_classification", ["backbone.pooling", "set it to pooler, cls or mean"]),
+        ("data/source/kind", "text_table", ["data.source.kind (line ", "not labelled with", "the sources conll"]),
+        ("training/balance", "sampling", ["training.balance (line ", "none, weights"]),
+        ("training/monitor", "accuracy", []),
+        ("compare/metric", "macro_f1", ["compare.metric (line ", "entity_f1, entity_precision"]),
+        ("finetune/auto", {"kind": "auto", "race": True}, ["finetune.auto", "no advice for token_classification"]),
+        ("training/cache/noise", 0.1, ["training.cache.noise", "set it to 0"]),
+    ],
+)
+def test_what_a_task_on_words_does_not_have_is_refused(tmp_path: Path, place: str, value: Any, expected: list[str]):
+    data = copy.deepcopy(TOKENS)
+    put(data, place, value)
+    if place == "data/source/kind":
+        data["data"]["source"] = {"kind": "text_table", "path": "x", "table": "x.csv"}
+    if place == "task/kind":
+        del data["task"]["stride"]
+    if place == "finetune/auto":
+        data["strategies"].append("auto")
+    path = write(tmp_path, data)
+    if not expected:
+        load_params(path)
+        return
+    with pytest.raises(ConfigError) as caught:
+        load_params(path)
+    assert [part for part in expected if part not in str(caught.value)] == [], str(caught.value)
+
+
+def test_classifiers_refuse_the_figures_of_entities(tmp_path: Path):
+    text = refusal(tmp_path, lambda data: put(data, "training/monitor", "entity_f1"))
+    assert "training.monitor (line " in text
+    assert "accuracy, loss" in text
+
+
+def test_a_stride_beyond_the_windows_is_refused_by_the_check():
+    task = TokenClassification(stride=30)
+    backbone = parse(TOKENS["backbone"] | {"max_length": 32}, AnyBackbone, "backbone")
+    with pytest.raises(ConfigError, match="windows of 30 tokens cannot share 30"):
+        task.preprocess(backbone.preprocess())
+    assert task.model_copy(update={"stride": 29}).preprocess(backbone.preprocess()).stride == 29

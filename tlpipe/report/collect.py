@@ -49,6 +49,7 @@ def collect(root: Path) -> dict[str, Any]:
         "validation_samples": evaluated[champion].of("validation").size,
         "errors": errors.facts(root, champion, tests),
         "errors_template": errors.template,
+        "errors_note": errors.note,
         "data": data_findings(data),
         "advice": advice_facts(root, comparison),
         **proof,
@@ -129,6 +130,11 @@ def data_findings(data: Mapping[str, Any]) -> dict[str, Any]:
         "imbalance": data.get("imbalance"),
         "images": data.get("images"),
         "texts": data.get("texts"),
+        "tags": data.get("tags"),
+        "entities": [
+            {"name": name, "counts": [data["entities"][split][name] for split in splits]}
+            for name in data.get("entities", {}).get("train", ())
+        ],
         "duplicates": {name: _amount(found) for name, found in data.get("duplicates", {}).items()},
     }
 

@@ -24,6 +24,8 @@ class Errors:
     """In this package; it is given `errors`, and everything that the page has."""
     facts: Callable[[Path, str, Mapping[str, Any]], dict[str, Any]]
     """(project's folder, champion, what each strategy said of the test split) -> `errors`."""
+    note: str = ""
+    """What a reader must know of the figures."""
 
 
 def class_errors(root: Path, champion: str, said: Mapping[str, Predictions], unit: str, per: str) -> dict[str, Any]:
@@ -86,10 +88,15 @@ def _f1(row: Mapping[str, str]) -> tuple[float, str]:
     return float(row["f1"]), row["class"]
 
 
+ENTITIES = (
+    "A sample is a sentence. An entity is right when its type, its first and its last word are. F1, precision and "
+    "recall are micro averages in seqeval's default mode (conlleval: an I- that continues nothing begins an entity); "
+    "the strict figure is seqeval's mode=strict with scheme=IOB2. Accuracy and log loss are those of words."
+)
 CLASSES = "errors_classes.html.j2"
 ERRORS: dict[str, Errors] = {
     "image": Errors(CLASSES, partial(class_errors, unit="samples", per="class")),
     "text": Errors(CLASSES, partial(class_errors, unit="samples", per="class")),
-    "words": Errors(CLASSES, partial(class_errors, unit="words", per="type of entity")),
+    "words": Errors(CLASSES, partial(class_errors, unit="words", per="type of entity"), ENTITIES),
 }
 """By the kind of preprocessing."""

@@ -79,5 +79,8 @@ def data_sentence(data: Mapping[str, Any]) -> str:
         sentence += f" The median raw image is {width['median']:.0f} x {height['median']:.0f} pixels."
     if data["texts"]:
         tokens, cut = data["texts"]["tokens"], data["texts"]["truncated"]
-        sentence += f" The median text has {tokens['median']:.0f} tokens; {cut:,} of the longer ones were cut off."
+        what = f"{cut:,} of the longer ones were cut off"
+        if "windowed" in data["texts"]:
+            what = f"{data['texts']['windowed']:,} longer ones are read in several windows"
+        sentence += f" The median text has {tokens['median']:.0f} tokens; {what}."
     return sentence

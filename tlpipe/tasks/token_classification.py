@@ -10,9 +10,13 @@ from torch.nn import functional
 from tlpipe.data.packed import Packed
 from tlpipe.data.targets import IGNORED
 from tlpipe.entities import ENTITY_METRICS, columns
+from tlpipe.preprocess.windows import windows
 from tlpipe.preprocess.words import WordPreprocess
 from tlpipe.sums import measure_sums
 from tlpipe.tasks.base import Scores, Task
+
+SPECIAL = 2
+"""Tokens that stand around a text at least."""
 
 
 class TokenClassification(Task):
@@ -32,7 +36,8 @@ class TokenClassification(Task):
     """Tokens that the windows of a sentence longer than `backbone.max_length` share."""
 
     def preprocess(self, given: Any) -> WordPreprocess:
-        """Words instead of whole texts."""
+        """Words instead of whole texts. Raises ConfigError for a stride that no window is long enough for."""
+        windows(0, given.max_length - SPECIAL, self.stride)
         return WordPreprocess(**given.model_dump(exclude={"kind"}), stride=self.stride)
 
     def head(self, feature_dim: int, outputs: int, dropout: float) -> nn.Sequential:

@@ -26,8 +26,11 @@ NEEDS = ("torch", "torchvision", "timm", "transformers", "safetensors", "pydanti
 INPUTS = {
     "image": Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3), "images")]),
     "text": Schema([TensorSpec(np.dtype(np.int64), (-1, -1, -1), "tokens")]),
+    "words": Schema([TensorSpec(np.dtype(np.int64), (-1, -1, -1), "tokens")]),
 }
 """What a logged model takes, by the kind of preprocessing: raw images, or what the bundle's tokenizer makes."""
+FREE = {"image": 1, "text": 1, "words": 2}
+"""Axes of its output before the classes: samples, or samples and tokens."""
 
 
 def push_models(remote: Remote, snapshot: Snapshot, folder: Path) -> list[str]:
@@ -112,7 +115,8 @@ def _log(remote: Remote, snapshot: Snapshot, kind: str, source: Path, digest: st
 
 def _save_pyfunc(source: Path, path: Path, about: Model, example: Path) -> None:
     described = json.loads((source / "model.json").read_text(encoding="utf-8"))
-    outputs = Schema([TensorSpec(np.dtype(np.float32), (-1, len(described["labels"])), "probabilities")])
+    free = (-1,) * FREE[described["preprocess"]["kind"]]
+    outputs = Schema([TensorSpec(np.dtype(np.float32), (*free, len(described["labels"])), "probabilities")])
     mlflow.pyfunc.save_model(
         path,
         python_model=str(Path(__file__).with_name("pyfunc_model.py")),
@@ -177,7 +181,7 @@ def _tokens(path: Path, preprocess: dict[str, Any]) -> Any:
     return np.ones((1, 3 if preprocess["token_types"] else 2, 8), np.int64)
 
 
-EXAMPLES: dict[str, Callable[[Path, dict[str, Any]], Any]] = {"image": _image, "text": _tokens}
+EXAMPLES: dict[str, Callable[[Path, dict[str, Any]], Any]] = {"image": _image, "text": _tokens, "words": _tokens}
 """An input of a logged model, by the kind of preprocessing."""
 
 

@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 
 
 class ImageClassifier(PythonModel):  # type: ignore[misc]
-    """A model folder as an MLflow model: uint8 (N, H, W, 3), RGB, any size -> float32 (N, C)."""
+    """A model folder as an MLflow model: uint8 (N, H, W, 3), RGB, any size -> float32 (N, C).
+
+    Of tokens int64 (N, inputs, L) -> (N, C), or (N, L, C) where each of them is tagged.
+    """
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the model folder; torch is imported here and not before."""
@@ -25,7 +28,7 @@ class ImageClassifier(PythonModel):  # type: ignore[misc]
         batch = self._about.preprocess.batch(np.asarray(model_input))
         with torch.inference_mode():
             logits = self._model(torch.from_numpy(batch)) / self._about.temperature
-        result: NDArray[np.float32] = torch.softmax(logits, dim=-1).numpy()
+            result: NDArray[np.float32] = self._about.task.probabilities(logits).numpy()
         return result
 
 

@@ -1,0 +1,43 @@
+"""The errors section of a tagger: words are confused, entities are counted."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.tagged import LABELS, pack_tagged
+from tlpipe.evaluate.shown import SHOWN
+from tlpipe.evaluate.spec import Evaluate
+from tlpipe.evaluate.tables import EVALUATED, write_tables
+from tlpipe.evaluate.tags import TagPredictions
+from tlpipe.report.errors import ERRORS
+
+
+def test_words_are_confused_and_entities_counted(tmp_path: Path) -> None:
+    packed, parts = pack_tagged(tmp_path, train=9, validation=4, test=6), {}
+    for split in EVALUATED:
+        first, last = packed.targets.range(*packed.ranges[split])
+        parts[split] = np.full((last - first, len(LABELS)), 0.2)
+        parts[split][:, LABELS.index("O")] += 0.1
+        parts[split][::2] = np.eye(len(LABELS))[packed.targets.marks[first:last:2]]
+    said = TagPredictions.assemble(packed, parts)
+    folder = tmp_path / "reports/evaluation/mine"
+    folder.mkdir(parents=True)
+    write_tables(folder, said, Evaluate(resamples=100))
+    test = said.of("test")
+    SHOWN["words"](folder, test, packed, Evaluate(resamples=100))
+    found = ERRORS["words"].facts(tmp_path, "mine", {"mine": test})
+    assert found["total"] == len(test.labels)
+    assert found["mistakes"] == sum(pair["samples"] for pair in found["confusions"]) > 0
+    assert {pair["predicted"] for pair in found["confusions"]} == {"O"}
+    assert sorted(row["class"] for row in found["per_class"]) == ["per", "place"]
+    support = sum(int(row["support"]) for row in found["per_class"])
+    assert support == sum(LABELS[tag].startswith("B-") for tag in test.labels)
+    assert (found["unit"], found["per"]) == ("words", "type of entity")
+    assert "seqeval" in ERRORS["words"].note
+
+
+@pytest.mark.parametrize("kind", list(ERRORS))
+def test_every_kind_has_a_template(kind: str) -> None:
+    template = (Path(__file__).parents[2] / "tlpipe/report" / ERRORS[kind].template).read_text()
+    assert '<section id="errors">' in template
