@@ -50,7 +50,7 @@ def _predictions(folder: Path, packed: Packed, spec: Evaluate, machine: Machine)
         total = len(machine.team.turns(range(0, len(packed.rows(split)), spec.batch_size)))
         mine = list(track(batches, f"{about.strategy}: {split}", total, "batches"))
         parts[split] = np.concatenate(machine.team.in_turn(mine))
-    return JUDGED[packed.preprocess.kind].assemble(packed, parts)
+    return JUDGED[packed.preprocess.kind].assemble(packed, parts, about.fitted)
 
 
 if __name__ == "__main__":

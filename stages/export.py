@@ -19,6 +19,7 @@ from tlpipe.data.base import Source
 from tlpipe.data.packed import Packed
 from tlpipe.data.spec import Checks
 from tlpipe.export.parity import HeldOut, ParityError, Pictures
+from tlpipe.export.question_parity import HeldOutQuestions
 from tlpipe.export.spec import Export
 from tlpipe.export.text_parity import HeldOutTexts
 from tlpipe.export.word_parity import HeldOutWords
@@ -99,10 +100,18 @@ def held_out_words(source: Source, packed: Packed, rows: list[int], checks: Chec
     return HeldOutWords([json.loads(source.read(name))["tokens"] for name in names], packed.folder / TOKENIZER)
 
 
-HELD_OUT: dict[str, Callable[[Source, Packed, list[int], Checks], HeldOut | HeldOutTexts | HeldOutWords]] = {
+def held_out_questions(source: Source, packed: Packed, rows: list[int], checks: Checks) -> HeldOutQuestions:
+    """The questions of these rows with their contexts, read from the source again, and the tokenizer of the tokens."""
+    read = [json.loads(source.read(name)) for name in dict.fromkeys(packed.ids[row] for row in rows)]
+    return HeldOutQuestions([(each["question"], each["context"]) for each in read], packed.folder / TOKENIZER)
+
+
+Held = HeldOut | HeldOutTexts | HeldOutWords | HeldOutQuestions
+HELD_OUT: dict[str, Callable[[Source, Packed, list[int], Checks], Held]] = {
     "image": held_out_images,
     "text": held_out_texts,
     "words": held_out_words,
+    "questions": held_out_questions,
 }
 """Raw test samples for the gate, by the kind of preprocessing."""
 

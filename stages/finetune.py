@@ -166,13 +166,14 @@ class Run:
     def _about(self) -> About:
         trainer = self.trainer
         logits, labels = trainer.scores()
+        temperature = fit_temperature(logits, labels, trainer.task.likelihood)
         facts = summary(trainer.plan, self.sizes)
         changed = {
             "strategy": self.name,
             "run_key": self.key,
             "dropout": trainer.training.dropout,
-            "temperature": fit_temperature(logits, labels, trainer.task.likelihood),
-            "fitted": trainer.task.fitted(logits, labels, self.packed),
+            "temperature": temperature,
+            "fitted": trainer.task.fitted(logits / temperature, labels, self.packed),
             "validation": trainer.validate(),
             "plan": trainer.plan,
             "total_parameters": facts["parameters"],

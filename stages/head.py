@@ -60,7 +60,8 @@ def _about(
     model: Classifier,
     held: tuple[Tensor, Tensor],
 ) -> About:
-    counts = count_parameters(model)
+    counts, (logits, labels) = count_parameters(model), held
+    temperature = fit_temperature(logits, labels, task.likelihood)
     best = next(point for point in fitted.path if point.penalty == fitted.penalty)
     reached = {"loss": best.validation_loss, "accuracy": best.validation_accuracy}
     return About.model_validate(
@@ -72,8 +73,8 @@ def _about(
             "preprocess": packed.preprocess,
             "labels": packed.classes,
             "dropout": 0.0,
-            "temperature": fit_temperature(*held, task.likelihood),
-            "fitted": task.fitted(*held, packed),
+            "temperature": temperature,
+            "fitted": task.fitted(logits / temperature, labels, packed),
             "validation": {**task.scores(*held, packed), **reached},
             "plan": HeadOnly(kind="head_only").plan(source.groups),
             "total_parameters": sum(counts.values()),

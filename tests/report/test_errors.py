@@ -1,16 +1,20 @@
-"""The errors section of a tagger: words are confused, entities are counted."""
+"""The errors sections of tasks on tokens: words are confused, entities and answers are counted."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.asked import pack_asked
 from tests.tagged import LABELS, pack_tagged
+from tlpipe.evaluate.answers import AnswerPredictions
 from tlpipe.evaluate.shown import SHOWN
 from tlpipe.evaluate.spec import Evaluate
 from tlpipe.evaluate.tables import EVALUATED, write_tables
 from tlpipe.evaluate.tags import TagPredictions
+from tlpipe.preprocess.questions import END, START
 from tlpipe.report.errors import ERRORS
+from tlpipe.tasks.question_answering import THRESHOLD
 
 
 def test_words_are_confused_and_entities_counted(tmp_path: Path) -> None:
@@ -35,6 +39,30 @@ def test_words_are_confused_and_entities_counted(tmp_path: Path) -> None:
     assert support == sum(LABELS[tag].startswith("B-") for tag in test.labels)
     assert (found["unit"], found["per"]) == ("words", "type of entity")
     assert "seqeval" in ERRORS["words"].note
+
+
+def test_answers_are_counted_by_what_was_said(tmp_path: Path) -> None:
+    packed = pack_asked(tmp_path)
+    scores = {}
+    for split in EVALUATED:
+        first, last = packed.targets.range(*packed.ranges[split])
+        labels = packed.targets.marks[first:last]
+        scores[split] = np.stack([(labels & bit) > 0 for bit in (START, END)], axis=1) * 9.0
+    folder = tmp_path / "reports/evaluation/mine"
+    folder.mkdir(parents=True)
+    spec, always = Evaluate(resamples=100), AnswerPredictions.assemble(packed, scores)
+    right = AnswerPredictions.assemble(packed, scores, {THRESHOLD: 1.0})
+    assert right.measure()["f1"] > always.measure()["f1"]
+    write_tables(folder, right, spec)
+    SHOWN["questions"](folder, right.of("test"), packed, spec)
+    found = ERRORS["questions"].facts(tmp_path, "mine", {"mine": right.of("test"), "always": always.of("test")})
+    first, second = found["outcomes"]
+    assert first["invented"] == second["missed"] == second["rightly_none"] == 0
+    assert first["rightly_none"] == second["invented"] > 0
+    for each in found["outcomes"]:
+        assert sum(value for key, value in each.items() if key != "name") == found["total"] == right.of("test").size
+    assert found["wrong"] == first["partly"] + first["other"] + first["missed"]
+    assert [row["class"] for row in found["kinds"]] == ["answered", "unanswered"]
 
 
 @pytest.mark.parametrize("kind", list(ERRORS))

@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 import torch
 
-from tests import tagged
+from tests import asked, tagged
 from tests.train.conftest import make_packed
 from tlpipe.backbones.base import Backbone, Encoder
 from tlpipe.backbones.letters import Letters
@@ -55,6 +55,9 @@ WORLDS = {
         tagged.BACKBONE,
         lambda folder: tagged.pack_tagged(folder, train=9, validation=4, test=2),
         {"augment": STILL, "cache": KEPT},
+    ),
+    "questions": World(
+        asked.TASK, asked.BACKBONE, lambda folder: asked.pack_asked(folder, 5), {"augment": STILL, "cache": KEPT}
     ),
 }
 ENDS = {"wise_ft": True, "soup": 2}
@@ -170,5 +173,5 @@ def test_its_model_is_saved_loaded_and_exported(begin: Begin, world: World, kind
     session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_inputs()]
     feeds = {"image": samples} if names == ["image"] else {name: samples[:, at] for at, name in enumerate(names)}
-    (probabilities,) = session.run(["probabilities"], feeds)
-    assert np.abs(probabilities - (truth / 1.3).softmax(-1).numpy()).max() < 1e-3
+    (said,) = session.run([world.task.outputs[-1]], feeds)
+    assert np.abs(said - world.task.said(truth / 1.3).numpy()).max() < 1e-3

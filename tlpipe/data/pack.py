@@ -15,6 +15,7 @@ from tlpipe.data.duplicates import exact_copies, reject_exact, reject_near
 from tlpipe.data.findings import Findings, check_classes
 from tlpipe.data.packed import SPLITS, Split
 from tlpipe.data.read_images import ImageReader
+from tlpipe.data.read_questions import QuestionReader
 from tlpipe.data.read_texts import TextReader
 from tlpipe.data.read_words import WordReader
 from tlpipe.data.reader import Intake, Reader
@@ -23,7 +24,12 @@ from tlpipe.data.split import assign, check_splits
 from tlpipe.data.write import Row, write
 from tlpipe.preprocess import AnyPreprocess
 
-READERS: dict[str, Callable[[Intake], Reader]] = {"image": ImageReader, "text": TextReader, "words": WordReader}
+READERS: dict[str, Callable[[Intake], Reader]] = {
+    "image": ImageReader,
+    "text": TextReader,
+    "words": WordReader,
+    "questions": QuestionReader,
+}
 """By the kind of preprocessing."""
 
 

@@ -24,6 +24,7 @@ OPENERS: dict[str, Callable[[Path, Any], Any]] = {
     "image": lambda folder, preprocess: np.load(folder / "images.npy", mmap_mode="r"),
     "text": Tokens.open,
     "words": Tokens.open,
+    "questions": Tokens.open,
 }
 """How the samples are mapped, by the kind of preprocessing."""
 

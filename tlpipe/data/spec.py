@@ -8,10 +8,11 @@ from tlpipe.config import Spec
 from tlpipe.data.conll import Conll
 from tlpipe.data.image_folder import ImageFolder
 from tlpipe.data.image_table import ImageTable
+from tlpipe.data.squad import Squad
 from tlpipe.data.text_table import TextTable
 from tlpipe.preprocess.decode import MOST_PIXELS
 
-AnySource = Annotated[ImageFolder | ImageTable | TextTable | Conll, Field(discriminator="kind")]
+AnySource = Annotated[ImageFolder | ImageTable | TextTable | Conll | Squad, Field(discriminator="kind")]
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 

@@ -115,6 +115,15 @@ class TokenLabels:
         return np.asarray(values[self.batch(rows) != IGNORED])
 
 
+@dataclass(frozen=True)
+class SpanLabels(TokenLabels):
+    """A label for every token, of which a row makes two choices: of a span's first token and of its last."""
+
+    def count(self, rows: Rows) -> int:
+        """Choices, of which losses are means."""
+        return 2 * len(rows)
+
+
 def _of_tokens(labels: NDArray[np.int64], samples: Any) -> Targets:
     return TokenLabels(labels, samples.offsets)
 
@@ -123,5 +132,6 @@ KINDS: dict[str, Callable[[NDArray[np.int64], Any], Targets]] = {
     "image": lambda labels, _: RowLabels(labels),
     "text": lambda labels, _: RowLabels(labels),
     "words": _of_tokens,
+    "questions": lambda labels, samples: SpanLabels(labels, samples.offsets),
 }
 """From the array on disk and the samples, by the kind of preprocessing."""

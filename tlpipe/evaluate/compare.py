@@ -24,6 +24,7 @@ class Compare(Spec):
     metric: Literal[
         "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "ece", "auroc",
         "entity_f1", "entity_precision", "entity_recall", "entity_macro_f1", "strict_entity_f1", "word_accuracy",
+        "f1", "exact_match", "answered_f1", "answered_exact_match", "unanswered_f1",
     ] = "accuracy"  # fmt: skip
     """Ranks the strategies on the validation split, by the mean over `training.seeds` where there are several. Equal
     ones: lower log loss, then fewer trainable parameters."""

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+from tlpipe.answer_metrics import ANSWER_METRICS
 from tlpipe.data.packed import Packed, Split
 from tlpipe.entities import ENTITY_METRICS
+from tlpipe.evaluate.answers import AnswerPredictions
 from tlpipe.evaluate.predictions import Predictions
 from tlpipe.evaluate.tags import TagPredictions
 from tlpipe.metrics import METRICS, Interval, Metric
@@ -16,8 +18,8 @@ class Judged(Protocol):
     """What one model said, and how good that was. Everything that is resampled is resampled by samples."""
 
     @classmethod
-    def assemble(cls, packed: Packed, said: Mapping[Split, Any]) -> Self:
-        """From what `predict` gave, by split."""
+    def assemble(cls, packed: Packed, said: Mapping[Split, Any], fitted: Mapping[str, float] | None = None) -> Self:
+        """From what `predict` gave, by split, and what validation chose besides the temperature (`About.fitted`)."""
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -49,7 +51,12 @@ class Judged(Protocol):
         """(class, precision, recall, F1, support), in order."""
 
 
-JUDGED: dict[str, type[Judged]] = {"image": Predictions, "text": Predictions, "words": TagPredictions}
+JUDGED: dict[str, type[Judged]] = {
+    "image": Predictions,
+    "text": Predictions,
+    "words": TagPredictions,
+    "questions": AnswerPredictions,
+}
 """By the kind of preprocessing."""
-FACTS: dict[str, Metric | SumMetric] = {**ENTITY_METRICS, **METRICS}
+FACTS: dict[str, Metric | SumMetric] = {**ANSWER_METRICS, **ENTITY_METRICS, **METRICS}
 """Title and direction of every metric, by its name."""

@@ -1,4 +1,4 @@
-"""A model's probabilities on packed arrays, batch by batch."""
+"""What a model says of packed arrays, batch by batch."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ from tlpipe.train.model import About, Classifier
 def predict(
     model: Classifier, about: About, packed: Packed, split: Split, batch_size: int, machine: Machine
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield probabilities (m, C) of the marks of one split in row order: `Task.probabilities` of logits / temperature.
+    """Yield what is judged (m, C) of the marks of one split in row order: `Task.said` of logits / temperature.
 
     In a team each process yields its turns of the batches.
 
@@ -31,8 +31,8 @@ def predict(
         view = about.preprocess.evaluation(packed.images[low:high])
         with torch.inference_mode():
             logits = placed(torch.from_numpy(view).to(machine.device)).double()
-            probabilities = about.task.probabilities(logits / about.temperature).float().cpu().numpy()
-        yield packed.targets.select(np.arange(low, high), probabilities)
+            said = about.task.said(logits / about.temperature).float().cpu().numpy()
+        yield packed.targets.select(np.arange(low, high), said)
 
 
 def _check(about: About, packed: Packed) -> None:

@@ -41,8 +41,10 @@ class Predictions:
         return len(self.rows)
 
     @classmethod
-    def assemble(cls, packed: Packed, said: Mapping[Split, NDArray[Any]]) -> Self:
-        """From the probabilities (m, C) of the marks of some splits."""
+    def assemble(
+        cls, packed: Packed, said: Mapping[Split, NDArray[Any]], fitted: Mapping[str, float] | None = None
+    ) -> Self:
+        """From the probabilities (m, C) of the marks of some splits; nothing else is needed of what was fitted."""
         targets, ranges = packed.targets, [packed.ranges[split] for split in said]
         rows = np.concatenate([targets.row(*each) for each in ranges])
         labels = np.concatenate([targets.marks[slice(*targets.range(*each))] for each in ranges])

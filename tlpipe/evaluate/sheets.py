@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from tlpipe.data.packed import Packed
 from tlpipe.data.read_texts import read_texts
 from tlpipe.entities import Entity
+from tlpipe.evaluate.answers import AnswerPredictions
 from tlpipe.evaluate.figures import LIGHT, Theme, cut, mistakes_figure
 from tlpipe.evaluate.predictions import Predictions
 from tlpipe.evaluate.tags import TagPredictions
@@ -26,6 +27,17 @@ def mistaken_texts(predictions: Predictions, packed: Packed, count: int, theme: 
         said = f"true {cut(predictions.classes[label])}, said {cut(predictions.classes[predicted])}, {share:.0f} %"
         blocks.append((said, _wrapped(texts[predictions.rows[position]])))
     return _blocks(blocks, f"No mistakes on {len(predictions.rows):,} samples", theme)
+
+
+def mistaken_answers(predictions: AnswerPredictions, packed: Packed, count: int, theme: Theme = LIGHT) -> Figure:
+    """Up to `count` mistakes as lines: the question, the right answers, and what was said."""
+    texts, blocks = read_texts(packed.folder), []
+    for position in predictions.worst(count):
+        question = texts[packed.sample_of[predictions.rows[position]]][0]
+        right = " | ".join(dict.fromkeys(predictions.right[position])) or "(no answer)"
+        said = predictions.said[position] or "(no answer)"
+        blocks.append((_wrapped([f"right: {right}"])[0], [*_wrapped([question]), *_wrapped([f"said: {said}"])]))
+    return _blocks(blocks, f"No mistakes on {predictions.size:,} questions", theme)
 
 
 def _blocks(blocks: Sequence[tuple[str, list[str]]], none: str, theme: Theme) -> Figure:
@@ -83,4 +95,5 @@ SHEETS: dict[str, Callable[[Any, Packed, int], Figure]] = {
     "image": mistaken_images,
     "text": mistaken_texts,
     "words": mistaken_sentences,
+    "questions": mistaken_answers,
 }

@@ -21,6 +21,6 @@ def show_classes(folder: Path, test: Predictions, packed: Packed, spec: Evaluate
 
 
 SHOWN: dict[str, Callable[[Path, Any, Packed, Evaluate], None]] = dict.fromkeys(
-    ("image", "text", "words"), show_classes
+    ("image", "text", "words", "questions"), show_classes
 )
 """By the kind of preprocessing; dvc.yaml names the files, so every kind writes them."""

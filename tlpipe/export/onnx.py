@@ -30,12 +30,13 @@ class Calibrated(nn.Module):
         self.model = model
         self.temperature = about.temperature
         self.probabilities: Callable[[Tensor], Tensor] = about.task.probabilities
+        self.outputs = about.task.outputs
         self.eval()
 
-    def forward(self, view: Tensor) -> tuple[Tensor, Tensor]:
-        """Calibrated logits and probabilities."""
+    def forward(self, view: Tensor) -> tuple[Tensor, ...]:
+        """Calibrated logits and, if the task has them, probabilities."""
         logits = self.model(view) / self.temperature
-        return logits, self.probabilities(logits)
+        return (logits, self.probabilities(logits)) if PROBABILITIES in self.outputs else (logits,)
 
 
 class TokenInputs(nn.Module):
@@ -48,10 +49,10 @@ class TokenInputs(nn.Module):
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         """What `model` gives for them together."""
         rows = [input_ids, attention_mask, *([] if token_type_ids is None else [token_type_ids])]
-        result: tuple[Tensor, Tensor] = self.model(torch.stack(rows, dim=1))
+        result: tuple[Tensor, ...] = self.model(torch.stack(rows, dim=1))
         return result
 
 
@@ -91,13 +92,15 @@ def text_graph(model: Classifier, about: About, opset: int) -> onnx.ModelProto:
     free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", max=preprocess.max_length)}
     same = {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}
     network = TokenInputs(Calibrated(model, about))
-    return _trace(network, example, names, {name: free if name == names[0] else same for name in names}, opset)
+    dynamic = {name: free if name == names[0] else same for name in names}
+    return _trace(network, example, names, about.task.outputs, dynamic, opset)
 
 
 GRAPHS: dict[str, Callable[[Classifier, Any, int], onnx.ModelProto]] = {
     "image": image_graph,
     "text": text_graph,
     "words": text_graph,
+    "questions": text_graph,
 }
 """By the kind of preprocessing."""
 
@@ -118,17 +121,22 @@ def network_graph(model: Classifier, about: About, opset: int) -> onnx.ModelProt
     preprocess: Any = about.preprocess
     example = torch.zeros(2, 3, preprocess.size, preprocess.size)
     network = Calibrated(model, about)
-    return _trace(network, (example,), (VIEW,), {"view": {0: torch.export.Dim("batch")}}, opset)
+    return _trace(network, (example,), (VIEW,), about.task.outputs, {"view": {0: torch.export.Dim("batch")}}, opset)
 
 
 def _trace(
-    network: nn.Module, example: tuple[Tensor, ...], names: Sequence[str], free: dict[str, Any], opset: int
+    network: nn.Module,
+    example: tuple[Tensor, ...],
+    names: Sequence[str],
+    outputs: Sequence[str],
+    free: dict[str, Any],
+    opset: int,
 ) -> onnx.ModelProto:
     program = torch.onnx.export(
         network,
         example,
         input_names=list(names),
-        output_names=[LOGITS, PROBABILITIES],
+        output_names=list(outputs),
         opset_version=opset,
         dynamic_shapes=free,
         dynamo=True,

@@ -14,15 +14,21 @@ import torch
 from tlpipe import __version__
 from tlpipe.bundle import MODEL, Bundle, Case, Figure, Port, digest, write_bundle
 from tlpipe.export.graph import INPUT
-from tlpipe.export.onnx import LOGITS, PROBABILITIES, onnx_model
+from tlpipe.export.onnx import onnx_model
 from tlpipe.export.parity import HeldOut, ParityError, compare
+from tlpipe.export.question_parity import HeldOutQuestions, compare_questions
 from tlpipe.export.spec import Export
 from tlpipe.export.text_parity import HeldOutTexts, compare_texts
 from tlpipe.export.word_parity import HeldOutWords, compare_words
 from tlpipe.train.model import About, Classifier
 
 Figures = dict[str, dict[str, Figure]]
-COMPARE: dict[str, Callable[..., tuple[Case, ...]]] = {"image": compare, "text": compare_texts, "words": compare_words}
+COMPARE: dict[str, Callable[..., tuple[Case, ...]]] = {
+    "image": compare,
+    "text": compare_texts,
+    "words": compare_words,
+    "questions": compare_questions,
+}
 """The gate, by the kind of preprocessing."""
 
 
@@ -34,6 +40,7 @@ INPUTS: dict[str, Callable[[Any], tuple[Port, ...]]] = {
     "image": lambda _: (Port(name=INPUT, dtype="uint8", shape=("batch", "height", "width", 3), layout="NHWC"),),
     "text": _tokens,
     "words": _tokens,
+    "questions": _tokens,
 }
 """What the graph takes, by the kind of preprocessing."""
 
@@ -43,7 +50,7 @@ def export_bundle(
     report: Path,
     model: Classifier,
     about: About,
-    samples: HeldOut | HeldOutTexts | HeldOutWords,
+    samples: HeldOut | HeldOutTexts | HeldOutWords | HeldOutQuestions,
     metrics: Figures,
     spec: Export,
 ) -> Bundle:
@@ -112,7 +119,7 @@ def describe(path: Path, about: About, metrics: Figures, cases: Sequence[Case], 
         task=about.task.kind,
         labels=about.labels,
         inputs=INPUTS[about.preprocess.kind](about.preprocess),
-        outputs=tuple(Port(name=name, dtype="float32", shape=shape, layout=layout) for name in (LOGITS, PROBABILITIES)),
+        outputs=tuple(Port(name=name, dtype="float32", shape=shape, layout=layout) for name in about.task.outputs),
         preprocessing=about.preprocess,
         temperature=about.temperature,
         fitted=about.fitted,

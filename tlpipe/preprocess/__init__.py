@@ -5,8 +5,11 @@ from typing import Annotated
 from pydantic import Field
 
 from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.preprocess.questions import QuestionPreprocess
 from tlpipe.preprocess.text import TextPreprocess
 from tlpipe.preprocess.words import WordPreprocess
 
-AnyPreprocess = Annotated[ImagePreprocess | TextPreprocess | WordPreprocess, Field(discriminator="kind")]
+AnyPreprocess = Annotated[
+    ImagePreprocess | TextPreprocess | WordPreprocess | QuestionPreprocess, Field(discriminator="kind")
+]
 """`kind` says how a sample lies in the packed arrays and what it is labelled with; tables are keyed with it."""

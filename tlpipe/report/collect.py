@@ -130,6 +130,7 @@ def data_findings(data: Mapping[str, Any]) -> dict[str, Any]:
         "imbalance": data.get("imbalance"),
         "images": data.get("images"),
         "texts": data.get("texts"),
+        "questions": data.get("questions"),
         "tags": data.get("tags"),
         "entities": [
             {"name": name, "counts": [data["entities"][split][name] for split in splits]}

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from tlpipe.report import text
 
 HERE = Path(__file__).parent
-TILES = ("accuracy", "macro_f1", "ece", "entity_precision", "entity_recall")
+TILES = ("accuracy", "macro_f1", "ece", "entity_precision", "entity_recall", "exact_match", "answered_f1")
 """Metrics of the champion that the top of the page shows, besides the one that ranks."""
 
 
@@ -83,4 +83,12 @@ def data_sentence(data: Mapping[str, Any]) -> str:
         if "windowed" in data["texts"]:
             what = f"{data['texts']['windowed']:,} longer ones are read in several windows"
         sentence += f" The median text has {tokens['median']:.0f} tokens; {what}."
+    if data["questions"]:
+        about = data["questions"]
+        sentence += (
+            f" They are about {about['contexts']:,} contexts, the median of {about['tokens']['median']:.0f} tokens, "
+            f"in {about['windows']:,} windows; {about['cut']:,} questions were cut off."
+        )
+        if about["in_no_window"]:
+            sentence += f" Of {about['in_no_window']:,} training questions no window holds the whole answer."
     return sentence

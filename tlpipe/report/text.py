@@ -8,7 +8,19 @@ from tlpipe.evaluate.judged import FACTS
 PERCENT = frozenset(
     {"accuracy", "balanced_accuracy", "macro_f1", "ece", "word_accuracy", "strict_entity_f1", "entity_macro_f1"}
     | {"entity_f1", "entity_precision", "entity_recall"}
+    | {"f1", "exact_match", "answered_f1", "answered_exact_match", "unanswered_f1"}
 )
+
+
+SHORT = {
+    "ece": "ECE",
+    "balanced_accuracy": "balanced",
+    "brier": "Brier",
+    "answered_f1": "F1, answered",
+    "answered_exact_match": "exact, answered",
+    "unanswered_f1": "F1, unanswered",
+}
+"""Heads of columns that are not the title."""
 
 
 def title(metric: str) -> str:
@@ -24,7 +36,7 @@ def lower_title(metric: str) -> str:
 
 def short(metric: str) -> str:
     """The name as a column's head."""
-    return {"ece": "ECE", "balanced_accuracy": "balanced", "brier": "Brier"}.get(metric, lower_title(metric))
+    return SHORT.get(metric, lower_title(metric))
 
 
 def value(number: float | None, metric: str) -> str:

@@ -19,6 +19,12 @@ PAIR: Json = {
     "required": ["text"],
     "additionalProperties": False,
 }
+QUESTION: Json = {
+    "type": "object",
+    "properties": {"question": TEXT, "context": TEXT},
+    "required": ["question", "context"],
+    "additionalProperties": False,
+}
 WORDS: Json = {"type": "array", "items": {"type": "string", "pattern": r"\S"}}
 ONE_TEXT, IN_WORDS = (
     {"type": "object", "properties": {key: schema}, "required": [key], "additionalProperties": False}
@@ -28,12 +34,14 @@ BODIES: dict[str, Json] = {
     "image": dict.fromkeys(("image/jpeg", "image/png", "image/webp"), BINARY),
     "text": {"text/plain": TEXT, "application/json": {"oneOf": [TEXT, PAIR]}},
     "words": {"text/plain": TEXT, "application/json": {"oneOf": [TEXT, WORDS, ONE_TEXT, IN_WORDS]}},
+    "question": {"application/json": QUESTION},
 }
 """What `/predict` takes besides several parts, by what the model reads."""
 SUMMARIES = {
     "image": "Labels with probabilities for images",
     "text": "Labels with probabilities for texts",
     "words": "Entities in texts",
+    "question": "Answers to questions, as stretches of their contexts",
 }
 PROBLEMS = {
     "400": "What was sent cannot be used; `error` says why.",
@@ -88,7 +96,7 @@ def _predict(settings: Settings, form: str) -> Json:
             {
                 "name": "top",
                 "in": "query",
-                "description": "Labels an answer.",
+                "description": "Labels, or stretches of the context, an answer.",
                 "schema": {"type": "integer", "minimum": 1, "maximum": 999_999, "default": 5},
             }
         ],
@@ -165,7 +173,22 @@ def _entities(bundle: Bundle) -> Json:
     return _object(("text", "entities"), text=TEXT, entities=_list(entity))
 
 
-ANSWERS: dict[str, Callable[[Bundle], Json]] = {"image": _labels, "text": _labels, "words": _entities}
+def _answer(bundle: Bundle) -> Json:
+    place: Json = {"type": "integer", "minimum": 0}
+    maybe: Json = {**place, "type": ["integer", "null"]}
+    chance: Json = {**NUMBER, "type": ["number", "null"]}
+    span = _object(("text", "start", "end", "probability"), text=TEXT, start=place, end=place, probability=NUMBER)
+    places = {"start": maybe, "end": maybe}
+    keys = {"answer": TEXT, **places, "score": chance, "no_answer_probability": chance, "n_best": _list(span)}
+    return _object(tuple(keys), **keys)
+
+
+ANSWERS: dict[str, Callable[[Bundle], Json]] = {
+    "image": _labels,
+    "text": _labels,
+    "words": _entities,
+    "question": _answer,
+}
 """A sample's answer, by what the model reads."""
 
 

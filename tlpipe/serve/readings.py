@@ -5,6 +5,7 @@ from pathlib import Path
 from tlpipe.bundle import Bundle
 from tlpipe.config import ConfigError
 from tlpipe.serve.images import ImageLabels
+from tlpipe.serve.questions import QuestionAnswers
 from tlpipe.serve.reading import MAX_PIXELS, Reading
 from tlpipe.serve.texts import TextLabels
 from tlpipe.serve.words import TextEntities
@@ -13,6 +14,7 @@ READINGS: dict[str, type[Reading]] = {
     "image_classification": ImageLabels,
     "text_classification": TextLabels,
     "token_classification": TextEntities,
+    "question_answering": QuestionAnswers,
 }
 
 

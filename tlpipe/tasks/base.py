@@ -32,6 +32,8 @@ class Task(Spec):
     """What `training.monitor` may be."""
     metrics: ClassVar[tuple[str, ...]] = ()
     """What `compare.metric` may be."""
+    outputs: ClassVar[tuple[str, ...]] = ("logits", "probabilities")
+    """What the exported graph gives, the logits first: divided by the temperature, in the shape of the head's."""
     advised: ClassVar[bool] = True
     """Whether there is advice, so that a strategy may be `auto`."""
 
@@ -64,7 +66,10 @@ class Task(Spec):
         return functional.cross_entropy(logits, labels, reduction="sum")
 
     def fitted(self, logits: Tensor, labels: Tensor, packed: Packed) -> dict[str, float]:
-        """What else is fitted on the validation split, given as to `scores`, and travels with the model."""
+        """What else is fitted on the validation split, and travels with the model.
+
+        Given as to `scores`, but for the logits: they are divided by the temperature.
+        """
         return {}
 
     def scores(self, logits: Tensor, labels: Tensor, packed: Packed) -> Scores:
@@ -77,3 +82,7 @@ class Task(Spec):
     def probabilities(self, logits: Tensor) -> Tensor:
         """Probabilities in the shape of the logits."""
         raise NotImplementedError
+
+    def said(self, logits: Tensor) -> Tensor:
+        """What the evaluation judges, of logits divided by the temperature: their probabilities."""
+        return self.probabilities(logits)

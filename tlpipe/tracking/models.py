@@ -27,9 +27,10 @@ INPUTS = {
     "image": Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3), "images")]),
     "text": Schema([TensorSpec(np.dtype(np.int64), (-1, -1, -1), "tokens")]),
     "words": Schema([TensorSpec(np.dtype(np.int64), (-1, -1, -1), "tokens")]),
+    "questions": Schema([TensorSpec(np.dtype(np.int64), (-1, -1, -1), "tokens")]),
 }
 """What a logged model takes, by the kind of preprocessing: raw images, or what the bundle's tokenizer makes."""
-FREE = {"image": 1, "text": 1, "words": 2}
+FREE = {"image": 1, "text": 1, "words": 2, "questions": 2}
 """Axes of its output before the classes: samples, or samples and tokens."""
 
 
@@ -181,7 +182,10 @@ def _tokens(path: Path, preprocess: dict[str, Any]) -> Any:
     return np.ones((1, 3 if preprocess["token_types"] else 2, 8), np.int64)
 
 
-EXAMPLES: dict[str, Callable[[Path, dict[str, Any]], Any]] = {"image": _image, "text": _tokens, "words": _tokens}
+EXAMPLES: dict[str, Callable[[Path, dict[str, Any]], Any]] = {
+    "image": _image,
+    **dict.fromkeys(("text", "words", "questions"), _tokens),
+}
 """An input of a logged model, by the kind of preprocessing."""
 
 

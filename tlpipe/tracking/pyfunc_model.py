@@ -1,4 +1,4 @@
-"""Loaded by MLflow ("models from code"): raw images in, probabilities out. No pickles."""
+"""Loaded by MLflow ("models from code"): raw images or tokens in, probabilities out. No pickles."""
 
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,13 @@ class ImageClassifier(PythonModel):  # type: ignore[misc]
         self._model, self._about = load_model(Path(context.artifacts["model"]))
 
     def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> NDArray[np.float32]:
-        """Probabilities (N, C), in the order of the labels in the model's metadata."""
+        """What the task says (`Task.said`), mostly probabilities, in the order of the labels in the metadata."""
         import torch
 
         batch = self._about.preprocess.batch(np.asarray(model_input))
         with torch.inference_mode():
             logits = self._model(torch.from_numpy(batch)) / self._about.temperature
-            result: NDArray[np.float32] = self._about.task.probabilities(logits).numpy()
+            result: NDArray[np.float32] = self._about.task.said(logits).numpy()
         return result
 
 

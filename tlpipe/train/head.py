@@ -1,6 +1,6 @@
 """The head: converged multinomial logistic regression on cached features; seconds, and no rate to tune."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal, NamedTuple
 
 import torch
@@ -79,13 +79,18 @@ class Head(Spec):
 
 
 def _standard(features: Tensor, blocks: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """Mean (D,) and factor (D,) of each feature: unit variance in a single block, equal sums of it in several."""
-    mean, deviation, scales = features.mean(0), features.std(0, correction=0), []
+    """Mean (D,) and factor (D,) of each feature: see `factors`."""
+    return features.mean(0), factors(features.std(0, correction=0), blocks)
+
+
+def factors(deviation: Tensor, blocks: Sequence[int]) -> Tensor:
+    """(D,) what brings features of these deviations to unit variance in a single block, to equal sums in several."""
+    scales = []
     for width, part in zip(blocks, deviation.split(list(blocks)), strict=True):
         # a feature that hardly varies is noise; blown up to unit variance it would make huge weights for fine-tuning
         scale = 1 / part.clamp_min(0.1 * float(part.mean())).clamp_min(1e-12)
         scales.append(scale * (len(deviation) / len(blocks) / width) ** 0.5)
-    return mean, torch.cat(scales)
+    return torch.cat(scales)
 
 
 def _basis(inputs: Tensor) -> Tensor | None:
@@ -122,18 +127,27 @@ def minimise(
     start: tuple[Tensor, Tensor],
     iterations: int,
 ) -> tuple[Tensor, Tensor]:
-    """L-BFGS with strong Wolfe line search on the penalised mean cross-entropy; the bias is not penalised."""
+    """The minimum of the penalised mean cross-entropy; the bias is not penalised."""
     weight, bias = (each.clone().requires_grad_() for each in start)
-    optimizer = torch.optim.LBFGS(
-        [weight, bias], max_iter=iterations, tolerance_grad=1e-7, tolerance_change=1e-12, line_search_fn="strong_wolfe"
-    )
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
+    def objective() -> Tensor:
         loss = functional.cross_entropy(inputs @ weight.T + bias, labels, weight=class_weights)
         loss = loss + penalty / 2 * weight.square().sum()
         loss.backward()
         return loss
 
-    optimizer.step(closure)
+    converge([weight, bias], objective, iterations)
     return weight.detach(), bias.detach()
+
+
+def converge(parameters: Sequence[Tensor], objective: Callable[[], Tensor], iterations: int) -> None:
+    """L-BFGS with strong Wolfe line search; `objective` gives the loss, having added its gradients."""
+    optimizer = torch.optim.LBFGS(
+        parameters, max_iter=iterations, tolerance_grad=1e-7, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        return objective()
+
+    optimizer.step(closure)

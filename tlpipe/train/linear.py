@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from tlpipe.data.packed import SPLITS, Packed, Split
+from tlpipe.preprocess.questions import END, START
 from tlpipe.train.embed import Features
 from tlpipe.train.events import Epoch
 from tlpipe.train.head import Fitted, Head
+from tlpipe.train.span_head import States, fit_spans
 
 
 def features_of(packed: Packed, features: Features, split: Split, groups: Sequence[str]) -> tuple[Tensor, Tensor]:
@@ -37,7 +39,25 @@ def logistic(
     return spec.fit(train, validation, len(packed.classes), blocks)
 
 
-FITS: dict[str, Fit] = {"image": logistic, "text": logistic, "words": logistic}
+def spans(
+    spec: Head, packed: Packed, features: Features, groups: Sequence[str], blocks: Sequence[int] | None = None
+) -> Fitted:
+    """The choices of each row's tokens, as the first and the last of an answer."""
+    train, validation = (_states(packed, features, split, groups) for split in SPLITS[:2])
+    return fit_spans(spec, train, validation, blocks)
+
+
+def _states(packed: Packed, features: Features, split: Split, groups: Sequence[str]) -> States:
+    low, high = packed.ranges[split]
+    first, last = packed.targets.range(low, high)
+    labels, offsets = packed.targets.marks[first:last], packed.images.offsets[low : high + 1] - first
+    values = [features.at(group)[first:last] for group in groups]
+    places = np.arange(len(labels)) - np.repeat(offsets[:-1], np.diff(offsets))
+    targets = np.stack([places[(labels & bit) > 0] for bit in (START, END)], axis=1)
+    return States(values[0] if len(values) == 1 else np.concatenate(values, axis=1), offsets, targets)
+
+
+FITS: dict[str, Fit] = {"image": logistic, "text": logistic, "words": logistic, "questions": spans}
 """By the kind of preprocessing."""
 
 

@@ -36,7 +36,12 @@ class TextViews:
         return packed
 
 
-KINDS: dict[str, Callable[[Any, torch.device], AnyViews]] = {"image": Views, "text": TextViews, "words": TextViews}
+KINDS: dict[str, Callable[[Any, torch.device], AnyViews]] = {
+    "image": Views,
+    "text": TextViews,
+    "words": TextViews,
+    "questions": TextViews,
+}
 """By the kind of preprocessing."""
 
 

@@ -1,0 +1,114 @@
+"""A question and a context in; the answer out, as a stretch of the context, or that there is none."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import numpy as np
+
+from tlpipe.bundle import Bundle
+from tlpipe.preprocess.answers import Span, decode
+from tlpipe.preprocess.questions import Passage, QuestionPreprocess, Questions
+from tlpipe.preprocess.text import TOKENIZER
+from tlpipe.serve.body import parse_json
+from tlpipe.serve.reading import Answer, BadInput, Row, Sample
+from tlpipe.serve.texts import MOST_BYTES, check_tokens, padded_length, read_bytes, whole
+
+MOST_CHARACTERS = 100_000
+"""Of a context, and of a question: about a hundred and fifty windows of a row of 384 tokens."""
+NEEDED = 'send {"question": ..., "context": ...}, two texts'
+COLUMNS = ("answer", "start", "end", "score", "no_answer_probability")
+
+
+class QuestionAnswers:
+    """Long contexts are several rows of the graph, and one answer."""
+
+    media: ClassVar[tuple[str, ...]] = ("application/json",)
+    form: ClassVar[str] = "question"
+
+    def __init__(self, bundle: Bundle, folder: Path, max_pixels: int) -> None:
+        self.preprocess = cast(QuestionPreprocess, bundle.preprocessing)  # of every bundle of this task
+        self.questions = Questions(folder / TOKENIZER, self.preprocess)
+        self.threshold = bundle.fitted.get("no_answer_threshold")
+
+    def decode(self, raw: bytes, media: str = "application/json") -> Sample:
+        """{"question": ..., "context": ...}, or a list of the two."""
+        return self._windows(parse_json(raw, 2 * MOST_BYTES))
+
+    def load(self, item: Any) -> Sample:
+        """A mapping, a pair (question, context), or the bytes or the path of a JSON file with either."""
+        if isinstance(item, Path):
+            item = read_bytes(item)
+        if isinstance(item, bytes | bytearray | memoryview):
+            return self.decode(bytes(item))
+        return self._windows(item)
+
+    def _windows(self, found: Any) -> Sample:
+        pair = _pair(found)
+        passage = next(self.questions([pair]))
+        length = padded_length(max(len(window.ids) for window in passage.windows), self.preprocess)
+        batch = self.preprocess.pad([(window.ids, window.types) for window in passage.windows], length)
+        rows = tuple(dict(zip(self.preprocess.inputs, row, strict=True)) for row in batch)
+        return Sample(rows, passage)
+
+    def check(self, feeds: Row) -> None:
+        """Refuse tokens that the network has no row for, and rows that are longer than it knows places."""
+        check_tokens(feeds, self.preprocess, self.questions.fast.get_vocab_size())
+
+    def answer(self, sample: Sample, outputs: Sequence[Row], top: int = 5) -> Answer:
+        """The answer with its place in the context, empty where there is none, and the `top` best spans.
+
+        `score` is the probability of what is said. `start` and `end` count characters (Unicode code points) of the
+        context, as SQuAD does, and are null where there is no answer; `no_answer_probability` is null of a model that
+        learnt only from questions that have one.
+        """
+        passage: Passage = sample.about
+        scores = [np.asarray(row["logits"]).T for row in outputs]
+        nullable = self.threshold is not None
+        found = decode(passage, scores, max(top, 1), self.preprocess.longest_answer, nullable)
+        said = found.said(self.threshold)
+        none = round(found.no_answer, 6) if nullable else None
+        return {
+            "answer": "" if said is None else said.text,
+            "start": None if said is None else said.start,
+            "end": None if said is None else said.end,
+            "score": round(said.probability, 6) if said is not None else none,
+            "no_answer_probability": none,
+            "n_best": [_span(span) for span in found.best[:top]],
+        }
+
+    def example(self) -> Sample:
+        """A question about a word."""
+        return self._windows(("example", "example"))
+
+    def columns(self, every: bool = False) -> tuple[str, ...]:
+        """The answer's keys but for the other spans."""
+        return COLUMNS
+
+    def cells(self, answer: Answer) -> Sequence[Any]:
+        """Their values; empty where there is none."""
+        return ["" if answer[name] is None else answer[name] for name in COLUMNS]
+
+
+def _span(span: Span) -> dict[str, Any]:
+    return {"text": span.text, "start": span.start, "end": span.end, "probability": round(span.probability, 6)}
+
+
+def _pair(found: Any) -> tuple[str, str]:
+    """The question and the context. Raises BadInput for anything else."""
+    if isinstance(found, Mapping):
+        if unknown := set(found) - {"question", "context"}:
+            raise BadInput(f"unknown key {str(min(unknown, key=str))[:80]!r}; {NEEDED}")
+        found = [found.get("question"), found.get("context")]
+    if isinstance(found, str) or not isinstance(found, Sequence) or len(found) != 2:
+        raise BadInput(f"got {type(found).__name__} that is no question with a context; {NEEDED}")
+    question, context = found
+    if not (isinstance(question, str) and isinstance(context, str)):
+        raise BadInput(f"the question and the context must be texts; {NEEDED}")
+    if not question.strip():
+        raise BadInput(f"the question is empty; {NEEDED}")
+    whole(question, context)
+    for name, text in (("question", question), ("context", context)):
+        if len(text) > MOST_CHARACTERS:
+            raise BadInput(f"the {name} has {len(text):,} characters; at most {MOST_CHARACTERS:,} are taken", 413)
+    return question, context
