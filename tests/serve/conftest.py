@@ -114,7 +114,7 @@ class Running:
         self, method: str, path: str, body: bytes | str | None = None, headers: dict[str, str] | None = None
     ) -> tuple[int, Any, dict[str, str]]:
         """(status, the JSON or bytes of the answer, headers) over a connection of its own."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=120)
         try:
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()
@@ -129,7 +129,7 @@ class Running:
         """The log so far."""
         return [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
 
-    def wait_for(self, value: str, seconds: float = 60, field: str = "message") -> dict[str, Any]:
+    def wait_for(self, value: str, seconds: float = 240, field: str = "message") -> dict[str, Any]:
         """The first log line that has this value there."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -144,7 +144,7 @@ class Running:
     def stop(self, how: int = signal.SIGTERM) -> int:
         """Send a signal and wait for the end."""
         self.process.send_signal(how)
-        return self.process.wait(30)
+        return self.process.wait(120)
 
 
 @contextmanager

@@ -109,7 +109,7 @@ def test_the_end_loses_nothing_that_was_accepted(
                 status, _, headers = server.send("GET", "/v2/health/ready")
                 asked += 1
                 assert status == 200 or headers["connection"] == "close"
-        assert server.process.wait(60) in (0, -signal.SIGTERM)
+        assert server.process.wait(120) in (0, -signal.SIGTERM)
         seen = sum((client.result() for client in clients), Counter())
         ended = server.wait_for("ended")
     unanswered = sum(count for key, count in seen.items() if key[0] == "unanswered")
@@ -142,7 +142,7 @@ def test_who_was_let_in_and_has_not_spoken_is_heard_out(serve: Serve, bundle: Pa
         for connection in connections:
             with connection, connection.makefile("rb") as answer:
                 assert b" 200 " in answer.readline()
-        assert server.process.wait(60) in (0, -signal.SIGTERM)
+        assert server.process.wait(120) in (0, -signal.SIGTERM)
 
 
 def test_a_full_queue_is_503_with_retry_after(
@@ -159,15 +159,19 @@ def test_a_full_queue_is_503_with_retry_after(
 
 
 def test_an_answer_that_takes_too_long_is_503(serve: Serve, bundle: Path, tmp_path: Path):
-    options = ("--answer-seconds", 0.01, "--max-batch", 64)
-    with serve(bundle, tmp_path / "log", *options) as server:
-        image = np.zeros((64, 400, 300, 3), np.uint8)
-        head = {"inputs": [{"name": "image", "datatype": "UINT8", "shape": list(image.shape)}]}
-        head["inputs"][0]["parameters"] = {"binary_data_size": image.nbytes}
-        text = json.dumps(head).encode()
-        headers = {"Inference-Header-Content-Length": str(len(text))}
-        status, content, _ = server.send("POST", "/v2/models/model/infer", text + image.tobytes(), headers)
-        assert (status, content) == (503, {"error": "no answer within 0.01 s; try again"})
+    options = ("--answer-seconds", 0.01, "--max-batch", 64, "--queue", 10_000)
+    image = np.zeros((64, 400, 300, 3), np.uint8)
+    head = {"inputs": [{"name": "image", "datatype": "UINT8", "shape": list(image.shape)}]}
+    head["inputs"][0]["parameters"] = {"binary_data_size": image.nbytes}
+    text = json.dumps(head).encode()
+    headers = {"Inference-Header-Content-Length": str(len(text))}
+    body = text + image.tobytes()
+    with serve(bundle, tmp_path / "log", *options) as server, ThreadPoolExecutor(6) as pool:
+        # Several, as a call of the graph may be over before a busy machine lets the clock be looked at.
+        found = list(pool.map(lambda _: server.send("POST", "/v2/models/model/infer", body, headers), range(6)))
+        late = [content for status, content, _ in found if status == 503]
+        assert late
+        assert all(content == {"error": "no answer within 0.01 s; try again"} for content in late)
         assert server.send("GET", "/v2/health/live")[0] == 200
 
 
@@ -218,7 +222,7 @@ def test_what_cannot_be_served_is_a_message(bundle: Path, options: tuple[str, ..
         pytest.skip("this machine has a GPU")
     code = "from tlpipe.cli import main; main()"
     command = [sys.executable, "-c", code, "serve", bundle, "--port", "0", *options]
-    done = subprocess.run([str(each) for each in command], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([str(each) for each in command], capture_output=True, text=True, check=False, timeout=240)
     assert done.returncode == 2
     assert sentence in done.stderr
     assert "Traceback" not in done.stderr
