@@ -79,7 +79,9 @@ def serve(
     threads: Threads = 0,
     gpu: Annotated[int, typer.Option(min=0, help="Which GPU.")] = 0,
     gpu_gigabytes: Annotated[float, typer.Option(min=0, help="Most GPU memory; 0 = no limit.")] = 0,
-    max_batch: Annotated[int, typer.Option(min=1, max=4096, help="Most samples a call of the graph.")] = 32,
+    max_batch: Annotated[
+        int | None, typer.Option(min=1, max=4096, help="Most samples a call of the graph (8 on a CPU, 32 on a GPU).")
+    ] = None,
     max_delay: Annotated[float, typer.Option(min=0, max=1, help="Seconds a sample may wait for others.")] = 0.002,
     queue: Annotated[int, typer.Option(min=1, help="Most samples that wait; more get 503.")] = 256,
     max_body: Annotated[int, typer.Option(min=1, help="Most bytes of a request's body.")] = 64 * 2**20,

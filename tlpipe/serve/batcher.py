@@ -17,17 +17,23 @@ from tlpipe.serve.reading import Busy
 from tlpipe.serve.session import Tensors
 
 Key = tuple[Any, ...]
+MOST = {"cpu": 8, "cuda": 32}
+"""Samples a call: a CPU's caches do not hold the activations of more, which makes each sample slower."""
 
 
 class Batching(Spec):
     """How requests share a call of the graph."""
 
-    max_batch: Annotated[int, Field(ge=1, le=4096)] = 32
-    """Most samples a call."""
+    max_batch: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Most samples a call; None = `MOST` of the device."""
     max_delay: Annotated[float, Field(ge=0, le=1)] = 0.002
     """Seconds that a sample may wait for others while the graph is idle; a lone client never waits."""
     queue: Annotated[int, Field(ge=1)] = 256
     """Most samples that may wait; more are refused at once."""
+
+    def most(self, device: str) -> int:
+        """Samples a call on this device."""
+        return self.max_batch or MOST.get(device, MOST["cuda"])
 
 
 @dataclass(eq=False)
@@ -61,6 +67,7 @@ class Batcher:
     ) -> None:
         """`observe` is told of each call: samples, seconds in the graph, seconds that the oldest job waited."""
         self.batching = batching
+        self._most = batching.most("cpu")
         self.waiting = 0
         self._run = run
         self._observe = observe
@@ -117,7 +124,7 @@ class Batcher:
         """Return when it is time to begin a call."""
         while not self._jobs and not self._closed:
             await self._wait(None)
-        enough = min(self._last, self.batching.max_batch)
+        enough = min(self._last, self._most)
         while self._jobs and self.waiting < enough and not self._closed:
             left = self._jobs[0].arrived + self.batching.max_delay - perf_counter()
             if left <= 0:
@@ -136,7 +143,7 @@ class Batcher:
         left: deque[Job] = deque()
         rows = 0
         for job in self._jobs:
-            if not taken or (job.key == taken[0].key and rows + job.rows <= self.batching.max_batch):
+            if not taken or (job.key == taken[0].key and rows + job.rows <= self._most):
                 taken.append(job)
                 rows += job.rows
             else:
