@@ -42,6 +42,7 @@ def load(folder: Path, runtime: Runtime, max_pixels: int = MAX_PIXELS) -> Loaded
     if (set(session.inputs), set(session.outputs)) != expected:
         raise BundleError(f"{folder / MODEL} has other inputs or outputs than {ABOUT} says; export the bundle again")
     loaded = Loaded(bundle, session, reading(bundle, folder, max_pixels), digest[:12])
+    session.capture(loaded.reading.example())
     session.run(stack([loaded.reading.example()]))
     return loaded
 
