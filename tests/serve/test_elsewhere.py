@@ -134,6 +134,7 @@ def mlflow_serve(model: object, folder: Path, **settings: str) -> Iterator[Calla
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     bins = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "PATH": bins, **settings}
+    environment["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder, start_new_session=True)
 
@@ -154,7 +155,7 @@ def mlflow_serve(model: object, folder: Path, **settings: str) -> Iterator[Calla
 
 
 def wait_for(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    for _ in range(240):
+    for _ in range(1200):  # importing torch and mlflow takes minutes on a machine that does other things
         assert process.poll() is None, log.read_text()[-3000:]
         try:
             with urllib.request.urlopen(url, timeout=5):
