@@ -1,5 +1,6 @@
 """The process: its end, its change of bundle, its door, its refusals under load."""
 
+import asyncio
 import json
 import shutil
 import signal
@@ -15,10 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import uvicorn
+
+from tlpipe.serve.server import Patient, Server
 
 Png = Callable[[np.ndarray], bytes]
 Serve = Callable[..., Any]
@@ -126,6 +131,36 @@ def test_a_server_about_to_end_says_so_and_still_answers(serve: Serve, bundle: P
             assert server.process.poll() is None
         status, _, headers = server.send("POST", "/predict", png(np.zeros((9, 9, 3), np.uint8)))
         assert (status, headers["connection"]) == (200, "close")
+
+
+def test_who_stands_at_the_door_when_it_closes_is_let_in():
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"connection", b"close"), (b"content-length", b"2")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    async def answers() -> list[bytes]:
+        config = uvicorn.Config(app, port=0, http=Patient, lifespan="off", log_config=None)
+        config.load()
+        server = Server(config, SimpleNamespace(draining=False))
+        server.lifespan = config.lifespan_class(config)
+        await server.startup()
+        address = server.servers[0].sockets[0].getsockname()
+        # The loop has no turn before the door is closed: the kernel alone knows of these connections.
+        guests = [socket.create_connection(address, timeout=60) for _ in range(20)]
+        for guest in guests:
+            guest.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        await server.shutdown()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, timeout=60)
+        found = []
+        for guest in guests:
+            with guest, guest.makefile("rb") as answer:
+                found.append(answer.read())
+        assert server.server_state.accepted == server.server_state.total_requests == len(guests)
+        return found
+
+    assert all(each.startswith(b"HTTP/1.1 200 ") and each.endswith(b"ok") for each in asyncio.run(answers()))
 
 
 def test_who_was_let_in_and_has_not_spoken_is_heard_out(serve: Serve, bundle: Path, tmp_path: Path):
