@@ -81,7 +81,12 @@ def serve(
     threads: Threads = 0,
     gpu: Annotated[int, typer.Option(min=0, help="Which GPU.")] = 0,
     gpu_gigabytes: Annotated[float, typer.Option(min=0, help="Most GPU memory; 0 = no limit.")] = 0,
-    max_batch: Annotated[int, typer.Option(min=1, max=4096, help="Most samples a call of the graph.")] = 32,
+    cuda_graph: Annotated[
+        list[int] | None, typer.Option(help="A size of batch to capture as a CUDA graph; several times for several.")
+    ] = None,
+    max_batch: Annotated[
+        int | None, typer.Option(min=1, max=4096, help="Most samples a call of the graph (8 on a CPU, 32 on a GPU).")
+    ] = None,
     max_delay: Annotated[float, typer.Option(min=0, max=1, help="Seconds a sample may wait for others.")] = 0.002,
     queue: Annotated[int, typer.Option(min=1, help="Most samples that wait; more get 503.")] = 256,
     max_body: Annotated[int, typer.Option(min=1, help="Most bytes of a request's body.")] = 64 * 2**20,
@@ -112,7 +117,8 @@ def serve(
         "watch": watch,
         "drain": drain,
         "requests_log": requests_log,
-        "runtime": {"device": device, "threads": threads, "gpu": gpu, "gpu_gigabytes": gpu_gigabytes},
+        "runtime": {"device": device, "threads": threads, "gpu": gpu, "gpu_gigabytes": gpu_gigabytes}
+        | {"cuda_graphs": tuple(cuda_graph or ())},
         "batching": {"max_batch": max_batch, "max_delay": max_delay, "queue": queue},
         "limits": limits | {"body_seconds": body_seconds, "answer_seconds": answer_seconds},
     }

@@ -28,7 +28,7 @@ def nearest(word: str, options: Iterable[object]) -> list[str]:
 def _likeness(word: str, option: str) -> float:
     # One slip of the finger is near also in a short key (`lr`), of which it leaves little.
     slip = len(option) > 1 and (sorted(word) == sorted(option) or _one_edit(word, option))
-    return max(difflib.SequenceMatcher(None, word, option).ratio(), 0.85 if slip else 0.0)
+    return 1.0 if slip else difflib.SequenceMatcher(None, word, option).ratio()
 
 
 def _one_edit(word: str, other: str) -> bool:

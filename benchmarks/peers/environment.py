@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -19,23 +20,25 @@ class NotInstalled(Exception):  # noqa: N818
     """A peer that cannot take part, and why."""
 
 
-def python_of(peer: str) -> Path:
+def python_of(peer: str, requirements: Path = REQUIREMENTS, shared: Sequence[str] = SHARED) -> Path:
     """The interpreter of a peer's environment, which is made or brought up to date if need be.
+
+    `requirements/<peer>.txt` is what it holds, `shared` the packages that it has in this process's version.
 
     Raises:
         NotInstalled: When uv is missing, there is no network, or the versions do not go together.
     """
-    folder, pins = FOLDER / peer, _pins()
-    wanted = hashlib.sha256("\n".join([*pins, (REQUIREMENTS / f"{peer}.txt").read_text()]).encode()).hexdigest()
+    folder, pins = FOLDER / peer, [f"{name}=={version(name)}" for name in shared]
+    wanted = hashlib.sha256("\n".join([*pins, (requirements / f"{peer}.txt").read_text()]).encode()).hexdigest()
     python, mark = folder / "bin/python", folder / ".ready"
     if python.exists() and mark.exists() and mark.read_text() == wanted:
         return python
     uv = find_uv()
     FOLDER.mkdir(parents=True, exist_ok=True)
-    override = FOLDER / "torch.txt"
+    override = FOLDER / f"{peer}.txt"
     override.write_text("\n".join(pins) + "\n", encoding="utf-8")
     _run([uv, "venv", "-q", "--clear", "--python", sys.executable, str(folder)])
-    given = ["-r", str(REQUIREMENTS / f"{peer}.txt"), "--override", str(override)]
+    given = ["-r", str(requirements / f"{peer}.txt"), "--override", str(override)]
     _run([uv, "pip", "install", "-q", "-p", str(python), *pins, *given])
     mark.write_text(wanted, encoding="utf-8")
     return python
@@ -48,10 +51,6 @@ def find_uv() -> str:
     if found is None:
         raise NotInstalled("uv is not here: run `make bench`, or install it (https://docs.astral.sh/uv)")
     return found
-
-
-def _pins() -> list[str]:
-    return [f"{name}=={version(name)}" for name in SHARED]
 
 
 def _run(command: list[str]) -> None:

@@ -1,15 +1,24 @@
-"""Load for one server on 127.0.0.1: closed loop (clients wait for answers) or open loop (requests come on time)."""
+"""Load for one server on 127.0.0.1: closed loop (clients wait for answers) or open loop (requests come on time).
 
-import asyncio
+One thread, non-blocking sockets, a request whose bytes are made once: a client that costs little, as it shares the
+processors with what is measured.
+"""
+
 import json
-from collections import Counter
-from collections.abc import Awaitable, Callable
+import selectors
+import socket
+from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
+
+PATIENCE = 60.0
+"""Seconds for an answer; what takes longer has failed."""
+MOST_OPEN = 512
+"""Most requests on their way in the open loop; later ones are sent late, which counts as latency."""
 
 
 @dataclass
@@ -31,32 +40,6 @@ class Outcome:
         return float(np.percentile(self.latencies, share)) if self.latencies else float("nan")
 
 
-class Connection:
-    """HTTP/1.1 with keep-alive and nothing else: a client that costs little, as it shares the processors."""
-
-    def __init__(self, port: int, request: bytes) -> None:
-        self._port, self._request = port, request
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-
-    async def send(self) -> int:
-        """One request; the status of its answer, which is read whole."""
-        if self._streams is None:
-            self._streams = await asyncio.open_connection("127.0.0.1", self._port)
-        reader, writer = self._streams
-        writer.write(self._request)
-        head = await reader.readuntil(b"\r\n\r\n")
-        lines = head.lower().split(b"\r\n")
-        length = next(int(line[15:]) for line in lines if line.startswith(b"content-length:"))
-        await reader.readexactly(length)
-        return int(head[9:12])
-
-    def close(self) -> None:
-        """End the connection."""
-        if self._streams is not None:
-            self._streams[1].close()
-            self._streams = None
-
-
 def post(path: str, body: bytes, headers: dict[str, str]) -> bytes:
     """The bytes of a POST request."""
     lines = [f"POST {path} HTTP/1.1", "host: 127.0.0.1", f"content-length: {len(body)}"]
@@ -73,54 +56,149 @@ def tensor(image: NDArray[np.uint8]) -> bytes:
     return post("/v2/models/model/infer", head + image.tobytes(), {"inference-header-content-length": str(len(head))})
 
 
-async def closed(port: int, request: bytes, clients: int, seconds: float) -> Outcome:
+def closed(port: int, request: bytes, clients: int, seconds: float) -> Outcome:
     """`clients` connections, each with one request on its way at any time."""
-    outcome, end = Outcome(), perf_counter() + seconds
-
-    async def client() -> None:
-        connection = Connection(port, request)
-        while (begun := perf_counter()) < end:
-            await _timed(connection, outcome, begun)
-        connection.close()
-
-    return await _run(outcome, [client for _ in range(clients)])
-
-
-async def opened(port: int, request: bytes, rate: float, seconds: float, seed: int = 0) -> Outcome:
-    """Poisson arrivals at `rate` a second, whether earlier ones have been answered or not; at most 512 on their way."""
-    outcome, begun = Outcome(), perf_counter()
-    due = begun + np.cumsum(np.random.default_rng(seed).exponential(1 / rate, int(rate * seconds)))
-    free: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()
-    for _ in range(512):
-        free.put_nowait(Connection(port, request))
-
-    async def one(at: float) -> None:
-        await asyncio.sleep(max(0.0, at - perf_counter()))
-        connection = await free.get()
-        await _timed(connection, outcome, at)
-        free.put_nowait(connection)
-
-    found = await _run(outcome, [partial(one, float(at)) for at in due])
-    while not free.empty():
-        free.get_nowait().close()
-    return found
+    with _Lines(port, request) as lines:
+        begun = perf_counter()
+        for _ in range(clients):
+            lines.ask(_Line(), perf_counter())
+        while lines.busy:
+            for line in lines.answered(1.0):
+                if perf_counter() < begun + seconds:
+                    lines.ask(line, perf_counter())
+        return lines.outcome(begun)
 
 
-async def _run(outcome: Outcome, jobs: list[Callable[[], Awaitable[None]]]) -> Outcome:
-    begun = perf_counter()
-    await asyncio.gather(*(job() for job in jobs))
-    outcome.seconds = perf_counter() - begun
-    return outcome
+def opened(port: int, request: bytes, rate: float, seconds: float, seed: int = 0) -> Outcome:
+    """Poisson arrivals at `rate` a second, whether earlier ones have been answered or not."""
+    gaps = np.random.default_rng(seed).exponential(1 / rate, int(rate * seconds))
+    with _Lines(port, request) as lines:
+        begun = perf_counter()
+        due = deque((begun + np.cumsum(gaps)).tolist())
+        free = [_Line() for _ in range(MOST_OPEN)]
+        while due or lines.busy:
+            now = perf_counter()
+            while due and due[0] <= now and free:
+                lines.ask(free.pop(), due.popleft())
+            pause = max(0.0, due[0] - perf_counter()) if due and free else 1.0
+            free.extend(lines.answered(pause))
+        return lines.outcome(begun)
 
 
-async def _timed(connection: Connection, outcome: Outcome, since: float) -> None:
-    try:
-        status = await asyncio.wait_for(connection.send(), 60)
-    except (OSError, EOFError, TimeoutError, StopIteration) as error:
-        outcome.failures[type(error).__name__] += 1
-        connection.close()
-        return
-    if status == 200:
-        outcome.latencies.append(perf_counter() - since)
-    else:
-        outcome.failures[str(status)] += 1
+class _Line:
+    """One connection that is kept, with at most one request on its way."""
+
+    def __init__(self) -> None:
+        self.socket: socket.socket | None = None
+        self.since = 0.0
+        self.unsent = memoryview(b"")
+        self.answer = bytearray()
+
+    def whole(self) -> int | None:
+        """The status once the answer is complete."""
+        end = self.answer.find(b"\r\n\r\n")
+        if end < 0:
+            return None
+        head = bytes(self.answer[:end]).lower()
+        length = next((int(line[15:]) for line in head.split(b"\r\n") if line.startswith(b"content-length:")), -1)
+        if length < 0:
+            raise ConnectionError("an answer without a length")
+        return int(head[9:12]) if len(self.answer) >= end + 4 + length else None
+
+
+class _Lines:
+    """All connections of a run, and what came back over them."""
+
+    def __init__(self, port: int, request: bytes) -> None:
+        self.busy: set[_Line] = set()
+        self._port, self._request = port, request
+        self._selector = selectors.DefaultSelector()
+        self._all: list[_Line] = []
+        self._outcome = Outcome()
+
+    def __enter__(self) -> "_Lines":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for line in self._all:
+            self._close(line)
+        self._selector.close()
+
+    def ask(self, line: _Line, since: float) -> None:
+        """Send the request; `since` is when its latency begins."""
+        if line.socket is None:
+            line.socket = socket.create_connection(("127.0.0.1", self._port))
+            line.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            line.socket.setblocking(False)
+            self._selector.register(line.socket, selectors.EVENT_READ, line)
+            self._all.append(line)
+        line.since, line.unsent = since, memoryview(self._request)
+        line.answer.clear()
+        self.busy.add(line)
+        self._send(line)
+
+    def answered(self, pause: float) -> Iterator[_Line]:
+        """Wait for at most `pause` seconds; the lines that are free again."""
+        for key, events in self._selector.select(pause):
+            line: _Line = key.data
+            if events & selectors.EVENT_WRITE:
+                self._send(line)
+            if events & selectors.EVENT_READ and self._receive(line):
+                yield line
+        for line in [line for line in self.busy if perf_counter() - line.since > PATIENCE]:
+            self._fail(line, "no answer")
+            yield line
+
+    def outcome(self, begun: float) -> Outcome:
+        """What came back, from `begun` until now."""
+        self._outcome.seconds = perf_counter() - begun
+        return self._outcome
+
+    def _send(self, line: _Line) -> None:
+        door = line.socket
+        if door is None:
+            return
+        try:
+            line.unsent = line.unsent[door.send(line.unsent) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            return  # reading tells what happened
+        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if len(line.unsent) else 0)
+        if self._selector.get_key(door).events != events:
+            self._selector.modify(door, events, line)
+
+    def _receive(self, line: _Line) -> bool:
+        """Read what is there; whether the line is free again."""
+        if line.socket is None:
+            return False
+        try:
+            found = line.socket.recv(65536)
+            if not found:
+                raise ConnectionError("closed")
+            line.answer += found
+            status = line.whole()
+        except OSError as error:
+            asked = line in self.busy
+            self._fail(line, type(error).__name__)
+            return asked
+        if status is None:
+            return False
+        self.busy.discard(line)
+        if status == 200:
+            self._outcome.latencies.append(perf_counter() - line.since)
+        else:
+            self._outcome.failures[str(status)] += 1
+        return True
+
+    def _fail(self, line: _Line, why: str) -> None:
+        if line in self.busy:
+            self._outcome.failures[why] += 1
+            self.busy.discard(line)
+        self._close(line)
+
+    def _close(self, line: _Line) -> None:
+        if line.socket is not None:
+            self._selector.unregister(line.socket)
+            line.socket.close()
+            line.socket = None

@@ -1,75 +1,133 @@
-"""Our server against onnxruntime alone, in turns: `python -m benchmarks.serve.run BUNDLE --seconds 10 --rounds 3`.
+"""Servers against onnxruntime alone, in turns: `python -m benchmarks.serve.run BUNDLE --seconds 10 --rounds 3`.
 
-Raw is `session.run` on full batches, for JPEG files with the decoding on as many threads as the server has. The load
-comes from this process over 127.0.0.1 and shares the processors with the server, as does nothing in the raw figure.
+Raw is `session.run` again and again on the size of batch at which it is fastest here; for JPEG files each is decoded
+first, on as many threads as there are processors. Each server has a turn a round: started anew, measured with tensors
+and with JPEG files over 127.0.0.1 by 32 clients, raw before and after each. The load comes from this process and
+shares the processors with the server, as does nothing in the raw figure.
 """
 
 import argparse
-import asyncio
-from collections import deque
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
-from time import perf_counter
-from typing import cast
+from statistics import mean, median
 
-import numpy as np
-from PIL import Image
-
-from benchmarks.serve.load import Outcome, closed, opened, post, tensor
-from benchmarks.serve.process import started
-from tlpipe.preprocess.image import ImagePreprocess
-from tlpipe.serve.load import Loaded, load, stack
-from tlpipe.serve.machine import cores
-from tlpipe.serve.predictor import ahead
+from benchmarks.peers.environment import NotInstalled
+from benchmarks.serve.contenders import BATCH, CONTENDERS, DELAY, Running, running
+from benchmarks.serve.load import closed, opened
+from benchmarks.serve.pictures import Sample, call_seconds, raw_files, raw_tensors, sample
+from benchmarks.serve.soak import soak
+from tlpipe.serve.load import Loaded, load
 from tlpipe.serve.session import Runtime
 
-CLIENTS, BATCH = 32, 32
+CLIENTS = 32
+KINDS = ("tensors", "files")
+SIZES = (1, 2, 4, 8, 16, 32)
 
 
-def picture(edge: int) -> Image.Image:
-    """Smooth colours with some noise, so that the JPEG file is as large as a photograph's."""
-    generator = np.random.default_rng(0)
-    small = Image.fromarray(generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)).resize((edge, edge))
-    noise = generator.normal(0, 12, (edge, edge, 3))
-    return Image.fromarray(np.clip(np.asarray(small) + noise, 0, 255).astype(np.uint8))
+@dataclass
+class Turn:
+    """What one server did in one round, by kind of request."""
+
+    ratios: dict[str, float] = field(default_factory=dict)
+    """Throughput relative to raw."""
+    rates: dict[str, float] = field(default_factory=dict)
+    """Images a second."""
+    p99: dict[str, float] = field(default_factory=dict)
+    """Milliseconds, closed loop."""
+    failures: int = 0
+    megabytes: float = 0.0
+    """Resident after the load."""
+    idle: float = 0.0
+    """Processors used while nothing is asked, after the load."""
+    open_p99: float = 0.0
+    """Tensors at 70 % of its own throughput, milliseconds."""
+    batch: float = 0.0
+    """Milliseconds of `session.run` on a full batch, around that."""
 
 
-def raw_tensors(loaded: Loaded, seconds: float) -> float:
-    """Images a second of `session.run` on one batch again and again."""
-    feeds = stack([loaded.reading.example().rows[0]] * BATCH)
-    begun, done = perf_counter(), 0
-    while perf_counter() < begun + seconds:
-        loaded.session.run(feeds)
-        done += BATCH
-    return done / (perf_counter() - begun)
+def turn(name: str, bundle: Path, loaded: Loaded, given: Sample, best: int, seconds: float, seed: int) -> Turn:
+    """One server from its start to its end."""
+    found = Turn()
+    with running(name, bundle, given) as server:
+        for kind in KINDS:
+            closed(server.port, getattr(server, kind), CLIENTS, min(2.0, seconds))
+            around = [_raw(kind, loaded, given, best, seconds / 2)]
+            outcome = closed(server.port, getattr(server, kind), CLIENTS, seconds)
+            around.append(_raw(kind, loaded, given, best, seconds / 2))
+            found.rates[kind], found.p99[kind] = outcome.rate, 1000 * outcome.percentile(99)
+            found.ratios[kind] = outcome.rate / mean(around)
+            found.failures += outcome.failures.total()
+        found.megabytes = server.memory() / 2**20
+        found.idle = _idle(server, seconds)
+        call = call_seconds(loaded, given.pixels, BATCH, seconds / 4)
+        at70 = opened(server.port, server.tensors, 0.7 * found.rates["tensors"], seconds, seed)
+        call = mean((call, call_seconds(loaded, given.pixels, BATCH, seconds / 4)))
+        found.open_p99, found.batch = 1000 * at70.percentile(99), 1000 * call
+        found.failures += at70.failures.total()
+    return found
 
 
-def raw_files(loaded: Loaded, file: bytes, seconds: float) -> float:
-    """Images a second when each is decoded first, ahead of the graph."""
-    begun, done = perf_counter(), 0
-
-    def until() -> Iterable[bytes]:
-        while perf_counter() < begun + seconds:
-            yield file
-
-    batch = deque[dict[str, np.ndarray]]()
-    with ThreadPoolExecutor(cores()) as pool:
-        for sample in ahead(pool, loaded.reading.load, until(), 2 * BATCH):
-            batch.extend(sample.rows)
-            if len(batch) == BATCH:
-                loaded.session.run(stack(list(batch)))
-                done += BATCH
-                batch.clear()
-    return done / (perf_counter() - begun)
+def _raw(kind: str, loaded: Loaded, given: Sample, best: int, seconds: float) -> float:
+    if kind == "tensors":
+        return raw_tensors(loaded, given.pixels, best, seconds)
+    return raw_files(loaded, given.jpeg, best, seconds)
 
 
-def say(name: str, outcome: Outcome) -> None:
-    """One line of figures."""
-    times = ", ".join(f"p{share} {1000 * outcome.percentile(share):.1f} ms" for share in (50, 99))
-    print(f"  {name}: {outcome.rate:.1f} images/s, {times}, failures {dict(outcome.failures)}", flush=True)
+def _idle(server: Running, seconds: float) -> float:
+    time.sleep(1)
+    before, begun = server.cpu_seconds(), time.monotonic()
+    time.sleep(seconds)
+    return (server.cpu_seconds() - before) / (time.monotonic() - begun)
+
+
+def fastest(loaded: Loaded, given: Sample, seconds: float) -> int:
+    """The size of batch at which raw has the most images a second; the sizes take turns."""
+    rates: dict[int, list[float]] = {size: [] for size in SIZES}
+    for _ in range(3):
+        for size in SIZES:
+            rates[size].append(raw_tensors(loaded, given.pixels, size, seconds / 6))
+    print("raw by batch, images/s:", ", ".join(f"{size}: {median(rates[size]):.0f}" for size in SIZES), flush=True)
+    return max(SIZES, key=lambda size: median(rates[size]))
+
+
+def table(turns: dict[str, list[Turn]]) -> None:
+    """Medians over the rounds, as Markdown."""
+    print(
+        "\n| server | tensors/s | of raw | p99 ms | JPEG/s | of raw | p99 ms | MiB | idle CPU | p99 at 70 % | failed |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
+    for name, each in turns.items():
+        cells = [name]
+        for kind in KINDS:
+            ratios = sorted(one.ratios[kind] for one in each)
+            cells.append(f"{median(one.rates[kind] for one in each):.0f}")
+            cells.append(f"{median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f})")
+            cells.append(f"{median(one.p99[kind] for one in each):.0f}")
+        cells.append(f"{median(one.megabytes for one in each):.0f}")
+        cells.append(f"{median(one.idle for one in each):.2%}")
+        cells.append(f"{median(one.open_p99 for one in each):.0f}")
+        print("|", " | ".join([*cells, str(sum(one.failures for one in each))]), "|")
+
+
+def goals(turns: dict[str, list[Turn]]) -> None:
+    """The goals for tlpipe, and whether they are met."""
+    own = turns["tlpipe"]
+
+    def line(what: str, value: float, limit: float, least: bool = False) -> None:
+        met = value >= limit if least else value <= limit
+        print(f"| {what} | {value:.3f} | {'at least' if least else 'at most'} {limit:.3f} | {'yes' if met else 'no'} |")
+
+    print("\n| goal | found | limit | met |\n|---|---|---|---|")
+    line("tensors, of raw", median(one.ratios["tensors"] for one in own), 0.95, least=True)
+    line("JPEG files, of raw with decoding", median(one.ratios["files"] for one in own), 0.90, least=True)
+    batches = median(one.open_p99 / (one.batch + 1000 * DELAY) for one in own)
+    line(f"p99 at 70 % load, of the time of a batch of {BATCH} + delay", batches, 1.3)
+    line("idle CPU, %", 100 * median(one.idle for one in own), 1.0)
+    line("failed requests", sum(one.failures for one in own), 0)
+    if "mlserver" in turns:
+        theirs = median(one.megabytes for one in turns["mlserver"])
+        line("MiB after the load, MLServer's as limit", median(one.megabytes for one in own), theirs)
 
 
 def main() -> None:
@@ -78,30 +136,28 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--servers", nargs="+", choices=CONTENDERS, default=CONTENDERS)
+    parser.add_argument("--soak", type=float, default=0, metavar="MINUTES", help="instead, load for so long")
     arguments = parser.parse_args()
-    seconds = arguments.seconds
     loaded = load(arguments.bundle, Runtime(device="cpu"))
-    edge = cast(ImagePreprocess, loaded.bundle.preprocessing).resize_to
-    file = BytesIO()
-    picture(edge).save(file, "JPEG", quality=90)
-    jpeg = file.getvalue()
-    requests = {
-        "tensors": tensor(np.asarray(picture(edge))),
-        "JPEG": post("/predict", jpeg, {"content-type": "image/jpeg"}),
-    }
-    ratios: dict[str, list[float]] = {name: [] for name in requests}
-    with started(arguments.bundle, "--device", "cpu", "--no-requests-log") as port:
-        for turn in range(arguments.rounds):
-            print(f"round {turn + 1}")
-            for name, request in requests.items():
-                raw = raw_tensors(loaded, seconds) if name == "tensors" else raw_files(loaded, jpeg, seconds)
-                outcome = asyncio.run(closed(port, request, CLIENTS, seconds))
-                ratios[name].append(outcome.rate / raw)
-                say(f"{name}, closed loop, {CLIENTS} clients ({outcome.rate / raw:.3f} of raw {raw:.1f})", outcome)
-                say(f"{name}, open loop at 70 %", asyncio.run(opened(port, request, 0.7 * outcome.rate, seconds, turn)))
-    for name, found in ratios.items():
-        spread = f"{min(found):.3f} to {max(found):.3f} in {len(found)} rounds"
-        print(f"{name}: {median(found):.3f} of raw onnxruntime, {spread}")
+    given = sample(loaded)
+    if arguments.soak:
+        with running("tlpipe", arguments.bundle, given) as server:
+            raise SystemExit(soak(server, CLIENTS, 60 * arguments.soak))
+    best = fastest(loaded, given, arguments.seconds)
+    turns: dict[str, list[Turn]] = {}
+    for number in range(arguments.rounds):
+        for name in arguments.servers:
+            try:
+                found = turn(name, arguments.bundle, loaded, given, best, arguments.seconds, number)
+            except NotInstalled as error:
+                print(f"{name} takes no part: {error}")
+                continue
+            turns.setdefault(name, []).append(found)
+            print(f"round {number + 1}, {name}: {found}", flush=True)
+    table(turns)
+    if "tlpipe" in turns:
+        goals(turns)
 
 
 if __name__ == "__main__":

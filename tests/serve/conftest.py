@@ -28,14 +28,14 @@ from tlpipe.export.write import describe
 from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.strategies.plan import Plan
 from tlpipe.tasks import ImageClassification
-from tlpipe.train.model import About, Classifier
+from tlpipe.train.model import About, Classifier, save_model
 
 LABELS = ("ant", "bee", "größe", "wasp")
 SIZES = [(40, 50), (37, 37), (21, 90), (64, 33), (90, 60)]
 
 
-def make_bundle(folder: Path, seed: int, labels: tuple[str, ...] = LABELS) -> Bundle:
-    """A bundle that tlpipe's exporter made of random weights; without the gate, which other tests hold."""
+def make_model(seed: int, labels: tuple[str, ...] = LABELS) -> tuple[Classifier, About]:
+    """Random weights that tell images apart."""
     about = About(
         strategy="all_layers", run_key="0" * 64, task=ImageClassification(), backbone=Letters(width=4),
         preprocess=ImagePreprocess(size=32, resize_to=37, mean=(0.4, 0.5, 0.6), std=(0.2, 0.25, 0.3)),
@@ -48,7 +48,13 @@ def make_bundle(folder: Path, seed: int, labels: tuple[str, ...] = LABELS) -> Bu
         encoder = about.backbone.encoder()
         model = Classifier(encoder, about.task.head(encoder.feature_dim, len(labels), about.dropout))
         model.head[1].weight.mul_(20)
-        content = onnx_model(model.eval(), about, 20).SerializeToString(deterministic=True)
+    return model.eval(), about
+
+
+def make_bundle(folder: Path, seed: int, labels: tuple[str, ...] = LABELS) -> Bundle:
+    """A bundle that tlpipe's exporter made of random weights; without the gate, which other tests hold."""
+    model, about = make_model(seed, labels)
+    content = onnx_model(model, about, 20).SerializeToString(deterministic=True)
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_bytes(content)
     bundle = describe(folder / "model.onnx", about, {}, [], Export())
@@ -69,6 +75,13 @@ def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("other") / "bundle"
     make_bundle(folder, 1, ("red", "green", "blue", "white"))
     return folder
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    """A model folder as training leaves it."""
+    save_model(tmp_path / "trained", *make_model(0))
+    return tmp_path / "trained"
 
 
 @pytest.fixture(scope="session")
@@ -114,7 +127,7 @@ class Running:
         self, method: str, path: str, body: bytes | str | None = None, headers: dict[str, str] | None = None
     ) -> tuple[int, Any, dict[str, str]]:
         """(status, the JSON or bytes of the answer, headers) over a connection of its own."""
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=30)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=120)
         try:
             connection.request(method, path, body, headers or {})
             response = connection.getresponse()
@@ -129,7 +142,7 @@ class Running:
         """The log so far."""
         return [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
 
-    def wait_for(self, value: str, seconds: float = 60, field: str = "message") -> dict[str, Any]:
+    def wait_for(self, value: str, seconds: float = 240, field: str = "message") -> dict[str, Any]:
         """The first log line that has this value there."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -144,7 +157,7 @@ class Running:
     def stop(self, how: int = signal.SIGTERM) -> int:
         """Send a signal and wait for the end."""
         self.process.send_signal(how)
-        return self.process.wait(30)
+        return self.process.wait(120)
 
 
 @contextmanager

@@ -304,7 +304,7 @@ def test_slow_bodies_and_half_heads_do_not_stall(server: Any, png: Png):
 
 
 def connect(server: Any) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port), timeout=15)
+    return socket.create_connection(("127.0.0.1", server.port), timeout=120)
 
 
 def test_what_is_not_http_is_refused(server: Any):

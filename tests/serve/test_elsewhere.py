@@ -8,12 +8,16 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+
+from tlpipe.train.model import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
@@ -77,47 +81,81 @@ def test_the_plain_install_serves_and_predicts(
     }
 
 
-def test_mlflow_serves_the_registered_model(bundle: Path, tmp_path: Path, pictures: list[np.ndarray], graph: Any):
+def test_mlflow_serves_the_exported_model(bundle: Path, tmp_path: Path, pictures: list[np.ndarray], graph: Any):
     save = (
         "import sys; from pathlib import Path; from mlflow.models import Model\n"
         "from tlpipe.tracking.models import _save_onnx\n"
         "_save_onnx(Path(sys.argv[1]), Path(sys.argv[2]), Model(), Path('absent.npy'))"
     )
     run(sys.executable, "-W", "ignore", "-c", save, bundle, tmp_path / "model", cwd=ROOT)
+    with mlflow_serve(tmp_path / "model", tmp_path) as ask:
+        found = ask({"image": pictures[0][None].tolist()})
+    np.testing.assert_allclose(found["probabilities"], graph(pictures[0]), atol=1e-6)
+
+
+REGISTER = """
+import sys
+from pathlib import Path
+import numpy as np
+from tlpipe.tracking import Journal, RunPayload, ensure_run, registry_said
+
+root, key = Path(".tlpipe/runs"), "0" * 64
+journal = Journal.open(key, "all_layers", "digits", root)
+journal.summary({"test/accuracy": 0.9})
+journal.model(Path(sys.argv[1]), np.zeros((1, 40, 50, 3), np.uint8))
+journal.end()
+claim = {"test_set": "f" * 64, "metric": "accuracy", "value": 0.9, "higher_is_better": True}
+ensure_run(RunPayload(run_key=key, name="all_layers", champion=claim), "digits", 240.0, root)
+print(registry_said(key, root))
+"""
+
+
+def test_mlflow_serves_the_champion_from_the_registry(trained: Path, tmp_path: Path, pictures: list[np.ndarray]):
+    project = tmp_path / "project"
+    project.mkdir()
+    said = run(sys.executable, "-W", "ignore", "-c", REGISTER, trained, cwd=project)
+    assert "version 1 of 'digits' has the alias 'champion' now" in said
+    with mlflow_serve("models:/digits@champion", project, MLFLOW_TRACKING_URI="sqlite:///mlflow.db") as ask:
+        found = ask(np.stack([pictures[0], pictures[0][::-1]]).tolist())
+    model, about = load_model(trained)
+    batch = torch.from_numpy(about.preprocess.batch(np.stack([pictures[0], pictures[0][::-1]])))
+    with torch.no_grad():
+        expected = (model(batch) / about.temperature).softmax(1).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@contextmanager
+def mlflow_serve(model: object, folder: Path, **settings: str) -> Iterator[Callable[[Any], Any]]:
+    """`mlflow models serve` on `model`, run in `folder`; a function that sends inputs and gives the predictions."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "mlflow",
-        "models",
-        "serve",
-        "-m",
-        str(tmp_path / "model"),
-        "--env-manager",
-        "local",
-    ]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", str(model), "--env-manager", "local"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     bins = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "PATH": bins}
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
-    try:
-        wait_for(f"http://127.0.0.1:{port}/ping", process, tmp_path / "log")
-        body = json.dumps({"inputs": {"image": pictures[0][None].tolist()}}).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{port}/invocations", body)
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "PATH": bins, **settings}
+    environment["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=folder, start_new_session=True)
+
+    def ask(inputs: Any) -> Any:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}/invocations", json.dumps({"inputs": inputs}).encode()
+        )
         request.add_header("content-type", "application/json")
-        with urllib.request.urlopen(request, timeout=60) as response:
-            found = json.load(response)["predictions"]
-        np.testing.assert_allclose(found["probabilities"], graph(pictures[0]), atol=1e-6)
+        with urllib.request.urlopen(request, timeout=240) as response:
+            return json.load(response)["predictions"]
+
+    try:
+        wait_for(f"http://127.0.0.1:{port}/ping", process, folder / "log")
+        yield ask
     finally:
         os.killpg(process.pid, 9)
         process.wait()
 
 
 def wait_for(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    for _ in range(240):
+    for _ in range(1200):  # importing torch and mlflow takes minutes on a machine that does other things
         assert process.poll() is None, log.read_text()[-3000:]
         try:
             with urllib.request.urlopen(url, timeout=5):

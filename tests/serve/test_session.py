@@ -12,8 +12,9 @@ from tlpipe.bundle import ABOUT, MODEL, BundleError
 from tlpipe.config import ConfigError
 from tlpipe.serve import machine
 from tlpipe.serve.doctor import report
+from tlpipe.serve.fixed import Fixed
 from tlpipe.serve.load import load
-from tlpipe.serve.session import DeviceError, Runtime, Session, session_options
+from tlpipe.serve.session import DeviceError, Runtime, Session, provider, session_options
 
 GPU = not machine.obstacles("cuda")
 
@@ -29,6 +30,43 @@ def test_binding_gives_what_run_gives(bundle: Path, pictures: list[np.ndarray]):
     feeds = {"image": pictures[0][None, :, ::-1]}
     for name, value in session.run(feeds).items():
         np.testing.assert_array_equal(session.run_bound(feeds)[name], value)
+
+
+def test_fixed_buffers_give_what_run_gives_and_fill_up_what_is_missing(bundle: Path, pictures: list[np.ndarray]):
+    inner = onnxruntime.InferenceSession(bundle / MODEL, providers=["CPUExecutionProvider"])
+    fixed = Fixed(inner, {"image": pictures[0]}, 4, "cpu", 0)
+    image = pictures[0][None]
+    for feeds in (image, np.concatenate([image, image[:, ::-1], image // 2, image]), image[:, :, ::-1]):
+        assert fixed.takes({"image": feeds})
+        first = fixed.run({"image": feeds})
+        fixed.run({"image": image // 3})  # what was given out stays as it was
+        for name, expected in zip(("logits", "probabilities"), inner.run(None, {"image": feeds}), strict=True):
+            np.testing.assert_allclose(first[name], expected, atol=1e-5)
+
+
+def test_fixed_buffers_take_only_their_shape(bundle: Path, pictures: list[np.ndarray]):
+    inner = onnxruntime.InferenceSession(bundle / MODEL, providers=["CPUExecutionProvider"])
+    fixed = Fixed(inner, {"image": pictures[0]}, 2, "cpu", 0)
+    assert not fixed.takes({"image": pictures[1][None]})
+    assert not fixed.takes({"image": np.stack([pictures[0]] * 3)})
+    assert not fixed.takes({"image": pictures[0][None].astype(np.int8)})
+
+
+def test_what_the_providers_are_told():
+    assert provider("cpu", Runtime()) == ("CPUExecutionProvider", {})
+    name, plain = provider("cuda", Runtime(gpu=1))
+    assert (name, plain) == ("CUDAExecutionProvider", {"device_id": 1, "cudnn_conv_algo_search": "HEURISTIC"})
+    told = provider("cuda", Runtime(device="cuda", gpu_gigabytes=0.5, cuda_graphs=(1, 8)))[1]
+    assert (told["gpu_mem_limit"], told["enable_cuda_graph"]) == (2**29, "1")
+    name, told = provider("tensorrt", Runtime(gpu=2, gpu_gigabytes=0.5))
+    assert (name, told["device_id"]) == ("TensorrtExecutionProvider", 2)
+    assert (told["trt_engine_cache_enable"], told["trt_max_workspace_size"]) == (True, 2**29)
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "tensorrt"])
+def test_cuda_graphs_need_cuda(bundle: Path, device: str):
+    with pytest.raises(DeviceError, match=f"CUDA graphs were asked for on device {device}; they need --device cuda"):
+        Session((bundle / MODEL).read_bytes(), Runtime(device=device, cuda_graphs=(8,)))
 
 
 @pytest.mark.skipif(GPU, reason="this machine has a GPU")

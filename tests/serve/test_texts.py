@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
 from tlpipe.backbones.bert import Bert, Size
+from tlpipe.data import tokens
 from tlpipe.data.corpus import train_wordpiece
 from tlpipe.export.spec import Export
 from tlpipe.export.text_parity import HeldOutTexts
@@ -18,6 +20,9 @@ from tlpipe.export.write import export_bundle
 from tlpipe.preprocess.text import TextPreprocess, Tokenizer
 from tlpipe.serve import BadInput, Predictor
 from tlpipe.serve.files import predict_files
+from tlpipe.serve.quantize import int8_dynamic
+from tlpipe.serve.session import Runtime, Session
+from tlpipe.serve.variants import Gate, make_variants
 from tlpipe.strategies.plan import Plan
 from tlpipe.tasks import TextClassification
 from tlpipe.train.model import About, Classifier
@@ -203,3 +208,56 @@ def test_each_line_of_a_jsonl_file_is_a_sample(texts: Path, tmp_path: Path):
     assert answers[1] == answers[3] == predictor([PAIR])[0] == predictor({"text": PAIR[0], "pair": PAIR[1]})
     assert "not JSON" in str(answers[2])
     assert "got int" in str(answers[4])
+
+
+@pytest.fixture(scope="module")
+def packed(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """48 texts of 3 to 20 words; the labels are what the bundle itself says, so that its accuracy is 1."""
+    folder, preprocess = tmp_path_factory.mktemp("packed"), TextPreprocess(max_length=24)
+    words = " ".join([*TEXTS, *PAIR]).split()
+    generator = np.random.default_rng(0)
+    chosen = [" ".join(generator.choice(words, generator.integers(3, 20))) for _ in range(48)]
+    tokenizer = Tokenizer(texts / "tokenizer.json", preprocess)
+    tokens.write(folder, [(row.ids, row.types) for row in tokenizer.rows([(text,) for text in chosen])])
+    labels = [LABELS.index(answer["label"]) for answer in Predictor(texts, device="cpu")(chosen)]
+    assert len(set(labels)) > 1
+    np.save(folder / "labels.npy", labels)
+    content = {
+        "classes": LABELS, "ranges": {"train": [0, 8], "validation": [8, 48], "test": [48, 48]},
+        "preprocess": preprocess.model_dump(mode="json"), "fingerprint": "f",
+    }  # fmt: skip
+    (folder / "dataset.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_dynamic_int8_computes_nearly_the_same_with_int8_weights(texts: Path, truth: Callable[..., np.ndarray]):
+    made = int8_dynamic((texts / "model.onnx").read_bytes())
+    graph = onnx.load_from_string(made).graph
+    linear = sum(node.op_type == "MatMulInteger" for node in graph.node)
+    assert linear >= 6 * BACKBONE.size.layers + 1  # query, key, value, output and two of the feed-forward; the head
+    assert sum(each.data_type == onnx.TensorProto.INT8 and len(each.dims) == 2 for each in graph.initializer) == linear
+    session = Session(made, Runtime(device="cpu", threads=1))
+    feeds = Tokenizer(texts / "tokenizer.json", TextPreprocess(max_length=24))([(TEXTS[2],)])
+    assert 0 < np.abs(session.run(feeds)["probabilities"][0] - truth(TEXTS[2])).max() < 0.1
+
+
+def test_a_text_variant_that_passes_is_a_bundle_that_serves(texts: Path, packed: Path, tmp_path: Path):
+    gate = Gate(loss=1, calibration=2, rounds=3).model_copy(update={"faster": 0.0})
+    findings = {each.variant: each for each in make_variants(texts, packed, tmp_path, Runtime(device="cpu"), gate)}
+    assert list(findings) == ["fp16", "int8"]
+    for name, finding in findings.items():
+        assert (finding.problems, finding.samples) == ((), 40)
+        assert finding.bytes < finding.of_bytes
+        assert finding.agreement == pytest.approx(1 - finding.loss.value)
+        assert finding.agreement > 0.5
+        predictor = Predictor(tmp_path / name, device="cpu")
+        assert answered(predictor(TEXTS[0])) == pytest.approx(
+            answered(Predictor(texts, device="cpu")(TEXTS[0])), abs=0.1
+        )
+
+
+def test_a_text_variant_that_fails_is_not_kept(texts: Path, packed: Path, tmp_path: Path):
+    gate = Gate(faster=1000, calibration=2, rounds=3)
+    for finding in make_variants(texts, packed, tmp_path, Runtime(device="cpu"), gate):
+        assert any("required 1000" in each for each in finding.problems)
+    assert list(tmp_path.iterdir()) == []

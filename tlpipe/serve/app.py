@@ -83,8 +83,7 @@ class Service:
         limits = self.settings.limits
         async with self._named(request) as served, self._body(request) as body:
             length = request.headers.get(protocol.HEADER_LENGTH)
-            most = min(limits.items, self.settings.batching.max_batch)
-            asked = protocol.Asked(body, length, served.loaded.bundle, most, limits.json_bytes)
+            asked = protocol.Asked(body, length, served.loaded.bundle, limits.items, limits.json_bytes)
             served.loaded.reading.check(dict(asked.feeds))
             outputs = await self._answered(request, served.batcher.submit(asked.feeds))
             content, headers = protocol.answer(asked, outputs, self.settings.name, served.loaded.version)

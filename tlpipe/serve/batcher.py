@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import Annotated, Any
 
@@ -17,17 +18,25 @@ from tlpipe.serve.reading import Busy
 from tlpipe.serve.session import Tensors
 
 Key = tuple[Any, ...]
+Called = tuple[list[Tensors | Exception], float, float]
+"""An outcome a job, when the call began, and the seconds that it took."""
+MOST = {"cpu": 8, "cuda": 32}
+"""Samples a call: a CPU's caches do not hold the activations of more, which makes each sample slower."""
 
 
 class Batching(Spec):
     """How requests share a call of the graph."""
 
-    max_batch: Annotated[int, Field(ge=1, le=4096)] = 32
-    """Most samples a call."""
+    max_batch: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Most samples a call; None = `MOST` of the device."""
     max_delay: Annotated[float, Field(ge=0, le=1)] = 0.002
     """Seconds that a sample may wait for others while the graph is idle; a lone client never waits."""
     queue: Annotated[int, Field(ge=1)] = 256
     """Most samples that may wait; more are refused at once."""
+
+    def most(self, device: str) -> int:
+        """Samples a call on this device."""
+        return self.max_batch or MOST.get(device, MOST["cuda"])
 
 
 @dataclass(eq=False)
@@ -48,9 +57,10 @@ class Job:
 class Batcher:
     """Runs jobs in the order of their arrival, those of equal shape together, on one thread.
 
-    While a call runs, what arrives waits and makes the next batch. When the graph is idle a call begins as soon as as
-    many samples are there as the call before had (at most `max_batch`), or the oldest has waited for `max_delay`: with
-    one client the batch is one and nothing waits; with many, batches are as large as the traffic makes them.
+    While a call runs, what arrives waits and makes the next batch; once that is full it is handed over, so that the
+    graph goes on without a pause. When the graph is idle a call begins as soon as as many samples are there as the call
+    before had (at most `max_batch`), or the oldest has waited for `max_delay`: with one client the batch is one and
+    nothing waits; with many, batches are as large as the traffic makes them.
     """
 
     def __init__(
@@ -61,11 +71,13 @@ class Batcher:
     ) -> None:
         """`observe` is told of each call: samples, seconds in the graph, seconds that the oldest job waited."""
         self.batching = batching
+        self._most = batching.most("cpu")
         self.waiting = 0
         self._run = run
         self._observe = observe
         self._jobs: deque[Job] = deque()
         self._arrival = asyncio.Event()
+        self._calls = 0
         self._last = 1
         self._closed = False
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="graph")
@@ -100,29 +112,34 @@ class Batcher:
         self._thread.shutdown()
 
     async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
-        while self._jobs or not self._closed:
-            await self._company()
-            if not self._jobs:
-                continue
-            jobs = self._take()
-            started = perf_counter()
-            outcomes = await loop.run_in_executor(self._thread, self._outcomes, jobs)
-            self._last = sum(job.rows for job in jobs)
-            self._observe(self._last, perf_counter() - started, started - jobs[0].arrived)
-            for job, outcome in zip(jobs, outcomes, strict=True):
-                _settle(job.answer, outcome)
+        while self._jobs or self._calls or not self._closed:
+            left = self._left()
+            if left is None or left > 0:
+                await self._wait(left)
+            else:
+                self._begin(self._take())
 
-    async def _company(self) -> None:
-        """Return when it is time to begin a call."""
-        while not self._jobs and not self._closed:
-            await self._wait(None)
-        enough = min(self._last, self.batching.max_batch)
-        while self._jobs and self.waiting < enough and not self._closed:
-            left = self._jobs[0].arrived + self.batching.max_delay - perf_counter()
-            if left <= 0:
-                return
-            await self._wait(left)
+    def _left(self) -> float | None:
+        """Seconds until it is time to begin a call; None = not before something happens."""
+        if not self._jobs or self._calls > 1 or (self._calls and self.waiting < self._most):
+            return None
+        if self._closed or self.waiting >= min(self._last, self._most):
+            return 0.0
+        return self._jobs[0].arrived + self.batching.max_delay - perf_counter()
+
+    def _begin(self, jobs: list[Job]) -> None:
+        self._calls += 1
+        call = asyncio.get_running_loop().run_in_executor(self._thread, self._call, jobs)
+        call.add_done_callback(partial(self._end, jobs))
+
+    def _end(self, jobs: list[Job], call: "asyncio.Future[Called]") -> None:
+        self._calls -= 1
+        self._arrival.set()
+        outcomes, started, seconds = call.result()
+        self._last = sum(job.rows for job in jobs)
+        self._observe(self._last, seconds, started - jobs[0].arrived)
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            _settle(job.answer, outcome)
 
     async def _wait(self, seconds: float | None) -> None:
         self._arrival.clear()
@@ -136,7 +153,7 @@ class Batcher:
         left: deque[Job] = deque()
         rows = 0
         for job in self._jobs:
-            if not taken or (job.key == taken[0].key and rows + job.rows <= self.batching.max_batch):
+            if not taken or (job.key == taken[0].key and rows + job.rows <= self._most):
                 taken.append(job)
                 rows += job.rows
             else:
@@ -144,6 +161,10 @@ class Batcher:
         self._jobs = left
         self.waiting -= rows
         return taken
+
+    def _call(self, jobs: list[Job]) -> Called:
+        started = perf_counter()
+        return self._outcomes(jobs), started, perf_counter() - started
 
     def _outcomes(self, jobs: list[Job]) -> list[Tensors | Exception]:
         """In the graph's thread: one outcome a job. When a shared call fails, each job is tried alone."""

@@ -97,7 +97,7 @@ def parse_json(raw: bytes, limit: int) -> Any:
     if len(raw) > limit:
         raise BadInput(f"the JSON has {len(raw):,} bytes, {limit:,} are allowed; send tensors as binary data", 413)
     try:
-        return json.loads(raw, parse_constant=_refuse_constant)
+        return DECODER.decode(raw.decode(json.detect_encoding(raw), "surrogatepass"))
     except RecursionError:
         raise BadInput("the JSON is nested too deeply") from None
     except ValueError as error:
@@ -106,6 +106,9 @@ def parse_json(raw: bytes, limit: int) -> Any:
 
 def _refuse_constant(word: str) -> None:
     raise ValueError(f"{word} is not a JSON number")
+
+
+DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 @dataclass

@@ -42,7 +42,9 @@ def load(folder: Path, runtime: Runtime, max_pixels: int = MAX_PIXELS) -> Loaded
     if (set(session.inputs), set(session.outputs)) != expected:
         raise BundleError(f"{folder / MODEL} has other inputs or outputs than {ABOUT} says; export the bundle again")
     loaded = Loaded(bundle, session, reading(bundle, folder, max_pixels), digest[:12])
-    session.run(stack(loaded.reading.example().rows[:1]))
+    example = loaded.reading.example().rows[0]
+    session.capture(example)
+    session.run(stack([example]))
     return loaded
 
 

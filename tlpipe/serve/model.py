@@ -63,7 +63,9 @@ class Model:
             before = self._served
             if before is not None and before.loaded.version == loaded.version:
                 return
-            batcher = Batcher(loaded.session.run, self.settings.batching, self.metrics.batch)
+            batching = self.settings.batching
+            batching = batching.model_copy(update={"max_batch": batching.most(loaded.session.device)})
+            batcher = Batcher(loaded.session.run, batching, self.metrics.batch)
             self._served = Served(loaded, batcher)
         self.metrics.model.values.clear()
         labels = {"model": self.settings.name, "version": loaded.version, "provider": loaded.session.provider}

@@ -3,6 +3,9 @@
 import asyncio
 import logging
 import signal
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 from types import FrameType
@@ -11,6 +14,7 @@ from typing import Any
 import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
 from tlpipe.config import ConfigError
 from tlpipe.serve.app import Service, make_app
@@ -20,16 +24,27 @@ from tlpipe.serve.settings import Settings
 log = logging.getLogger("tlpipe.serve")
 HEAD_SECONDS = 10.0
 """For a request's head to arrive on a new connection."""
+LAST_SECONDS = 5.0
+"""The same once the door is closed: a connection that was accepted and has sent nothing yet is still heard out."""
+
+
+class State(ServerState):
+    """uvicorn's counts and one more."""
+
+    accepted = 0
+    """Connections so far; with TLS, once the handshake is done."""
 
 
 class Patient(H11Protocol):
     """uvicorn's protocol, but a connection whose request's head does not arrive in time is closed."""
 
+    server_state: State
     _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Begin to count the time."""
         super().connection_made(transport)
+        self.server_state.accepted += 1
         self._late = self.loop.call_later(HEAD_SECONDS, transport.close)
 
     def data_received(self, data: bytes) -> None:
@@ -40,6 +55,14 @@ class Patient(H11Protocol):
             self._late = self.loop.call_later(HEAD_SECONDS, self.transport.close)
         elif not waiting:
             self._stop()
+
+    def shutdown(self) -> None:
+        """The door is closed: an idle connection ends, one that owes a head, or the rest of one, has little time."""
+        if self._late is None:
+            super().shutdown()
+        else:
+            self._stop()
+            self._late = self.loop.call_later(LAST_SECONDS, self.transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop counting."""
@@ -57,6 +80,7 @@ class Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
+        self.server_state: State = State()
         self.service = service
         self._until: float | None = None
 
@@ -82,11 +106,49 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter) or over
 
     async def shutdown(self, sockets: Any = None) -> None:
-        """Close the door first, hear those out who are already inside, then end."""
-        for server in self.servers:
-            server.close()
+        """Let in who stands at the door and close it, hear those out who are inside, then end."""
+        self.service.draining = True
+        await asyncio.gather(*(self._enter(guest) for guest in self._close()))
+        # One pass over all sockets: what has already arrived on an idle connection is read before it is closed.
         await asyncio.sleep(0.1)
         await super().shutdown(sockets)
+        log.info(
+            "ended", extra={"connections": self.server_state.accepted, "requests": self.server_state.total_requests}
+        )
+
+    def _close(self) -> list[socket.socket]:
+        """Close the listening sockets; the connections that the kernel held for them.
+
+        Closing one resets those. A connection that is completed between the last accept and the close is still lost:
+        nothing but the kernel knows of it.
+        """
+        waiting: list[socket.socket] = []
+        for server in self.servers:
+            doors = [listener.dup() for listener in server.sockets]
+            server.close()
+            for door in doors:
+                with door:
+                    waiting += _waiting(door)
+        return waiting
+
+    async def _enter(self, guest: socket.socket) -> None:
+        guest.setblocking(False)
+
+        def protocol() -> asyncio.Protocol:
+            return Patient(self.config, self.server_state, self.lifespan.state)
+
+        with suppress(OSError):  # it has gone, or its TLS handshake failed
+            await asyncio.get_running_loop().connect_accepted_socket(protocol, guest, ssl=self.config.ssl)
+
+
+def _waiting(door: socket.socket) -> Iterator[socket.socket]:
+    while True:
+        try:
+            yield door.accept()[0]
+        except ConnectionAbortedError:
+            continue
+        except OSError:  # there is no other, or no room for one
+            return
 
 
 def serve(settings: Settings) -> None:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tlpipe.config import ConfigError, Spec
+from tlpipe.serve.fixed import SKIP, Fixed, run_options
 from tlpipe.serve.machine import PROVIDERS, cores, obstacles, preload
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -37,9 +38,13 @@ class Runtime(Spec):
     """Which GPU, as CUDA counts them."""
     gpu_gigabytes: Annotated[float, Field(ge=0)] = 0
     """Most GPU memory that onnxruntime may take; 0 = no limit."""
+    cuda_graphs: tuple[Annotated[int, Field(ge=1, le=4096)], ...] = ()
+    """Sizes of batches whose calls are captured as CUDA graphs; smaller ones are filled up to the next of them."""
 
     def resolve(self) -> str:
         """The device to use. Raises DeviceError when the one that was asked for cannot be had."""
+        if self.cuda_graphs and self.device != "cuda":
+            raise DeviceError(f"CUDA graphs were asked for on device {self.device}; they need --device cuda")
         if self.device == "auto":
             return "cpu" if obstacles("cuda") else "cuda"
         if found := obstacles(self.device):
@@ -59,7 +64,7 @@ class Session:
         self.device = runtime.resolve()
         if self.device != "cpu":
             preload()
-        wanted = [_provider(name, runtime) for name in ORDER[self.device]]
+        wanted = [provider(name, runtime) for name in ORDER[self.device]]
         try:
             self._session = onnxruntime.InferenceSession(model, session_options(runtime), providers=wanted)
         except Exception as error:  # onnxruntime's exceptions have no common class but this one
@@ -73,12 +78,27 @@ class Session:
             )
         self.inputs = tuple(port.name for port in self._session.get_inputs())
         self.outputs = tuple(port.name for port in self._session.get_outputs())
+        self._runtime = runtime
+        self._fixed: list[Fixed] = []
+
+    def capture(self, row: Mapping[str, NDArray[Any]]) -> None:
+        """Capture calls of the sizes that `cuda_graphs` names, for samples of the shapes of `row`.
+
+        Raises:
+            ConfigError: When onnxruntime cannot capture this graph, as when a part of it runs on the CPU.
+        """
+        try:
+            for size in sorted(set(self._runtime.cuda_graphs)):
+                self._fixed.append(Fixed(self._session, row, size, self.device, self._runtime.gpu))
+        except Exception as error:  # as above
+            raise ConfigError(f"the model cannot be captured as a CUDA graph: {first_line(error)}") from None
 
     def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """All outputs. On a GPU through IO binding: one copy in, one copy out."""
         if self.device == "cpu":
             return dict(zip(self.outputs, self._session.run(None, dict(feeds)), strict=True))
-        return self.run_bound(feeds)
+        fixed = next((each for each in self._fixed if each.takes(feeds)), None)
+        return fixed.run(feeds) if fixed else self.run_bound(feeds)
 
     def run_bound(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """As `run`, through IO binding whatever the device."""
@@ -87,7 +107,7 @@ class Session:
             binding.bind_cpu_input(name, np.ascontiguousarray(value))
         for name in self.outputs:
             binding.bind_output(name, "cpu")
-        self._session.run_with_iobinding(binding)
+        self._session.run_with_iobinding(binding, run_options(SKIP))
         return dict(zip(self.outputs, binding.copy_outputs_to_cpu(), strict=True))
 
 
@@ -101,7 +121,8 @@ def session_options(runtime: Runtime) -> onnxruntime.SessionOptions:
     return options
 
 
-def _provider(device: str, runtime: Runtime) -> tuple[str, dict[str, Any]]:
+def provider(device: str, runtime: Runtime) -> tuple[str, dict[str, Any]]:
+    """What onnxruntime is told about a device: the provider's name and its options."""
     options: dict[str, Any] = {}
     if device == "cuda":
         # Batch sizes vary with the traffic; an exhaustive search of cuDNN's would stop the server at each new one.
@@ -109,9 +130,13 @@ def _provider(device: str, runtime: Runtime) -> tuple[str, dict[str, Any]]:
         if runtime.gpu_gigabytes:
             options["gpu_mem_limit"] = int(runtime.gpu_gigabytes * 2**30)
             options["arena_extend_strategy"] = "kSameAsRequested"
+        if runtime.cuda_graphs:
+            options["enable_cuda_graph"] = "1"
     elif device == "tensorrt":
         engines = {"trt_engine_cache_enable": True, "trt_engine_cache_path": ".tlpipe/tensorrt"}
         options = {"device_id": runtime.gpu, **engines}
+        if runtime.gpu_gigabytes:
+            options["trt_max_workspace_size"] = int(runtime.gpu_gigabytes * 2**30)
     return PROVIDERS[device], options
 
 

@@ -1,7 +1,7 @@
 """Variants of a bundle, measured on real validation samples: only what is faster and loses little is kept."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
@@ -14,7 +14,7 @@ from tlpipe.bundle import MODEL, Bundle, Figure, digest, read_bundle, write_bund
 from tlpipe.config import ConfigError, Spec
 from tlpipe.data.packed import Packed
 from tlpipe.metrics import bootstrap, paired_difference
-from tlpipe.serve.quantize import CALIBRATORS, fp16, int8
+from tlpipe.serve.quantize import CALIBRATORS, fp16, int8, int8_dynamic
 from tlpipe.serve.session import Runtime, Session
 
 Scores = NDArray[np.float64]
@@ -73,18 +73,21 @@ def make_variants(bundle: Path, data: Path, out: Path, runtime: Runtime, gate: G
     """Make and measure each variant; those that pass become bundles in `out/<variant>`, as they pass.
 
     Raises:
-        ConfigError: When the data are not those of the bundle's labels and preprocessing.
+        ConfigError: When the data are not those of the bundle's labels and preprocessing, or it is no classifier.
     """
     about, packed = read_bundle(bundle), Packed.open(data)
     if (packed.classes, packed.preprocess) != (about.labels, about.preprocessing):
         raise ConfigError(f"{data} holds other classes or another preprocessing than {bundle} was made with")
+    if not any(port.name == "probabilities" and len(port.shape) == 2 for port in about.outputs):
+        raise ConfigError(f"variants are measured by accuracy, and {bundle} is no classifier: {about.task}")
     measured = _Measured(bundle, about, packed, runtime, gate)
-    for name in ("fp16", "int8"):
+    for name, make in MAKERS[packed.preprocess.kind].items():
         shutil.rmtree(out / name, ignore_errors=True)
-        model, errors = (fp16(measured.model), {}) if name == "fp16" else measured.best_int8()
+        model, errors = make(measured)
         finding, scores = measured.finding(name, model, errors)
         if not finding.problems:
-            _write(out / name, about, model, name, bootstrap(measured.labels, scores)["accuracy"]._asdict())
+            accuracy = bootstrap(measured.labels, scores)["accuracy"]._asdict()
+            _write(out / name, bundle, about, model, name, accuracy)
         yield finding
 
 
@@ -93,27 +96,42 @@ class _Measured:
 
     def __init__(self, bundle: Path, about: Bundle, packed: Packed, runtime: Runtime, gate: Gate) -> None:
         self.model = (bundle / MODEL).read_bytes()
-        self.input, self.runtime, self.gate = about.inputs[0].name, runtime, gate
+        self.runtime, self.gate = runtime, gate
+        self.inputs, self.samples = tuple(port.name for port in about.inputs), packed.images
         generator = np.random.default_rng(gate.seed)
         train = _draw(generator, packed.rows("train"), 2 * gate.calibration)
-        rows = np.sort(_draw(generator, packed.rows("validation"), gate.samples))
-        if len(train) < 2 or not len(rows):
+        self.rows = np.sort(_draw(generator, packed.rows("validation"), gate.samples))
+        if len(train) < 2 or not len(self.rows):
             raise ConfigError(f"{packed.folder} has too few training or validation samples to make variants with")
-        self.calibration, self.held = (packed.images[np.sort(part)] for part in np.array_split(train, 2))
-        self.images, self.labels = packed.images[rows], packed.labels[rows]
+        self.calibration, self.held = (np.sort(part) for part in np.array_split(train, 2))
+        self.labels = packed.labels[self.rows]
         self.session = Session(self.model, runtime)
-        self.scores = self.probabilities(self.session, self.images)
+        self.scores = self.probabilities(self.session, self.rows)
 
-    def probabilities(self, session: Session, images: NDArray[np.uint8]) -> Scores:
+    def feeds(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """The graph's inputs of these samples: one array, or one for each input along the second axis."""
+        samples = self.samples[rows]
+        parts = [samples] if len(self.inputs) == 1 else np.moveaxis(samples, 1, 0)
+        return {name: np.ascontiguousarray(part) for name, part in zip(self.inputs, parts, strict=True)}
+
+    def probabilities(self, session: Session, rows: NDArray[np.int64]) -> Scores:
         """(N, C), computed a few samples a call."""
-        parts = (images[start : start + 32] for start in range(0, len(images), 32))
-        found = [session.run({self.input: part})["probabilities"] for part in parts]
+        parts = (rows[start : start + 32] for start in range(0, len(rows), 32))
+        found = [session.run(self.feeds(part))["probabilities"] for part in parts]
         return np.concatenate(found).astype(np.float64)
+
+    def half(self) -> tuple[bytes, dict[str, float]]:
+        """The graph in fp16."""
+        return fp16(self.model), {}
+
+    def dynamic_int8(self) -> tuple[bytes, dict[str, float]]:
+        """The graph with int8 weights and ranges found in each call."""
+        return int8_dynamic(self.model), {}
 
     def best_int8(self) -> tuple[bytes, dict[str, float]]:
         """The graph of the calibrator that is closest to the bundle on training samples which did not calibrate."""
-        expected = self.probabilities(self.session, self.held)
-        made = {name: int8(self.model, self.input, self.calibration, name) for name in CALIBRATORS}
+        expected, images = self.probabilities(self.session, self.held), self.samples[self.calibration]
+        made = {name: int8(self.model, self.inputs[0], images, name) for name in CALIBRATORS}
         errors = {
             name: float(np.abs(self.probabilities(Session(model, self.runtime), self.held) - expected).mean())
             for name, model in made.items()
@@ -124,7 +142,7 @@ class _Measured:
     def finding(self, name: str, model: bytes, errors: dict[str, float]) -> tuple[Finding, Scores]:
         """The variant's figures and what is wrong with it; its probabilities (N, C)."""
         session = Session(model, self.runtime)
-        scores = self.probabilities(session, self.images)
+        scores = self.probabilities(session, self.rows)
         seed = self.gate.seed
         loss = Figure(**paired_difference("accuracy", self.labels, self.scores, scores, seed=seed)._asdict())
         speed = {str(size): self._speed(session, size) for size in BATCHES}
@@ -143,10 +161,10 @@ class _Measured:
         ), scores
 
     def _speed(self, session: Session, size: int) -> float:
-        images = {self.input: np.resize(self.images, (size, *self.images.shape[1:]))}
         ratios = []
         for turn in range(self.gate.rounds + 2):
-            pair = [_seconds(each, images) for each in (self.session, session)]
+            feeds = self.feeds(np.take(self.rows, range(turn * size, (turn + 1) * size), mode="wrap"))
+            pair = [_seconds(each, feeds) for each in (self.session, session)]
             if turn >= 2:  # the first calls of a size find memory
                 ratios.append(pair[0] / pair[1])
         return float(np.median(ratios))
@@ -174,14 +192,24 @@ def _seconds(session: Session, feeds: dict[str, Any]) -> float:
     return perf_counter() - begun
 
 
-def _write(folder: Path, about: Bundle, model: bytes, name: str, accuracy: dict[str, float]) -> None:
+def _write(folder: Path, bundle: Path, about: Bundle, model: bytes, name: str, accuracy: dict[str, float]) -> None:
     """The variant as a bundle: its own hash and accuracy; the figures and the proof of the original do not hold."""
     folder.mkdir(parents=True)
+    for file in about.sha256.keys() - {MODEL}:
+        shutil.copyfile(bundle / file, folder / file)
     (folder / MODEL).write_bytes(model)
     changes = {
         "metrics": {"validation": {"accuracy": Figure(**accuracy)}},
         "parity": (),
         "versions": about.versions | {"variant": name},
-        "sha256": {MODEL: digest(folder / MODEL)},
+        "sha256": about.sha256 | {MODEL: digest(folder / MODEL)},
     }
     write_bundle(folder, about.model_copy(update=changes))
+
+
+Maker = Callable[[_Measured], tuple[bytes, dict[str, float]]]
+MAKERS: dict[str, dict[str, Maker]] = {
+    "image": {"fp16": _Measured.half, "int8": _Measured.best_int8},
+    "text": {"fp16": _Measured.half, "int8": _Measured.dynamic_int8},
+}
+"""By kind of preprocessing: the variants that are made, and how."""
