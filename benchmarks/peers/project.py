@@ -64,8 +64,9 @@ class Project:
         if ran.code or not stamp.exists():
             raise StageFailed(f"stages.{name} ended with {ran.code}: {_tail(log)}")
         if measured:
-            self.seconds[name] = ran.seconds
-            self.imports[name] = float(stamp.read_text()) - ran.begun
+            key = "@".join((name, *arguments))
+            self.seconds[key] = ran.seconds
+            self.imports[key] = float(stamp.read_text()) - ran.begun
             peak = self.peak
             self.peak = Peak(max(peak.total, ran.peak.total), max(peak.anonymous, ran.peak.anonymous))
         return ran
