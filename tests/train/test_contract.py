@@ -131,7 +131,9 @@ def test_its_model_is_saved_loaded_and_exported(begin: Begin, kind: str, tmp_pat
     view = torch.from_numpy(preprocess.normalise(preprocess.crop(images)))
     with torch.no_grad():
         truth = model(view)
-        assert torch.equal(truth, trainer.model.eval()(view))
+        trained = trainer.model.eval()(view)
+        assert torch.allclose(truth, trained, atol=1e-5)
+        assert torch.equal(trainer.machine.place(copy.deepcopy(model))(view), trained)
     exported = onnx_model(model, found, 20).SerializeToString()
     session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
     (probabilities,) = session.run(["probabilities"], {"image": images})

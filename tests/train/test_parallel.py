@@ -19,12 +19,12 @@ ROOT = Path(__file__).resolve().parents[2]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
 
-def work(folder: Path, processes: int, plan: str) -> dict[str, Any]:
+def work(folder: Path, processes: int, plan: str, *more: str) -> dict[str, Any]:
     out = folder / f"{plan}-{processes}"
     out.mkdir()
     command = [sys.executable, *(TORCHRUN if processes > 1 else []), str(ROOT / "tests/train/worker.py")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    arguments = [str(folder / "packed"), str(out), plan]
+    arguments = [str(folder / "packed"), str(out), plan, *more]
     done = subprocess.run(
         [*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
@@ -34,10 +34,10 @@ def work(folder: Path, processes: int, plan: str) -> dict[str, Any]:
     return {**torch.load(out / "result.pt"), "figures": history["figures"], "features": Features.open(out / "features")}
 
 
-@pytest.mark.parametrize("plan", ["staged", "scratch"])
-def test_two_processes_give_what_one_gives(tmp_path: Path, plan: str) -> None:
+@pytest.mark.parametrize(("plan", "more"), [("staged", ()), ("scratch", ()), ("staged", ("shard",))])
+def test_two_processes_give_what_one_gives(tmp_path: Path, plan: str, more: tuple[str, ...]) -> None:
     make_packed(tmp_path / "packed")
-    one, two = work(tmp_path, 1, plan), work(tmp_path, 2, plan)
+    one, two = work(tmp_path, 1, plan), work(tmp_path, 2, plan, *more)
     assert np.allclose(one["figures"], two["figures"], atol=1e-4)
     for name, value in one["model"].items():
         assert torch.allclose(value.float(), two["model"][name].float(), atol=1e-3, rtol=1e-3), name

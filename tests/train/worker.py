@@ -1,6 +1,6 @@
 """What a worker of tests/train/test_parallel.py does: embed, train, and write down what came out.
 
-python tests/train/worker.py FOLDER [PLAN]; alone, or under torchrun.
+python tests/train/worker.py FOLDER OUT PLAN [shard]; alone, or under torchrun.
 """
 
 import json
@@ -28,8 +28,8 @@ PLANS = {
 }
 
 
-def main(packed: Packed, out: Path, plan: str) -> None:
-    machine, task = Runtime(device="cpu", precision="fp32", threads=1).resolve(), ImageClassification()
+def main(packed: Packed, out: Path, plan: str, shard: bool) -> None:
+    machine, task = Runtime(device="cpu", precision="fp32", threads=1, shard=shard).resolve(), ImageClassification()
     list(embed(make_encoder(), packed, machine, out / "features", 8))
     encoder = make_encoder()
     encoder.stages["middle"][3].p = 0.0  # dropout is drawn by each process for its own samples
@@ -41,11 +41,12 @@ def main(packed: Packed, out: Path, plan: str) -> None:
     trainer = Trainer(model, PLANS[plan], task, training, batches, machine, out / "cache")
     epochs = [event for event in trainer.run() if isinstance(event, Epoch)]
     logits, _ = trainer.scores()
+    trained = trainer.trained()
     if machine.team.first:
-        torch.save({"model": trainer.model.state_dict(), "logits": logits}, out / "result.pt")
+        torch.save({"model": trained, "logits": logits}, out / "result.pt")
         figures = [(epoch.train_loss, epoch.validation_loss) for epoch in epochs]
         (out / "history.json").write_text(json.dumps({"size": machine.team.size, "figures": figures}))
 
 
 if __name__ == "__main__":
-    main(Packed.open(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3])
+    main(Packed.open(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3], "shard" in sys.argv)

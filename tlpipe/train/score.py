@@ -24,14 +24,16 @@ class Scorer:
             try:
                 mine = [(self._logits(model, x, feed.start), y.cpu()) for x, y in feed.validation(self._batch)]
                 logits, labels = zip(*self.machine.team.in_turn(mine), strict=True)
-                return torch.cat(logits), torch.cat(labels)
+                count = len(feed.batches.packed.rows("validation"))
+                return torch.cat(logits)[:count], torch.cat(labels)[:count]
             except torch.OutOfMemoryError:
                 if self._batch == 1 or self.machine.team.size > 1:
                     raise
                 self._batch //= 2
 
-    @torch.inference_mode()
     def _logits(self, model: Classifier, x: Tensor, start: int) -> Tensor:
-        with self.machine.autocast():
+        # tensors that are put together in inference mode could not be trained afterwards
+        quiet = torch.no_grad() if self.machine.shard else torch.inference_mode()
+        with quiet, self.machine.autocast():
             logits: Tensor = model(x, start)
         return logits.cpu().double()
