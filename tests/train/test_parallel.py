@@ -20,7 +20,7 @@ TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
 
 def work(folder: Path, processes: int, plan: str, *more: str) -> dict[str, Any]:
-    out = folder / f"{plan}-{processes}"
+    out = folder / "-".join((plan, str(processes), *more))
     out.mkdir()
     command = [sys.executable, *(TORCHRUN if processes > 1 else []), str(ROOT / "tests/train/worker.py")]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
@@ -44,6 +44,21 @@ def test_two_processes_give_what_one_gives(tmp_path: Path, plan: str, more: tupl
     assert torch.allclose(one["logits"], two["logits"], atol=1e-3)
     for group in one["features"].groups:
         assert np.allclose(one["features"].at(group), two["features"].at(group), atol=1e-6)
+
+
+def test_a_training_that_shares_its_weights_out_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+    make_packed(tmp_path / "packed")
+    words = ("shard", "adamw")
+    whole, again = work(tmp_path, 2, "staged", *words), work(tmp_path, 2, "staged", *words, "resume")
+    assert whole["figures"] == again["figures"]
+    assert all(torch.equal(value, again["model"][name]) for name, value in whole["model"].items())
+
+
+def test_evened_turns_repeat_the_last_value() -> None:
+    team = Team(1, 2)
+    assert team.evened([1, 2, 3], needed=True) == [1, 2, 3, 3]
+    assert team.evened([1, 2, 3], needed=False) == [1, 2, 3]
+    assert team.evened([], needed=True) == []
 
 
 def test_shares_and_turns_cover_everything_once() -> None:
