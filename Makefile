@@ -58,6 +58,7 @@ bench: $(VENV)/.ready ## Benchmarks: the step, the arithmetic limit, growth with
 	python -m benchmarks.limit
 	python -m benchmarks.growth
 	python -m benchmarks.peers.run
+	python -m benchmarks.peers.texts
 
 clean: ## Remove what the pipeline made (not the DVC cache, not MLflow's store)
 	rm -rf data/packed data/features data/preprocess.json reports .tlpipe/work .tlpipe/cache

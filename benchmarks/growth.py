@@ -66,8 +66,9 @@ def measure(images: Path, weights: Path, epochs: int) -> dict[str, dict[str, flo
     project.stage("check", measured=False)
     found = {}
     for stage in ("prepare", "pretrain", "embed", "head", "finetune"):
-        ran = project.stage(stage, *([STRATEGY] if stage == "finetune" else []))
-        seconds = project.work_seconds()[stage]
+        given = [STRATEGY] if stage == "finetune" else []
+        ran = project.stage(stage, *given)
+        seconds = project.work_seconds()["@".join((stage, *given))]
         found[stage] = {"seconds": seconds, "anonymous": ran.peak.anonymous, "total": ran.peak.total}
     return found
 

@@ -39,14 +39,14 @@ TRAINING = Training(
 )  # fmt: skip
 
 
-def packed_noise(folder: Path, preprocess: ImagePreprocess) -> Packed:
-    """Random images: their content costs the same as real ones once they are packed."""
-    total, edge = BATCH * (ROUNDS + 2), preprocess.resize_to
+def packed_noise(folder: Path, preprocess: ImagePreprocess, batch: int = BATCH, steps: int = ROUNDS + 1) -> Packed:
+    """Random images for so many steps and a batch of validation: content costs nothing once images are packed."""
+    total, edge = batch * (steps + 1), preprocess.resize_to
     images = open_memmap(folder / "images.npy", "w+", np.uint8, (total, edge, edge, 3))
     images[:] = np.random.default_rng(0).integers(0, 256, images.shape, dtype=np.uint8)
     images.flush()
     np.save(folder / "labels.npy", np.arange(total) % 10)
-    ranges = {"train": [0, total - BATCH], "validation": [total - BATCH, total], "test": [total, total]}
+    ranges = {"train": [0, total - batch], "validation": [total - batch, total], "test": [total, total]}
     about = {"classes": [str(index) for index in range(10)], "preprocess": preprocess.model_dump(), "ranges": ranges}
     (folder / "dataset.json").write_text(json.dumps({**about, "fingerprint": "noise"}))
     return Packed.open(folder)

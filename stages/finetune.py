@@ -124,9 +124,9 @@ class Run:
         journal.plan(rows)
         print(*trainer.frozen.describe(), sep="\n")
         epochs = self.fitted or self._train(journal)
-        about = self._about()
+        about, weights = self._about(), trainer.trained()
         if self.machine.team.first:
-            save_model(FINETUNED / self.name, trainer.model, about)
+            save_model(FINETUNED / self.name, weights, about)
             _report(REPORTS / self.name, epochs, rows)
             journal.model(FINETUNED / self.name)
         if self.stuck is not None:
@@ -139,9 +139,9 @@ class Run:
     def again(self, seed: int) -> float:
         """One more training, for the spread of the figures, in the place of `seed`; seconds that it took."""
         epochs = self._train(Recorder())
-        about = self._about()
+        about, weights = self._about(), self.trainer.trained()
         if self.machine.team.first:
-            save_model(SEEDS / self.name / str(seed), self.trainer.model, about)
+            save_model(SEEDS / self.name / str(seed), weights, about)
         print(f"{self.name}, seed {seed}: validation {said(about.validation)}")
         return sum(epoch.seconds for epoch in epochs)
 

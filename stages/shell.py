@@ -46,8 +46,7 @@ def follow(trainer: Trainer, keeper: Keeper, description: str, seen: list[Epoch]
             print(f"{description}: {event.text}", file=sys.stderr)
         if isinstance(event, Epoch):
             yield event
-    if team().first:
-        keeper.save(_state(trainer, seen))
+    _save(trainer, keeper, seen)
 
 
 def resume(trainer: Trainer, keeper: Keeper) -> list[Epoch]:
@@ -65,13 +64,22 @@ def _steps(trainer: Trainer, keeper: Keeper, seen: list[Epoch]) -> Iterator[Even
     for event in trainer.run():
         if isinstance(event, Epoch):
             seen.append(event)
-        if team().first and (isinstance(event, Epoch) or keeper.due()):
-            keeper.save(_state(trainer, seen))
+        if isinstance(event, Epoch) or _due(trainer, keeper):
+            _save(trainer, keeper, seen)
         yield event
 
 
-def _state(trainer: Trainer, seen: list[Epoch]) -> dict[str, object]:
-    return {"trainer": trainer.state(), "history": [vars(epoch) for epoch in seen]}
+def _due(trainer: Trainer, keeper: Keeper) -> bool:
+    """By the first process's clock, if the state has to be put together by all."""
+    return team().gather(keeper.due())[0] if trainer.machine.shard else keeper.due()
+
+
+def _save(trainer: Trainer, keeper: Keeper, seen: list[Epoch]) -> None:
+    if not (team().first or trainer.machine.shard):
+        return
+    state = {"trainer": trainer.state(), "history": [vars(epoch) for epoch in seen]}
+    if team().first:
+        keeper.save(state)
 
 
 def _total(trainer: Trainer) -> int:

@@ -11,23 +11,30 @@ SCENARIOS = {
     "head": "Head only, extraction included",
     "staged": "Staged fine-tune: head, top, all layers",
     "all": "All layers, epoch for epoch",
+    "five": "Five strategies compared, against one fine_tune",
 }
+ONLY = {"five": ("tlpipe", "fastai")}
+"""Sides of a scenario that is not for all of them."""
 FULL = {
     "head": (Phase("head", 10),),
     "staged": (Phase("head", 3), Phase("top", 5), Phase("all", 5)),
     "all": (Phase("all", 5),),
+    "five": (Phase("head", 1), Phase("all", 5)),
 }
 QUICK = {
     "head": (Phase("head", 3),),
     "staged": (Phase("head", 1), Phase("top", 1), Phase("all", 1)),
     "all": (Phase("all", 1),),
+    "five": (Phase("head", 1), Phase("all", 1)),
 }
+"""`five` is `Learner.fine_tune` on the peer's side; of tlpipe's strategies each gets the last phase's epochs."""
 GOALS: dict[tuple[str, str], float] = {
     ("head", "fastai"): 1 / 20,
     ("staged", "fastai"): 1 / 2,
     ("staged", "lightning"): 1 / 2,
     ("staged", "plain"): 1 / 1.5,
     **{("all", peer): 1 / 1.3 for peer in PEERS},
+    ("five", "fastai"): 1.5,
 }
 """Largest ratio of tlpipe's seconds to the peer's, at equal or better accuracy; for the full number of epochs."""
 COLUMNS = (

@@ -46,6 +46,8 @@ class Job:
     seed: int
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of tlpipe; `auto` is what it chooses on this processor. The peers run in fp32, as they come."""
+    comparison: bool = False
+    """Whether tlpipe compares five strategies, each for the epochs of the last phase, instead."""
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
@@ -56,6 +58,27 @@ class Job:
         """Read what `save` wrote."""
         raw = json.loads(path.read_text(encoding="utf-8"))
         return cls(**{**raw, "phases": tuple(Phase(**phase) for phase in raw["phases"])})
+
+
+@dataclass(frozen=True)
+class TextJob:
+    """One run of one side of the comparison on texts."""
+
+    texts: str
+    """Folder with train.csv, validation.csv and test.csv, of a text and a label each."""
+    bert: str
+    """Folder with config.json, tokenizer.json and model.safetensors."""
+    epochs: int
+    batch: int
+    length: int
+    """Tokens of a text at most."""
+    rate: float
+    threads: int
+    seed: int
+    precision: Literal["auto", "fp32", "bf16"]
+    """Of tlpipe."""
+    decay: float = 0.01
+    """AdamW's weight decay."""
 
 
 @dataclass(frozen=True)

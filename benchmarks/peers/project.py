@@ -15,8 +15,8 @@ from benchmarks.peers.memory import Peak, Ran, run
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes/hymenoptera.yaml"
 LAUNCHER = Path(__file__).with_name("stage.py")
-LATE = ("check", "pretrain", "embed", "head", "finetune", "evaluate")
-"""Stages that import torchvision during their work, because they build a network; the peers import it beforehand."""
+LATE = ("check", "tokenizer", "pretrain", "embed", "head", "finetune", "evaluate")
+"""Stages that import a library of networks during their work, because they build one; peers import it beforehand."""
 
 
 class StageFailed(Exception):  # noqa: N818
@@ -43,6 +43,8 @@ class Project:
     """Of these, what passed until the process had started and imported everything."""
     peak: Peak = field(default_factory=lambda: Peak(0, 0))
     """Over the measured commands."""
+    late: tuple[str, ...] = ("torchvision",)
+    """What the stages in LATE import."""
 
     @classmethod
     def make(cls, folder: Path, params: dict[str, Any]) -> "Project":
@@ -58,14 +60,15 @@ class Project:
     def stage(self, name: str, *arguments: str, measured: bool = True) -> Ran:
         """Run `python -m stages.NAME ARGUMENTS` (through stage.py, which times its imports). Raises StageFailed."""
         log, stamp = self.folder / "stages.log", self.folder / "imported"
-        modules = ",".join([f"stages.{name}", *(["torchvision"] if name in LATE else [])])
+        modules = ",".join([f"stages.{name}", *(self.late if name in LATE else ())])
         stamp.unlink(missing_ok=True)
         ran = python(self.folder, [str(LAUNCHER), str(stamp), modules, name, *arguments], log)
         if ran.code or not stamp.exists():
             raise StageFailed(f"stages.{name} ended with {ran.code}: {_tail(log)}")
         if measured:
-            self.seconds[name] = ran.seconds
-            self.imports[name] = float(stamp.read_text()) - ran.begun
+            key = "@".join((name, *arguments))
+            self.seconds[key] = ran.seconds
+            self.imports[key] = float(stamp.read_text()) - ran.begun
             peak = self.peak
             self.peak = Peak(max(peak.total, ran.peak.total), max(peak.anonymous, ran.peak.anonymous))
         return ran

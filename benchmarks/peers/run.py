@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.environment import FOLDER, ROOT, NotInstalled, python_of
-from benchmarks.peers.goals import FULL, PEERS, QUICK, SCENARIOS, table, verdict
+from benchmarks.peers.goals import FULL, ONLY, PEERS, QUICK, SCENARIOS, table, verdict
 from benchmarks.peers.images import lay_out, shared
 from benchmarks.peers.job import Job, Phase
 from benchmarks.peers.memory import run as watched
@@ -37,11 +37,12 @@ def main() -> None:
     interpreters, failed = _install(asked.sides)
     workers = {side: _workers(side, python, base, asked.workers) for side, python in interpreters.items()}
     phases = QUICK if asked.quick else FULL
-    results: Results = {scenario: {side: [] for side in asked.sides} for scenario in asked.scenarios}
+    wanted = {name: [side for side in asked.sides if side in ONLY.get(name, asked.sides)] for name in asked.scenarios}
+    results: Results = {scenario: {side: [] for side in sides} for scenario, sides in wanted.items()}
     for number in range(asked.rounds):
         for scenario in asked.scenarios:
-            job = replace(base, phases=_phases(phases[scenario], asked.epochs))
-            for side in _turned(asked.sides, number):
+            job = replace(base, phases=_phases(phases[scenario], asked.epochs), comparison=scenario == "five")
+            for side in _turned(wanted[scenario], number):
                 if side not in failed:
                     each = replace(job, workers=workers.get(side, 0))
                     _once(side, scenario, number, each, interpreters, results, failed)
@@ -52,7 +53,7 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     sides, scenarios = ["tlpipe", *PEERS], list(SCENARIOS)
-    parser.add_argument("--quick", action="store_true", help="few epochs: head 3; staged 1 + 1 + 1; all 1")
+    parser.add_argument("--quick", action="store_true", help="few epochs: head 3; staged 1 + 1 + 1; all 1; five 1")
     parser.add_argument("--epochs", type=int, help="so many epochs in every phase instead")
     parser.add_argument("--rounds", type=int, default=3, help="how often each side runs (default 3)")
     parser.add_argument("--limit", type=int, help="at most so many images in each split")

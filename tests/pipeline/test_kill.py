@@ -94,8 +94,11 @@ def workers_of(launcher: int) -> list[int]:
     return [process.pid for process in psutil.Process(launcher).children()]
 
 
-def test_a_killed_worker_is_replaced_and_a_killed_team_goes_on(project: Any) -> None:
-    project.set({"finetune.all_layers.epochs": 120, "training.patience": 120, "runtime.processes": 2})
+@pytest.mark.parametrize("shard", [False, True])
+def test_a_killed_worker_is_replaced_and_a_killed_team_goes_on(project: Any, shard: bool) -> None:
+    epochs = 30 if shard else 120  # as long as the slower steps need to be killed in between
+    team = {"runtime.processes": 2, "runtime.shard": shard}
+    project.set({"finetune.all_layers.epochs": epochs, "training.patience": epochs, **team})
     project.repro(STAGE)
     expected = digest(project.folder)
     shutil.rmtree(project.folder / ".dvc/cache/runs")

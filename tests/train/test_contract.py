@@ -168,7 +168,9 @@ def test_its_model_is_saved_loaded_and_exported(begin: Begin, world: World, kind
     view = torch.from_numpy(preprocess.evaluation(samples))
     with torch.no_grad():
         truth = model(view)
-        assert torch.equal(truth, trainer.model.eval()(view))
+        trained = trainer.model.eval()(view)
+        assert torch.allclose(truth, trained, atol=1e-5)
+        assert torch.equal(trainer.machine.place(copy.deepcopy(model))(view), trained)
     exported = onnx_model(model, found, 20).SerializeToString()
     session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_inputs()]

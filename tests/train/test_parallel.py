@@ -20,12 +20,12 @@ ROOT = Path(__file__).resolve().parents[2]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 
 
-def work(folder: Path, processes: int, plan: str = "", script: str = "worker.py") -> dict[str, Any]:
-    out = folder.with_name(f"out-{plan}-{processes}")
+def work(folder: Path, processes: int, *words: str, script: str = "worker.py") -> dict[str, Any]:
+    out = folder.with_name("-".join(("out", str(processes), *words)))
     out.mkdir()
     command = [sys.executable, *(TORCHRUN if processes > 1 else []), str(ROOT / "tests/train" / script)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    arguments = [str(folder), str(out), *([plan] if plan else [])]
+    arguments = [str(folder), str(out), *words]
     done = subprocess.run(
         [*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
@@ -35,10 +35,10 @@ def work(folder: Path, processes: int, plan: str = "", script: str = "worker.py"
     return {**torch.load(out / "result.pt"), "figures": history["figures"], "out": out}
 
 
-@pytest.mark.parametrize("plan", ["staged", "scratch"])
-def test_two_processes_give_what_one_gives(tmp_path: Path, plan: str) -> None:
+@pytest.mark.parametrize(("plan", "more"), [("staged", ()), ("scratch", ()), ("staged", ("shard",))])
+def test_two_processes_give_what_one_gives(tmp_path: Path, plan: str, more: tuple[str, ...]) -> None:
     make_packed(tmp_path / "packed")
-    one, two = (work(tmp_path / "packed", processes, plan) for processes in (1, 2))
+    one, two = work(tmp_path / "packed", 1, plan), work(tmp_path / "packed", 2, plan, *more)
     assert np.allclose(one["figures"], two["figures"], atol=1e-4)
     for name, value in one["model"].items():
         assert torch.allclose(value.float(), two["model"][name].float(), atol=1e-3, rtol=1e-3), name
@@ -55,6 +55,21 @@ def test_two_processes_pretrain_bert_as_one_does(tmp_path: Path) -> None:
     assert np.allclose(one["figures"], two["figures"], atol=1e-3)
     for name, value in one["model"].items():
         assert torch.allclose(value, two["model"][name], atol=1e-3, rtol=1e-2), name
+
+
+def test_a_training_that_shares_its_weights_out_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+    make_packed(tmp_path / "packed")
+    words = ("shard", "adamw")
+    whole, again = (work(tmp_path / "packed", 2, "staged", *words, *more) for more in ((), ("resume",)))
+    assert whole["figures"] == again["figures"]
+    assert all(torch.equal(value, again["model"][name]) for name, value in whole["model"].items())
+
+
+def test_evened_turns_repeat_the_last_value() -> None:
+    team = Team(1, 2)
+    assert team.evened([1, 2, 3], needed=True) == [1, 2, 3, 3]
+    assert team.evened([1, 2, 3], needed=False) == [1, 2, 3]
+    assert team.evened([], needed=True) == []
 
 
 def test_shares_and_turns_cover_everything_once() -> None:

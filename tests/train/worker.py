@@ -1,8 +1,10 @@
 """What a worker of tests/train/test_parallel.py does: embed, train, and write down what came out.
 
-python tests/train/worker.py FOLDER [PLAN]; alone, or under torchrun.
+python tests/train/worker.py FOLDER OUT PLAN [shard] [adamw] [resume]; alone, or under torchrun. `resume` goes on, after
+a few steps, in another trainer with what the first one's state was.
 """
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -16,7 +18,7 @@ from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers
 from tlpipe.tasks.image_classification import ImageClassification
 from tlpipe.train.batches import Batches
-from tlpipe.train.device import Runtime
+from tlpipe.train.device import Machine, Runtime
 from tlpipe.train.embed import embed
 from tlpipe.train.events import Epoch
 from tlpipe.train.fit import Trainer
@@ -26,26 +28,39 @@ PLANS = {
     "staged": AllLayers(kind="all_layers", lr=3e-2, gamma=0.5, stages=2, stage_epochs=3, epochs=2).plan(GROUPS),
     "scratch": Scratch(kind="scratch", lr=3e-2, epochs=3).plan(GROUPS),
 }
+STEPS = 9
+"""Events before the interruption, in the middle of the second epoch."""
 
 
-def main(packed: Packed, out: Path, plan: str) -> None:
-    machine, task = Runtime(device="cpu", precision="fp32", threads=1).resolve(), ImageClassification()
-    list(embed(make_encoder(), packed, machine, out / "features", 8))
-    encoder = make_encoder()
+def make(packed: Packed, out: Path, plan: str, machine: Machine, adamw: bool) -> Trainer:
+    task, encoder = ImageClassification(), make_encoder()
     encoder.stages["middle"][3].p = 0.0  # dropout is drawn by each process for its own samples
     model = Classifier(encoder, task.head(16, len(packed.classes), 0.0))
     training = make_training(
-        optimizer="sgd", dropout=0.0, cache=make_training().cache.model_copy(update={"noise": 0.0})
+        optimizer="adamw" if adamw else "sgd",
+        dropout=0.0,
+        cache=make_training().cache.model_copy(update={"noise": 0.0}),
     )
-    batches = Batches(packed, machine.device)
-    trainer = Trainer(model, PLANS[plan], task, training, batches, machine, out / "cache")
-    epochs = [event for event in trainer.run() if isinstance(event, Epoch)]
+    return Trainer(model, PLANS[plan], task, training, Batches(packed, machine.device), machine, out / "cache")
+
+
+def main(packed: Packed, out: Path, plan: str, words: list[str]) -> None:
+    machine = Runtime(device="cpu", precision="fp32", threads=1, shard="shard" in words).resolve()
+    list(embed(make_encoder(), packed, machine, out / "features", 8))
+    trainer, epochs = make(packed, out, plan, machine, "adamw" in words), list[Epoch]()
+    if "resume" in words:
+        epochs = [event for event in itertools.islice(trainer.run(), STEPS) if isinstance(event, Epoch)]
+        state = trainer.state()
+        trainer = make(packed, out, plan, machine, "adamw" in words)
+        trainer.restore(state)
+    epochs += [event for event in trainer.run() if isinstance(event, Epoch)]
     logits, _ = trainer.scores()
+    trained = trainer.trained()
     if machine.team.first:
-        torch.save({"model": trainer.model.state_dict(), "logits": logits}, out / "result.pt")
+        torch.save({"model": trained, "logits": logits}, out / "result.pt")
         figures = [(epoch.train_loss, epoch.validation["loss"]) for epoch in epochs]
         (out / "history.json").write_text(json.dumps({"size": machine.team.size, "figures": figures}))
 
 
 if __name__ == "__main__":
-    main(Packed.open(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3])
+    main(Packed.open(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3], sys.argv[4:])

@@ -9,6 +9,8 @@ from pydantic import Field
 from torch import nn
 
 from tlpipe.config import ConfigError, Spec
+from tlpipe.train.convolution import quicken
+from tlpipe.train.memory import hold_on
 from tlpipe.train.parallel import Team, team
 from tlpipe.train.precision import bf16_pays_on_cpu
 
@@ -28,6 +30,9 @@ class Runtime(Spec):
     processes: Annotated[int, Field(ge=1, le=64)] = 1
     """Processes on this machine that train together (torchrun, DistributedDataParallel): one a GPU. The batch is shared
     out between them, and the result is that of one process within floating-point tolerance."""
+    shard: bool = False
+    """Share weights, gradients and the optimizer's moments out between the processes too (FSDP2), for models that do
+    not fit beside them; slower. With one process there is nothing to share."""
 
     def resolve(self) -> "Machine":
         """The machine to run on. Raises ConfigError when what was asked for is not there."""
@@ -37,9 +42,11 @@ class Runtime(Spec):
                 f"runtime.processes: {self.processes} were asked for, but this machine has "
                 f"{torch.cuda.device_count()} GPUs; give at most as many, or set runtime.device to cpu"
             )
+        hold_on()
         torch.set_num_threads(self.threads or max(1, usable_cores() // together.here))
         bf16 = self.precision == "bf16" or (self.precision == "auto" and together.gather(_has_bf16(device))[0])
-        return Machine(device, torch.bfloat16 if bf16 else torch.float32, self.compile, together)
+        dtype = torch.bfloat16 if bf16 else torch.float32
+        return Machine(device, dtype, self.compile, together, self.shard and together.size > 1)
 
     def _device(self) -> torch.device:
         available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
@@ -69,18 +76,29 @@ class Machine:
     """A resolved Runtime."""
 
     def __init__(
-        self, device: torch.device, dtype: torch.dtype, compile_model: bool, together: Team | None = None
+        self,
+        device: torch.device,
+        dtype: torch.dtype,
+        compile_model: bool,
+        together: Team | None = None,
+        shard: bool = False,
     ) -> None:
         self.device = device
         self.dtype = dtype
         self.compile_model = compile_model
         self.team = together or Team()
+        self.shard = shard
+        """Whether each process of the team keeps only a part of what trains."""
 
     def describe(self) -> str:
         """One line for people: device, precision, threads."""
         name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
         threads = f", {torch.get_num_threads()} threads" if self.device.type == "cpu" else ""
-        processes = f", {self.team.size} processes" if self.team.size > 1 else ""
+        processes = (
+            f", {self.team.size} processes{' that share the weights out' if self.shard else ''}"
+            if self.team.size > 1
+            else ""
+        )
         return f"{name}, {self.precision}{', compiled' if self.compile_model else ''}{threads}{processes}"
 
     @property
@@ -93,7 +111,12 @@ class Machine:
         return torch.autocast(self.device.type, self.dtype) if self.dtype is torch.bfloat16 else nullcontext()
 
     def place(self, module: nn.Module) -> nn.Module:
-        """Move a module to the device, convolutions in channels-last layout: 1.0 to 1.5 times as fast on a CPU."""
+        """Move a module to the device, convolutions in channels-last layout: 1.0 to 1.5 times as fast on a CPU.
+
+        On a CPU they also get the faster operations of `quicken`.
+        """
+        if self.device.type == "cpu":
+            quicken(module)
         narrow = self.device.type == "cpu" and any(_crashes_channels_last(part) for part in module.modules())
         layout = torch.contiguous_format if narrow else torch.channels_last
         return module.to(device=self.device, memory_format=layout)  # type: ignore[call-overload, no-any-return]

@@ -9,6 +9,7 @@ from torch import Tensor
 from tlpipe.train.augment import draw
 from tlpipe.train.batches import Batches, RowNumbers, chunks
 from tlpipe.train.boundary import Boundary
+from tlpipe.train.device import Machine
 from tlpipe.train.frozen import VALIDATION, Frozen, Look
 from tlpipe.train.parallel import Team
 from tlpipe.train.randomness import derive, torch_generator
@@ -20,6 +21,7 @@ class Feed(Protocol):
     """The inputs of one phase; `start` is the group that they go into."""
 
     start: int
+    batches: Batches
 
     def look(self, epoch: int) -> Iterator[Look]:
         """Make what `epoch` (counted over the whole training) needs."""
@@ -28,7 +30,10 @@ class Feed(Protocol):
         """Inputs of each batch of `order` after the first `done`; `place` is (phase, epoch in it), for the seeds."""
 
     def validation(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """(inputs, labels) of this process's turns of the validation split in batches of `size`, evaluation view."""
+        """(inputs, labels) of this process's turns of the validation split in batches of `size`, evaluation view.
+
+        Processes that share the weights out have equally many turns, so that the last batch may come again.
+        """
 
 
 class Fresh:
@@ -36,8 +41,9 @@ class Fresh:
 
     start = 0
 
-    def __init__(self, batches: Batches, views: AnyViews, training: Training, team: Team) -> None:
-        self.batches, self.views, self.spec, self.team = batches, views, training, team
+    def __init__(self, batches: Batches, views: AnyViews, training: Training, machine: Machine) -> None:
+        self.batches, self.views, self.spec = batches, views, training
+        self.team, self.even = machine.team, machine.shard
 
     def look(self, epoch: int) -> Iterator[Look]:
         """Nothing to make."""
@@ -56,7 +62,7 @@ class Fresh:
 
     def validation(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Evaluation views (B, 3, S, S)."""
-        parts = self.team.turns(chunks(self.batches.packed.rows("validation"), size))
+        parts = self.team.turns(self.team.evened(chunks(self.batches.packed.rows("validation"), size), self.even))
         for part, packed in zip(parts, self.batches.images.stream(parts), strict=True):
             yield self.views.evaluation(packed), self.batches.labels_of(part)
 
@@ -89,7 +95,8 @@ class Kept:
     def validation(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Activations (B, ...) of the evaluation view."""
         rows, low = self.batches.packed.rows("validation"), self.batches.packed.ranges["validation"][0]
-        parts = self.frozen.machine.team.turns(chunks(rows, size))
+        machine = self.frozen.machine
+        parts = machine.team.turns(machine.team.evened(chunks(rows, size), machine.shard))
         stored = self.frozen.stored(self.start, VALIDATION)
         for part, x in zip(parts, stored.stream([part - low for part in parts]), strict=True):
             yield x, self.batches.labels_of(part)

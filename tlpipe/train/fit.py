@@ -26,7 +26,8 @@ from tlpipe.train.optimizer import Update
 from tlpipe.train.parallel import synchronise_norms
 from tlpipe.train.randomness import derive, numpy_generator, torch_generator
 from tlpipe.train.score import Scorer
-from tlpipe.train.selection import Selection, on
+from tlpipe.train.selection import Selection, placed
+from tlpipe.train.shard import parts, shard, whole
 from tlpipe.train.spec import Training
 from tlpipe.train.views import views_of
 
@@ -52,6 +53,8 @@ class Trainer:
         self.team = machine.team
         if self.team.size > 1 and not self._keeps_norms:
             synchronise_norms(self.model, machine.device)
+        if machine.shard:
+            self._share_out()
         self.batches = batches
         self.rows = batches.packed.rows("train")
         self.update = Update(model, plan, training, len(self.rows))
@@ -61,12 +64,17 @@ class Trainer:
         self.average = copy.deepcopy(self.model.state_dict()) if training.ema else None
         self.selection = Selection(self.model, plan, training.monitor)
         self.frozen = Frozen(self.model, plan, task, training, batches, machine, cache)
-        self.fresh = Fresh(batches, views_of(batches.packed.preprocess, machine.device), training, self.team)
+        self.fresh = Fresh(batches, views_of(batches.packed.preprocess, machine.device), training, machine)
         self.feed: Feed = self.fresh
         self._loss = torch.zeros((), device=machine.device)
         self.scorer = Scorer(machine, task)
         self.marks = batches.packed.targets.count(self.rows)
         """What a pass's mean loss is the mean over."""
+
+    def _share_out(self) -> None:
+        if self.plan.lora:
+            raise ConfigError("runtime.shard: low-rank adapters are small; train lora with runtime.shard set to false")
+        shard(self.model, self.machine.device, self.team.size)
 
     def _weights(self) -> Tensor | None:
         if self.training.balance != "weights":
@@ -99,7 +107,7 @@ class Trainer:
 
     def _phase(self, phase: Phase) -> Iterator[Event]:
         self.update.begin(phase)
-        together = self.team.wrap(self.model)
+        together = self.model if self.machine.shard else self.team.wrap(self.model)
         self.forward = torch.compile(together) if self.machine.compile_model else together  # type: ignore[assignment]
         self.feed = self._feed()
         while self.at.epoch < phase.epochs and self.at.stale < self.training.patience:
@@ -253,20 +261,30 @@ class Trainer:
         return logits, labels
 
     def state(self) -> dict[str, Any]:
-        """Everything that `restore` needs, as tensors and plain values."""
+        """Everything that `restore` needs, as whole tensors and plain values.
+
+        Where the processes share the weights out (`machine.shard`), every one of them must call it.
+        """
         at = asdict(self.at)
-        return {
+        state = {
             "at": {**at, "loss_sum": at["loss_sum"] + float(self._loss)},
             "model": self.model.state_dict(),
             "selection": self.selection.state(),
             "average": self.average,
             "update": self.update.state(),
         }
+        return whole(state) if self.machine.shard else state
+
+    def trained(self) -> dict[str, Tensor]:
+        """The model's state in whole tensors; every process must call it."""
+        state = self.model.state_dict()
+        return whole(state) if self.machine.shard else state
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state()` of a trainer with the same plan, data and recipe."""
         self.at = Position(**{each.name: state["at"][each.name] for each in fields(Position)})
-        self.model.load_state_dict(state["model"])
+        like = self.model.state_dict()
+        self.model.load_state_dict(parts(state["model"], like))
         self.update.restore(state["update"])
-        self.selection.restore(state["selection"], self.machine.device)
-        self.average = None if state["average"] is None else on(state["average"], self.machine.device)
+        self.selection.restore(state["selection"], like)
+        self.average = None if state["average"] is None else placed(state["average"], like)

@@ -27,6 +27,7 @@ from tlpipe.train.checkpoint import hash_code
 from tlpipe.train.device import Machine
 from tlpipe.train.model import Classifier
 from tlpipe.train.randomness import torch_generator
+from tlpipe.train.shard import whole
 from tlpipe.train.spec import Augment, Training
 from tlpipe.train.stored import Encoded, Shelf, Stored, Writer
 from tlpipe.train.views import views_of
@@ -99,12 +100,14 @@ class Frozen:
     def look(self, cut: int, view: int) -> Iterator[Look]:
         """Compute what is not there yet of one view at a boundary, and at the boundaries below it, on the way up."""
         chain = [each for each in sorted(self.boundaries) if each <= cut]
+        for each in self.boundaries if self.machine.shard else ():
+            self._digest(each)  # by all processes, which put the weights together for it
         missing = [each for each in chain if not all(self.team.gather(self.shelf.has(self._key(each, view))))]
         if not missing:
             return
         rows = self.batches.packed.rows("validation" if view == VALIDATION else "train")
         base = max((each for each in chain if each < missing[0]), default=0)
-        parts = chunks(np.arange(len(rows)), CHUNK)
+        parts = self.team.evened(chunks(np.arange(len(rows)), CHUNK), self.machine.shard)
         writers = self._writers(missing, view, len(rows)) if self.team.first_here else {}
         inputs = iter(self._inputs(base, view, rows, self.team.turns(parts)))
         for done in range(0, len(parts), self.team.size):
@@ -180,7 +183,9 @@ class Frozen:
                 for name, module in encoder.members(group):
                     for local, value in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)):
                         digest.update(f"{name}.{local}".encode())
-                        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+                        digest.update(
+                            whole(value.detach()).cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+                        )
             self._digests[cut] = digest.hexdigest()
         return self._digests[cut]
 

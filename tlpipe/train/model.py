@@ -56,14 +56,15 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
         """Logits (B, C) of inputs, or of activations after the first `start` groups (one of the encoder's cuts)."""
-        logits: Tensor = self.head(self.encoder.run(x, start) if start else self.encoder(x))
+        logits: Tensor = self.head(self.encoder.run(x, start))
         return logits
 
 
-def save_model(folder: Path, model: Classifier, about: About) -> None:
-    """Write a model folder; the bytes depend on the weights and `about` alone."""
+def save_model(folder: Path, model: Classifier | dict[str, Tensor], about: About) -> None:
+    """Write a model folder from a model or its state; the bytes depend on the weights and `about` alone."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    tensors = model if isinstance(model, dict) else model.state_dict()
+    state = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     save_file(state, folder / WEIGHTS)
     unused = None if about.fitted else {"fitted"}
     (folder / ABOUT).write_text(about.model_dump_json(indent=2, exclude=unused) + "\n")

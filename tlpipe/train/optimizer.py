@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from tlpipe.strategies.plan import HEAD, Phase, Plan
 from tlpipe.train.adapt import Adapters, Pairs, adapted, apply_freeze, layer_groups
 from tlpipe.train.model import Classifier
+from tlpipe.train.shard import share_moments
 from tlpipe.train.spec import Training
 
 
@@ -105,6 +106,7 @@ class Update:
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state()` of an update of the same plan and start."""
         self.optimizer.load_state_dict(state["optimizer"])
+        share_moments(self.optimizer)
         if self.adapters is not None:
             self.adapters.load(state["factors"])
 

@@ -19,14 +19,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from tlpipe.config import ConfigError
+from tlpipe.train.convolution import FoldedNorm
 
 T = TypeVar("T")
 RESTARTS = 3
 """How often torchrun starts the workers again after one of them died; they go on from the recovery state."""
 REFUSALS = "TLPIPE_REFUSALS"
 """Names the file by which a worker tells the process that launched it that the configuration was refused."""
-NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-KNOWN = {*(norm.__name__ for norm in NORMS), "SyncBatchNorm", "_Synced"}
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, FoldedNorm)
+KNOWN = {*(norm.__name__ for norm in NORMS), "SyncBatchNorm", "_SyncedNorm"}
 
 
 class Team:
@@ -50,6 +51,13 @@ class Team:
     def turns(self, values: Sequence[T]) -> Sequence[T]:
         """Every `size`-th of `values`: this process's when they are dealt out in turn."""
         return values[self.rank :: self.size]
+
+    def evened(self, values: Sequence[T], needed: bool) -> Sequence[T]:
+        """`values`, the last one repeated until all processes have equally many turns, if that is `needed`.
+
+        Processes that share a model's weights out can compute only together.
+        """
+        return [*values, *[values[-1]] * (-len(values) % self.size)] if needed and values else values
 
     def in_turn(self, mine: Sequence[T]) -> list[T]:
         """What all processes made of their `turns`, in the order that was dealt out."""
@@ -156,7 +164,7 @@ class _SumOverTeam(torch.autograd.Function):
         return team().sum(gradients[0].contiguous())
 
 
-class _Synced(_BatchNorm):
+class _SyncedNorm(_BatchNorm):
     """Batch normalisation over the whole batch of all processes; torch's own SyncBatchNorm is for GPUs only."""
 
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002
@@ -205,5 +213,5 @@ def synchronise_norms(model: nn.Module, device: torch.device) -> nn.Module:
         return converted
     for module in model.modules():
         if type(module) in NORMS and module.affine:
-            module.__class__ = _Synced
+            module.__class__ = _SyncedNorm
     return model

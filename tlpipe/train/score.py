@@ -29,15 +29,18 @@ class Scorer:
                 batches = feed.validation(self._batch)
                 mine = [self.task.marked(self._logits(model, x, feed.start), y.cpu()) for x, y in batches]
                 logits, labels = zip(*self.machine.team.in_turn(mine), strict=True)
-                return joined(logits), torch.cat(labels)
+                packed = feed.batches.packed
+                low, high = packed.targets.range(*packed.ranges["validation"])
+                return joined(logits)[: high - low], torch.cat(labels)[: high - low]
             except torch.OutOfMemoryError:
                 if self._batch == 1 or self.machine.team.size > 1:
                     raise
                 self._batch //= 2
 
-    @torch.inference_mode()
     def _logits(self, model: Classifier, x: Tensor, start: int) -> Tensor:
-        with self.machine.autocast():
+        # tensors that are put together in inference mode could not be trained afterwards
+        quiet = torch.no_grad() if self.machine.shard else torch.inference_mode()
+        with quiet, self.machine.autocast():
             logits: Tensor = model(x, start)
         return logits.cpu().double()
 

@@ -3,7 +3,6 @@
 import copy
 from typing import Any
 
-import torch
 from torch import nn
 
 from tlpipe.strategies.ending import Ending
@@ -11,6 +10,7 @@ from tlpipe.strategies.plan import Plan
 from tlpipe.tasks.base import Scores
 from tlpipe.train.events import Position
 from tlpipe.train.poststeps import Candidate, Score, Weights, finish, verdict_on
+from tlpipe.train.shard import parts
 
 
 class Selection:
@@ -49,12 +49,12 @@ class Selection:
         """What cannot be made again."""
         return {"best": self.best, "recent": [list(each) for each in self.recent]}
 
-    def restore(self, state: dict[str, Any], device: torch.device) -> None:
-        """Go on from `state()`."""
-        self.best = on(state["best"], device)
-        self.recent = [(epoch, scores, on(kept, device)) for epoch, scores, kept in state["recent"]]
+    def restore(self, state: dict[str, Any], like: Weights) -> None:
+        """Go on from `state()`, with tensors that are where those of `like`, the model's, are."""
+        self.best = placed(state["best"], like)
+        self.recent = [(epoch, scores, placed(kept, like)) for epoch, scores, kept in state["recent"]]
 
 
-def on(weights: Weights, device: torch.device) -> Weights:
-    """The same weights on a device."""
-    return {name: value.to(device) for name, value in weights.items()}
+def placed(weights: Weights, like: Weights) -> Weights:
+    """The same weights on the devices of `like`, and shared out as they are."""
+    return parts({name: value.to(like[name].device) for name, value in weights.items()}, like)
