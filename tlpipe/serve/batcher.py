@@ -20,7 +20,7 @@ from tlpipe.serve.session import Tensors
 Key = tuple[Any, ...]
 Called = tuple[list[Tensors | Exception], float, float]
 """An outcome a job, when the call began, and the seconds that it took."""
-MOST = {"cpu": 8, "cuda": 32}
+MOST = {"cpu": 4, "cuda": 32}
 """Samples a call: a CPU's caches do not hold the activations of more, which makes each sample slower."""
 
 

@@ -44,7 +44,8 @@ class Quick(nn.Conv2d):
         weight, bias, norm = self.weight, self.bias, self.__dict__.get("norm")
         # not a norm that has become another kind since, as processes that share a batch have
         if type(norm) is FoldedNorm:
-            norm.done = not norm.training
+            # one that somebody watches has to be given what it is given without this
+            norm.done = not (norm.training or norm._forward_pre_hooks or norm._forward_hooks)
             if norm.done:
                 weight, bias = norm.into(weight, bias)
         if not (_is_strided_depthwise(self) and torch.is_autocast_enabled("cpu")):
