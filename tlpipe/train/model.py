@@ -56,7 +56,7 @@ class Classifier(nn.Module):
 
     def forward(self, x: Tensor, start: int = 0) -> Tensor:
         """Logits (B, C) of inputs, or of activations after the first `start` groups (one of the encoder's cuts)."""
-        logits: Tensor = self.head(self.encoder.run(x, start))
+        logits: Tensor = self.head(self.encoder.run(x, start) if start else self.encoder(x))
         return logits
 
 
