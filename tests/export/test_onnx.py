@@ -87,7 +87,7 @@ def test_weights_beyond_one_file_are_refused():
         ("densenet121", 64),
     ],
 )
-def test_networks_of_every_family_export_with_a_free_batch(name: str, size: int):
+def test_networks_of_every_family_export_with_a_free_batch(name: str, size: int, about: About):
     import torchvision.models
 
     options = {"image_size": size} if name.startswith("vit") else {}
@@ -95,7 +95,8 @@ def test_networks_of_every_family_export_with_a_free_batch(name: str, size: int)
         torch.manual_seed(0)
         network = getattr(torchvision.models, name)(weights=None, num_classes=5, **options).eval()
     preprocess = ImagePreprocess(size=size, resize_to=size)
-    graph = network_graph(Classifier(network, nn.Sequential()), 1.5, preprocess, 20)
+    this = about.model_copy(update={"preprocess": preprocess, "temperature": 1.5})
+    graph = network_graph(Classifier(network, nn.Sequential()), this, 20)
     for batch in (1, 3, 8):
         view = np.random.default_rng(0).normal(size=(batch, 3, size, size)).astype(np.float32)
         logits, _ = run(graph, "view", view)
