@@ -76,7 +76,10 @@ def _letters(backbone: Letters, machine: Machine, runtime: Runtime) -> tuple[Enc
     trainer = letters_trainer(backbone, data, machine)
     for epoch in follow(trainer, keeper, f"pretraining on {machine.describe()}", resume(trainer, keeper)):
         print(f"epoch {epoch.epoch}: loss {epoch.train_loss:.3f}, held-out {said(epoch.validation)}")
-    encoder = trainer.model.encoder.cpu()
+    trained, encoder = trainer.trained(), backbone.encoder()
+    inside = {name.removeprefix("encoder."): value for name, value in trained.items() if name.startswith("encoder.")}
+    encoder.load_state_dict(inside)
+    encoder.eval()
     machine.team.barrier()
     if machine.team.first_here:
         keeper.drop()
