@@ -1,6 +1,6 @@
 """The head: converged multinomial logistic regression on cached features; seconds, and no rate to tune."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tlpipe.config import Spec
+from tlpipe.train.logistic import minimise
 
 
 class Point(NamedTuple):
@@ -41,7 +42,7 @@ class Head(Spec):
     balance: Literal["none", "weights"]
     """Weigh samples by inverse class frequency, or not."""
     iterations: Annotated[int, Field(ge=1)]
-    """Limit of L-BFGS iterations for each penalty; it stops by itself when it has converged."""
+    """Limit of iterations for each penalty, each a look at all features; it stops by itself when it has converged."""
 
     def fit(
         self,
@@ -117,37 +118,3 @@ def _score(
 def _balanced(labels: Tensor, classes: int) -> Tensor:
     counts = torch.bincount(labels, minlength=classes).double()
     return len(labels) / (classes * counts.clamp_min(1))
-
-
-def minimise(
-    inputs: Tensor,
-    labels: Tensor,
-    class_weights: Tensor | None,
-    penalty: float,
-    start: tuple[Tensor, Tensor],
-    iterations: int,
-) -> tuple[Tensor, Tensor]:
-    """The minimum of the penalised mean cross-entropy; the bias is not penalised."""
-    weight, bias = (each.clone().requires_grad_() for each in start)
-
-    def objective() -> Tensor:
-        loss = functional.cross_entropy(inputs @ weight.T + bias, labels, weight=class_weights)
-        loss = loss + penalty / 2 * weight.square().sum()
-        loss.backward()
-        return loss
-
-    converge([weight, bias], objective, iterations)
-    return weight.detach(), bias.detach()
-
-
-def converge(parameters: Sequence[Tensor], objective: Callable[[], Tensor], iterations: int) -> None:
-    """L-BFGS with strong Wolfe line search; `objective` gives the loss, having added its gradients."""
-    optimizer = torch.optim.LBFGS(
-        parameters, max_iter=iterations, tolerance_grad=1e-7, tolerance_change=1e-12, line_search_fn="strong_wolfe"
-    )
-
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        return objective()
-
-    optimizer.step(closure)

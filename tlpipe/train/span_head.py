@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from tlpipe.train.head import Fitted, Head, Point, converge, factors
+from tlpipe.train.head import Fitted, Head, Point, factors
+from tlpipe.train.logistic import TOLERANCE
 
 CHUNK = 32_768
 """Tokens that are in memory in double precision at once, the last row's end apart."""
@@ -78,8 +79,12 @@ def _deviation(train: States) -> Tensor:
 
 def _minimise(start: Tensor, scale: Tensor, train: States, penalty: float, iterations: int) -> Tensor:
     weight, choices = start.clone().requires_grad_(), 2 * len(train.targets)
+    optimizer = torch.optim.LBFGS(
+        [weight], max_iter=iterations, tolerance_grad=TOLERANCE, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+    )
 
-    def objective() -> Tensor:
+    def closure() -> Tensor:
+        optimizer.zero_grad()
         total = penalty / 2 * weight.square().sum()
         total.backward()
         for part in train.parts():
@@ -88,7 +93,7 @@ def _minimise(start: Tensor, scale: Tensor, train: States, penalty: float, itera
             total = total + loss
         return total.detach()
 
-    converge([weight], objective, iterations)
+    optimizer.step(closure)
     return weight.detach()
 
 
