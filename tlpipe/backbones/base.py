@@ -1,13 +1,14 @@
 """The contract of a backbone: a spec that builds an encoder of ordered, named layer groups."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from tlpipe.config import ConfigError, Spec
 from tlpipe.preprocess import AnyPreprocess
@@ -106,11 +107,22 @@ def construct(build: Callable[[], nn.Module]) -> nn.Module:
     if torch.get_default_device().type != "meta":
         return build()
     try:
-        return build()
+        with _Undrawn():
+            return build()
     except (NotImplementedError, RuntimeError):
         with torch.device("cpu"):
             model = build()
         return model.to("meta")
+
+
+class _Undrawn(TorchFunctionMode):
+    """Draws no normal numbers: a tensor on `meta` has no values, and drawing them loads torch's compiler, seconds."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = kwargs or {}
+        return (*args, *given.values())[0] if func.__name__ == "normal_" else func(*args, **given)
 
 
 class SequentialEncoder(Encoder):

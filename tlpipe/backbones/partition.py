@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from tlpipe.backbones.base import Encoder
+from tlpipe.backbones.lean import lean_import
 
 Step = Callable[[Tensor], Tensor]
 UNMATCHED = 1 << 30
@@ -123,10 +124,8 @@ def _owners(model: Any) -> dict[str, int]:
 
 def _matched(model: Any) -> dict[str, int]:
     """Coarse layer ids of timm by parameter name."""
-    from timm.models import group_parameters
-
     matcher = model.group_matcher(coarse=True)
-    ids: dict[str, int] = group_parameters(model, matcher, reverse=True)
+    ids: dict[str, int] = lean_import("timm.models").group_parameters(model, matcher, reverse=True)
     if not isinstance(matcher, dict):
         return ids
     patterns = [pattern for entry in matcher.values() if entry is not None for pattern in _patterns(entry)]

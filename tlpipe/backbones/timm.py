@@ -6,12 +6,15 @@ from typing import Any, ClassVar, Literal
 from torch import nn
 
 from tlpipe.backbones.base import Backbone, Encoder, construct
+from tlpipe.backbones.lean import lean_import
 from tlpipe.backbones.partition import Partitioned
 from tlpipe.backbones.torchvision import Size, interpolation_of
 from tlpipe.backbones.weights import fingerprint
 from tlpipe.config import ConfigError
 from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.wording import either, nearest
+
+MODELS = "timm.models"
 
 
 class Timm(Backbone):
@@ -31,10 +34,8 @@ class Timm(Backbone):
 
     def preprocess(self) -> ImagePreprocess:
         """What timm evaluates the tag with; at another `size` the resize keeps its proportion to the crop."""
-        from timm.data import resolve_data_config
-
         name, pretrained = tag_of(self.name)
-        data = resolve_data_config(pretrained_cfg=pretrained.to_dict())
+        data = lean_import("timm.data").resolve_data_config(pretrained_cfg=pretrained.to_dict())
         channels, height, width = data["input_size"]
         if channels != 3 or height != width:
             raise ConfigError(f"{name} takes {channels} channels of {height} x {width}; only square RGB is supported")
@@ -77,26 +78,24 @@ def tag_of(name: str) -> tuple[str, Any]:
 
     Raises ConfigError, with the nearest match, when timm does not know it or has no weights for it.
     """
-    from timm.models import get_pretrained_cfg, list_pretrained
-
+    models = lean_import(MODELS)
     architecture, _, tag = name.partition(".")
     check_name(architecture)
-    known = list_pretrained(architecture)
-    config = get_pretrained_cfg(architecture, allow_unregistered=False) if not tag and known else None
+    known = models.list_pretrained(architecture)
+    config = models.get_pretrained_cfg(architecture, allow_unregistered=False) if not tag and known else None
     full = f"{architecture}.{config.tag}" if config is not None and config.tag else name
     if full not in known:
         options = ", ".join(known) if known else "none; use `kind: checkpoint` with weights of your own"
         near = f"did you mean {either(nearest(name, known))}? " if nearest(name, known) else ""
         raise ConfigError(f"timm has no pretrained weights {name!r}; {near}{architecture} has: {options}")
-    return full, get_pretrained_cfg(full, allow_unregistered=False)
+    return full, models.get_pretrained_cfg(full, allow_unregistered=False)
 
 
 def check_name(architecture: str) -> None:
     """Raises ConfigError, with the nearest match, when timm has no such architecture."""
-    from timm.models import is_model, list_models
-
-    if not is_model(architecture):
-        near = nearest(architecture, list_models())
+    models = lean_import(MODELS)
+    if not models.is_model(architecture):
+        near = nearest(architecture, models.list_models())
         hint = f"did you mean {either(near)}? " if near else ""
         raise ConfigError(f"timm has no model {architecture!r}; {hint}`timm.list_models()` lists them")
 
@@ -106,10 +105,9 @@ def build(name: str, size: int | None = None, pretrained: bool = False) -> nn.Mo
 
     Raises ConfigError for a size or weights that do not fit.
     """
-    import timm
 
     def create(**options: Any) -> nn.Module:
-        return construct(lambda: timm.create_model(name, pretrained=pretrained, **options))
+        return construct(lambda: lean_import(MODELS).create_model(name, pretrained=pretrained, **options))
 
     try:
         if size is None:

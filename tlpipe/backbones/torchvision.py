@@ -8,11 +8,13 @@ from torch import nn
 
 from tlpipe.backbones.base import Backbone, Encoder, construct
 from tlpipe.backbones.families import carve
+from tlpipe.backbones.lean import lean_import
 from tlpipe.backbones.weights import fingerprint, head_prefixes, load_backbone
 from tlpipe.config import ConfigError, suggest
 from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.wording import either, nearest
 
+MODELS = "torchvision.models"
 Size = Annotated[int, Field(ge=8, le=2048)]
 AUXILIARY: dict[str, dict[str, Any]] = {
     name: {"aux_logits": True, "init_weights": True} for name in ("googlenet", "inception_v3")
@@ -73,18 +75,15 @@ class Torchvision(Backbone):
         encoder = carve(model)
         state = self._published(weights)
         if type(model).__name__ == "VisionTransformer":
-            from torchvision.models.vision_transformer import interpolate_embeddings
-
-            state = dict(interpolate_embeddings(model.image_size, model.patch_size, state))
+            interpolate = lean_import("torchvision.models.vision_transformer").interpolate_embeddings
+            state = dict(interpolate(model.image_size, model.patch_size, state))
         loaded = load_backbone(model, head_prefixes(model, encoder), state, weights.url)
         origin = f"torchvision {type(weights).__name__}.{weights.name} ({weights.url})"
         return encoder, {"origin": origin, "sha256": fingerprint(encoder), "skipped": loaded.skipped}
 
     def _weights(self) -> Any:
-        from torchvision.models import get_model_weights
-
         check_name(self.name)
-        options = get_model_weights(self.name).__members__
+        options = lean_import(MODELS).get_model_weights(self.name).__members__
         if self.weights not in options:
             raise ConfigError(f"{self.name} has no weights named {self.weights!r}{suggest(self.weights, options)}")
         return options[self.weights]
@@ -94,12 +93,10 @@ class Torchvision(Backbone):
         return build(self.name, self.preprocess().size, **shift)
 
     def _published(self, weights: Any) -> dict[str, torch.Tensor]:
-        from torchvision.models import get_model
-
         # torchvision's own builder knows the renames of its old files (DenseNet); its state dict has today's names.
         try:
             with torch.device("cpu"):
-                model: nn.Module = get_model(self.name, weights=weights)
+                model: nn.Module = lean_import(MODELS).get_model(self.name, weights=weights)
         except OSError as error:
             raise ConfigError(
                 f"the weights of {self.name} could not be downloaded from {weights.url} ({error}); fetch the file on "
@@ -113,22 +110,21 @@ def build(name: str, size: int, **options: Any) -> nn.Module:
 
     Raises ConfigError for an unknown name or a size that the architecture cannot have.
     """
-    from torchvision.models import get_model
-
     check_name(name)
     argument = SIZED.get(type_of(name))
     if argument is not None:
         options[argument] = size if argument == "image_size" else (size, size)
     try:
-        return construct(lambda: get_model(name, weights=None, **AUXILIARY.get(name, {}), **options))
+        return construct(
+            lambda: lean_import(MODELS).get_model(name, weights=None, **AUXILIARY.get(name, {}), **options)
+        )
     except (AssertionError, ValueError) as error:
         raise ConfigError(f"{name} cannot be built for images of {size} pixels: {error}") from None
 
 
 def check_name(name: str) -> None:
     """Raises ConfigError, with the nearest match, when torchvision has no classification model of that name."""
-    from torchvision import models
-
+    models = lean_import(MODELS)
     known = models.list_models(module=models)
     if name not in known:
         near = f"did you mean {either(nearest(name, known))}? " if nearest(name, known) else ""
@@ -140,9 +136,7 @@ def check_name(name: str) -> None:
 
 def type_of(name: str) -> str:
     """The class that the builder `name` returns, from its annotation: nothing is built."""
-    from torchvision.models import get_model_builder
-
-    returned = get_model_builder(name).__annotations__["return"]
+    returned = lean_import(MODELS).get_model_builder(name).__annotations__["return"]
     return str(getattr(returned, "__name__", returned))
 
 

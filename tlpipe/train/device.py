@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from tlpipe.backbones.lean import lean_optimizers
 from tlpipe.config import ConfigError, Spec
 from tlpipe.train.convolution import quicken
 from tlpipe.train.memory import hold_on
@@ -43,6 +44,8 @@ class Runtime(Spec):
                 f"{torch.cuda.device_count()} GPUs; give at most as many, or set runtime.device to cpu"
             )
         hold_on()
+        if not self.compile:
+            lean_optimizers()
         torch.set_num_threads(self.threads or max(1, usable_cores() // together.here))
         bf16 = self.precision == "bf16" or (self.precision == "auto" and together.gather(_has_bf16(device))[0])
         dtype = torch.bfloat16 if bf16 else torch.float32

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tlpipe.backbones.bert import Bert
+from tlpipe.backbones.lean import step
 from tlpipe.config import ConfigError
 from tlpipe.data.corpus import Corpus
 from tlpipe.schedule import factor
@@ -129,7 +130,7 @@ class LanguageTrainer:
         loss = masked.sum() / words + related.sum() / len(chosen)
         (loss * self.team.size).backward()  # a team's gradients are means over its processes
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
-        self.optimizer.step()
+        step(self.optimizer)
         self.at.loss_sum += float(self.team.sum(loss.detach()))
         if not math.isfinite(self.at.loss_sum):
             raise ConfigError(

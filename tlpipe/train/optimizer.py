@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tlpipe.backbones.lean import step
 from tlpipe.strategies.plan import HEAD, Phase, Plan
 from tlpipe.train.adapt import Adapters, Pairs, adapted, apply_freeze, layer_groups
 from tlpipe.train.model import Classifier
@@ -81,7 +82,7 @@ class Update:
         if self.clip is not None:
             tensors = [tensor for group in self.optimizer.param_groups for tensor in group["params"]]
             torch.nn.utils.clip_grad_norm_(tensors, self.clip)
-        self.optimizer.step()
+        step(self.optimizer)
         if self.adapters:
             self.adapters.merge()
             self.optimizer.zero_grad(set_to_none=True)
