@@ -139,7 +139,7 @@ def parameters(job: TextJob) -> dict[str, Any]:
     params["data"]["checks"]["near_duplicates"] = None
     params["backbone"] = {"kind": "huggingface", "name": job.bert, "pooling": "pooler", "max_length": job.length}
     params["runtime"] |= {"device": "cpu", "precision": job.precision, "threads": job.threads}
-    params["training"] |= {"seed": job.seed, "batch_size": job.batch, "weight_decay": job.decay}
+    params["training"] |= {"seed": job.seed, "seeds": 1, "batch_size": job.batch, "weight_decay": job.decay}
     phase = {"name": "all", "epochs": job.epochs, "rates": {"*": job.rate}}
     params["finetune"] = {STRATEGY: {"kind": "phases", "start": "head", "phases": [phase]}}
     params["strategies"] = [STRATEGY]
