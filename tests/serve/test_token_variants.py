@@ -12,7 +12,7 @@ import pytest
 from tests import asked, tagged
 from tests.served import export, network
 from tlpipe.backbones.bert import Bert, Size
-from tlpipe.bundle import read_bundle
+from tlpipe.bundle import read_bundle, write_bundle
 from tlpipe.data import tokens
 from tlpipe.data.asked import asked as questions_of
 from tlpipe.data.asked import find, write_answers
@@ -92,7 +92,10 @@ def questions(folder: Path) -> Case:
     held = HeldOutQuestions([(pair[0], pair[1])], packed.folder / "tokenizer.json")
     bundle = export(folder, model, asked.TASK, asked.BACKBONE, ("start", "end"), held, no_answer_threshold=0.0)
     every = [each for split in ("train", "validation", "test") for each in questions_of(packed, split)]
-    found = [each.said(0.0) for each in find(packed, every, said(bundle, packed, "logits"), nullable=True)]
+    answers = find(packed, every, said(bundle, packed, "logits"), nullable=True)
+    threshold = float(np.median([each.margin for each in answers]))  # so that half of them have none
+    write_bundle(bundle, read_bundle(bundle).model_copy(update={"fitted": {"no_answer_threshold": threshold}}))
+    found = [each.said(threshold) for each in answers]
     assert None in found
     assert len({None if span is None else span.text for span in found}) > 2
     write_answers(packed.folder, [[span.text] if span else [] for span in found])
