@@ -67,7 +67,7 @@ def test_what_arrives_during_a_call_runs_together():
     assert run(test, max_batch=4).batches == [1, 4, 3]
 
 
-def test_a_full_batch_runs_beside_a_call_where_there_are_two_lanes():
+def test_of_two_full_batches_one_runs_beside_the_call_where_there_are_two_lanes():
     meet = threading.Barrier(2)
 
     class Both(Graph):
@@ -82,13 +82,25 @@ def test_a_full_batch_runs_beside_a_call_where_there_are_two_lanes():
         async with asyncio.timeout(60):
             first = asyncio.create_task(batcher.submit(one(0)))
             await asyncio.sleep(0.01)
-            others = [asyncio.create_task(batcher.submit(one(value))) for value in range(1, 6)]
+            others = [asyncio.create_task(batcher.submit(one(value))) for value in range(1, 7)]
             for value, outputs in enumerate(await asyncio.gather(first, *others)):
                 np.testing.assert_array_equal(outputs["y"], np.full((1, 2), 2 * value))
             await batcher.close()
         return graph
 
-    assert sorted(asyncio.run(whole()).batches) == [1, 2, 3]
+    assert sorted(asyncio.run(whole()).batches) == [1, 3, 3]
+
+
+def test_one_full_batch_waits_for_the_call_where_there_are_two_lanes():
+    async def test(graph: Graph, batcher: Batcher) -> None:
+        first = await behind_a_call(graph, batcher)
+        others = [asyncio.create_task(batcher.submit(one(value))) for value in range(1, 6)]
+        await asyncio.sleep(0.05)
+        assert (batcher.waiting, batcher._calls) == (5, 1)
+        graph.go.set()
+        await asyncio.gather(first, *others)
+
+    assert run(test, lanes=2, max_batch=3).batches == [1, 3, 2]
 
 
 def test_shapes_do_not_mix_and_keep_their_order():

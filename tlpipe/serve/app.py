@@ -179,10 +179,11 @@ class Service:
         return reply(document(self.settings, self.model.now.loaded.bundle, self.model.now.loaded.reading.form))
 
     def routes(self) -> list[Route]:
-        """All endpoints."""
+        """All endpoints; they are tried in this order, so those that carry the load come first."""
         paths: dict[str, tuple[Callable[[Request], Awaitable[Response]], str]] = {
-            "/": (self.page, "GET"),
+            "/v2/models/{name}/infer": (self.infer, "POST"),
             "/predict": (self.predict, "POST"),
+            "/": (self.page, "GET"),
             "/metrics": (self.prometheus, "GET"),
             "/openapi.json": (self.openapi, "GET"),
             "/v2": (self.server, "GET"),

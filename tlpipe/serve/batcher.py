@@ -23,9 +23,9 @@ Called = tuple[list[Tensors | Exception], float, float]
 MOST = {"cpu": 4, "cuda": 32}
 """Samples a call: a CPU's caches do not hold the activations of more, which makes each sample slower."""
 LANES = {"cpu": 2, "cuda": 1}
-"""Calls that run side by side when full batches wait. On a CPU the threads of one call wait for one another after every
-operator, and whenever one of them is kept from its processor, by this server's own HTTP or by a neighbour, the others
-stand still; a second call uses what they leave. A GPU runs one call after the other anyway."""
+"""Calls that run side by side when as many full batches wait. On a CPU the threads of one call wait for one another
+after every operator, and whenever one of them is kept from its processor, by this server's own HTTP or by a neighbour,
+the others stand still; a second call uses what they leave. A GPU runs one call after the other anyway."""
 AHEAD = 2
 """Calls that are begun or handed over at one time."""
 
@@ -63,8 +63,9 @@ class Job:
 class Batcher:
     """Begins jobs in the order of their arrival, those of equal shape together.
 
-    While a call runs, what arrives waits and makes the next batch; once that is full it begins beside the call or, with
-    one lane, is handed over, so that the graph goes on without a pause. When the graph is idle a call begins as soon as
+    While a call runs, what arrives waits and makes the next batch. With one lane a full one is handed over at once, so
+    that the graph goes on without a pause; with two, one begins beside the call when two wait: earlier it would only
+    make the first one slower. When the graph is idle a call begins as soon as
     as many samples are there as the call before had (at most `max_batch`), or the oldest has waited for `max_delay`:
     with one client the batch is one and nothing waits; with many, batches are as large as the traffic makes them.
     """
@@ -90,6 +91,7 @@ class Batcher:
         self._calls = 0
         self._last = 1
         self._closed = False
+        self._enough = lanes * self._most
         self._threads = ThreadPoolExecutor(lanes, thread_name_prefix="graph")
         self._worker = asyncio.create_task(self._work())
 
@@ -131,7 +133,7 @@ class Batcher:
 
     def _left(self) -> float | None:
         """Seconds until it is time to begin a call; None = not before something happens."""
-        if not self._jobs or self._calls >= AHEAD or (self._calls and self.waiting < self._most):
+        if not self._jobs or self._calls >= AHEAD or (self._calls and self.waiting < self._enough):
             return None
         if self._closed or self.waiting >= min(self._last, self._most):
             return 0.0
