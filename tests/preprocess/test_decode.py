@@ -124,6 +124,10 @@ def test_the_first_frame_of_an_animation():
     frames = [Image.new("RGB", (3, 2), colour) for colour in ("red", "lime", "blue")]
     raw = save(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert decode(raw, MANY)[0, 0].tolist() == [255, 0, 0]
+    with pytest.raises(UnreadableImage, match="animated: it has several frames") as caught:
+        decode(raw, MANY, still=True)
+    assert caught.value.reason == "animated"
+    assert decode(save(frames[0], "GIF"), MANY, still=True)[0, 0].tolist() == [255, 0, 0]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "JPEG"])

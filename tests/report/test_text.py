@@ -2,6 +2,7 @@
 
 import pytest
 
+from tlpipe.evaluate.judged import lower_title
 from tlpipe.metrics import METRICS
 from tlpipe.report import text
 
@@ -44,7 +45,7 @@ def test_compact(number: int, shown: str):
 
 
 def test_every_metric_has_a_name_that_fits_a_sentence():
-    assert [text.lower_title(name) for name in METRICS] == [
+    assert [lower_title(name) for name in METRICS] == [
         "accuracy", "balanced accuracy", "macro F1", "log loss", "Brier score", "calibration error (ECE)", "AUROC"
     ]  # fmt: skip
 

@@ -186,6 +186,16 @@ def server(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
         yield started
 
 
+@pytest.fixture(scope="module")
+def own_server(
+    folder: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
+    """A server of the module's own bundle, its fixture `folder`; what it names `OPTIONS` are the server's options."""
+    options = getattr(request.module, "OPTIONS", ())
+    with running(folder, tmp_path_factory.mktemp("server") / "log", "--drain", 0, *options) as started:
+        yield started
+
+
 @pytest.fixture(scope="session")
 def serve() -> Callable[..., AbstractContextManager[Running]]:
     """A server with options of the test's own."""

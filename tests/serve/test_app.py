@@ -98,8 +98,8 @@ def test_compressed_bodies(server: Any, pictures: list[np.ndarray]):
     assert server.send("POST", INFER, body, {"content-encoding": "br"})[0] == 415
 
 
-def animated(image: np.ndarray) -> bytes:
-    return jpeg(image, "GIF", save_all=True, append_images=[Image.fromarray(image[::-1])])
+def animated(image: np.ndarray, kind: str) -> bytes:
+    return jpeg(image, kind, save_all=True, append_images=[Image.fromarray(image[::-1])])
 
 
 def bomb(width: int, height: int) -> bytes:
@@ -135,13 +135,14 @@ def test_bad_images_get_a_sentence(server: Any, raw: bytes, status: int, sentenc
     assert sentence in content["error"]
 
 
-def test_the_first_frame_of_an_animation_is_taken(server: Any, pictures: list[np.ndarray]):
-    first, still = (
-        server.send("POST", "/predict", raw, {"content-type": "image/gif"})
-        for raw in (animated(pictures[1]), jpeg(pictures[1], "GIF"))
-    )
-    assert first[0] == 200
-    assert first[1] == still[1]
+def test_an_animation_is_refused_and_one_frame_is_not(server: Any, pictures: list[np.ndarray]):
+    for kind in ("GIF", "PNG", "WEBP"):
+        status, content, _ = server.send("POST", "/predict", animated(pictures[1], kind))
+        assert status == 400
+        assert "animated: it has several frames; send one of them" in content["error"]
+        assert server.send("POST", "/predict", jpeg(pictures[1], kind))[0] == 200
+    for kind in ("MPO", "TIFF"):  # a camera's two views, and pages
+        assert server.send("POST", "/predict", animated(pictures[1], kind))[0] == 200
 
 
 def test_a_bad_part_is_named(server: Any, png: Png):

@@ -35,10 +35,10 @@ def one(value: int, rows: int = 1, width: int = 2) -> Tensors:
     return {"x": np.full((rows, width), value)}
 
 
-def run(test: Callable[[Graph, Batcher], Awaitable[Any]], **batching: Any) -> Graph:
+def run(test: Callable[[Graph, Batcher], Awaitable[Any]], lanes: int = 1, **batching: Any) -> Graph:
     async def whole() -> Graph:
         graph = Graph()
-        batcher = Batcher(graph, Batching().model_copy(update=batching))
+        batcher = Batcher(graph, Batching().model_copy(update=batching), lanes=lanes)
         async with asyncio.timeout(60):
             await test(graph, batcher)
             await batcher.close()
@@ -65,6 +65,42 @@ def test_what_arrives_during_a_call_runs_together():
             np.testing.assert_array_equal(outputs["y"], np.full((1, 2), 2 * value))
 
     assert run(test, max_batch=4).batches == [1, 4, 3]
+
+
+def test_of_two_full_batches_one_runs_beside_the_call_where_there_are_two_lanes():
+    meet = threading.Barrier(2)
+
+    class Both(Graph):
+        def __call__(self, feeds: Tensors) -> Tensors:
+            if len(self.batches) < 2:
+                meet.wait(60)  # neither call ends before both have begun
+            return super().__call__(feeds)
+
+    async def whole() -> Graph:
+        graph = Both()
+        batcher = Batcher(graph, Batching(max_batch=3), lanes=2)
+        async with asyncio.timeout(60):
+            first = asyncio.create_task(batcher.submit(one(0)))
+            await asyncio.sleep(0.01)
+            others = [asyncio.create_task(batcher.submit(one(value))) for value in range(1, 7)]
+            for value, outputs in enumerate(await asyncio.gather(first, *others)):
+                np.testing.assert_array_equal(outputs["y"], np.full((1, 2), 2 * value))
+            await batcher.close()
+        return graph
+
+    assert sorted(asyncio.run(whole()).batches) == [1, 3, 3]
+
+
+def test_one_full_batch_waits_for_the_call_where_there_are_two_lanes():
+    async def test(graph: Graph, batcher: Batcher) -> None:
+        first = await behind_a_call(graph, batcher)
+        others = [asyncio.create_task(batcher.submit(one(value))) for value in range(1, 6)]
+        await asyncio.sleep(0.05)
+        assert (batcher.waiting, batcher._calls) == (5, 1)
+        graph.go.set()
+        await asyncio.gather(first, *others)
+
+    assert run(test, lanes=2, max_batch=3).batches == [1, 3, 2]
 
 
 def test_shapes_do_not_mix_and_keep_their_order():

@@ -39,14 +39,24 @@ def run(*command: object, **options: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fresh virtual environment with the built wheel and nothing that it does not ask for."""
-    folder = tmp_path_factory.mktemp("plain")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is published, built."""
+    folder = tmp_path_factory.mktemp("wheel")
     run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", folder, cwd=ROOT)
+    (built,) = folder.glob("tlpipe-*.whl")
+    return built
+
+
+def install(folder: Path, what: object) -> Path:
+    """A fresh virtual environment with `what` and nothing that it does not ask for; its programs."""
     run(uv(), "venv", "-q", "--python", sys.executable, folder / "venv")
-    (wheel,) = folder.glob("tlpipe-*.whl")
-    run(uv(), "pip", "install", "-q", "--python", folder / "venv", wheel)
+    run(uv(), "pip", "install", "-q", "--python", folder / "venv", what)
     return folder / "venv" / "bin"
+
+
+@pytest.fixture(scope="module")
+def environment(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return install(tmp_path_factory.mktemp("plain"), wheel)
 
 
 def test_the_plain_install_has_nothing_heavy(environment: Path):
@@ -59,6 +69,16 @@ def test_the_plain_install_has_nothing_heavy(environment: Path):
             [environment / "tlpipe", "check", ROOT / "params.yaml"], capture_output=True, text=True, check=False
         ).stderr
     )
+
+
+def test_the_training_install_has_the_rest(wheel: Path, tmp_path: Path):
+    bins = install(tmp_path, f"{wheel}[train]")
+    code = f"import importlib.util as u; print([name for name in {HEAVY} if not u.find_spec(name)])"
+    assert run(bins / "python", "-c", code).strip() == "[]"
+    shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
+    assert "params.yaml: ok" in run(bins / "tlpipe", "check", "params.yaml", cwd=tmp_path)
+    train = "import tlpipe, tlpipe.train.fit, tlpipe.export.write, tlpipe.report.render; print(tlpipe.__file__)"
+    assert str(tmp_path) in run(bins / "python", "-c", train, cwd=tmp_path)
 
 
 def test_the_plain_install_serves_and_predicts(

@@ -96,6 +96,7 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(machine.ctypes, "CDLL", refuse)
     assert "a library is missing: libcublasLt.so.13" in str(machine._library.__wrapped__("cuda"))
+    monkeypatch.setattr(machine, "driver", machine.driver.__wrapped__)
     assert "there is no NVIDIA driver" in str(machine._driver.__wrapped__())
 
 

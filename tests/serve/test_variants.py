@@ -35,6 +35,7 @@ def data(bundle: Path, tmp_path_factory: pytest.TempPathFactory, graph: Any) -> 
         "preprocess": about.preprocessing.model_dump(mode="json"), "fingerprint": "f",
     }  # fmt: skip
     (folder / "dataset.json").write_text(json.dumps(content))
+    (folder / "manifest.csv").write_text("id\n" + "".join(f"{number}\n" for number in range(80)))
     return folder
 
 
@@ -95,12 +96,12 @@ def test_what_fails_is_not_kept_and_the_report_says_why(bundle: Path, data: Path
     ],
 )
 def test_each_reason_has_a_sentence(loss: Figure, speed: float, finite: bool, sentence: str):
-    (found,) = problems(loss, {"8": speed}, finite, Gate())
+    (found,) = problems("accuracy", loss, {"8": speed}, finite, Gate())
     assert sentence in found
 
 
 def test_a_good_variant_has_no_problem():
-    assert not list(problems(Figure(value=0.01, low=0.0, high=0.02), {"1": 1.1, "8": 3.0}, True, Gate()))
+    assert not list(problems("accuracy", Figure(value=0.01, low=0.0, high=0.02), {"1": 1.1, "8": 3.0}, True, Gate()))
 
 
 def test_the_command_writes_its_report(bundle: Path, data: Path, other: Path, tmp_path: Path):

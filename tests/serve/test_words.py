@@ -1,22 +1,19 @@
 """A tagger served: as the function, over HTTP, and what is refused."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from tests.served import TEMPERATURE, export, network
 from tests.tagged import BACKBONE, LABELS, PREPROCESS, TASK, sentence, write_tokenizer
-from tlpipe.export.spec import Export
 from tlpipe.export.word_parity import HeldOutWords
-from tlpipe.export.write import export_bundle
 from tlpipe.serve import BadInput, Predictor
-from tlpipe.strategies.plan import Plan
 from tlpipe.tagging import Tagger
-from tlpipe.train.model import About, Classifier
+from tlpipe.train.model import Classifier
 
 WORDS = [[word for word, _ in sentence(seed)] for seed in range(1, 6)]
 TEXTS = ["Ada ran in New York, old 🙂 Ulm", "", "naïve 日本", *map(" ".join, WORDS)]
@@ -24,12 +21,8 @@ TEXTS = ["Ada ran in New York, old 🙂 Ulm", "", "naïve 日本", *map(" ".join
 
 @pytest.fixture(scope="module")
 def model() -> Classifier:
-    torch.manual_seed(0)
-    encoder = BACKBONE.encoder()
-    made = Classifier(encoder, TASK.head(encoder.feature_dim, len(LABELS), 0.1)).eval()
+    made = network(TASK, BACKBONE, len(LABELS))
     with torch.no_grad():
-        for parameter in made.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
         made.head[1].bias[LABELS.index("O")] -= 1  # so that there are entities to compare
     return made
 
@@ -38,15 +31,7 @@ def model() -> Classifier:
 def folder(tmp_path_factory: pytest.TempPathFactory, model: Classifier) -> Path:
     """A bundle that passed its gate."""
     made = write_tokenizer(tmp_path_factory.mktemp("words"))
-    about = About(
-        strategy="all_layers", run_key="0" * 64, task=TASK, backbone=BACKBONE, preprocess=PREPROCESS, labels=LABELS,
-        dropout=0.1, temperature=1.7, validation={},
-        plan=Plan(strategy="all_layers", start="head", groups=(), phases=()),
-        total_parameters=1, trainable_parameters=1,
-    )  # fmt: skip
-    held = HeldOutWords(WORDS, made / "tokenizer.json")
-    export_bundle(made / "bundle", made / "parity.json", model, about, held, {}, Export(samples=5, batch=4))
-    return made / "bundle"
+    return export(made, model, TASK, BACKBONE, LABELS, HeldOutWords(WORDS, made / "tokenizer.json"))
 
 
 @pytest.fixture(scope="module")
@@ -58,17 +43,10 @@ def truth(folder: Path, model: Classifier) -> Callable[[str | list[str]], list[d
         read = tagger.read(text)
         with torch.no_grad():
             rows = [torch.from_numpy(PREPROCESS.pad([(each.ids, each.types)])) for each in read.windows]
-            shares = [(model(row) / 1.7).softmax(-1)[0].numpy() for row in rows]
+            shares = [(model(row) / TEMPERATURE).softmax(-1)[0].numpy() for row in rows]
         return tagger.entities(read, shares)
 
     return entities
-
-
-@pytest.fixture(scope="module")
-def server(folder: Path, tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any]) -> Iterator[Any]:
-    running: AbstractContextManager[Any] = serve(folder, tmp_path_factory.mktemp("server") / "log", "--drain", 0)
-    with running as started:
-        yield started
 
 
 def same(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> bool:
@@ -124,7 +102,7 @@ def test_what_cannot_be_used_is_refused(folder: Path, item: Any, sentence: str) 
         Predictor(folder, device="cpu")([item])
 
 
-def test_http_takes_text_and_json_and_describes_both(server: Any, truth: Callable[..., Any]) -> None:
+def test_http_takes_text_and_json_and_describes_both(own_server: Any, truth: Callable[..., Any]) -> None:
     bodies = [
         (TEXTS[0].encode(), "text/plain", TEXTS[0]),
         (json.dumps(WORDS[1]).encode(), "application/json", WORDS[1]),
@@ -132,14 +110,14 @@ def test_http_takes_text_and_json_and_describes_both(server: Any, truth: Callabl
         (" ".join(map(" ".join, WORDS * 4)).encode(), "text/plain; charset=utf-8", " ".join(map(" ".join, WORDS * 4))),
     ]
     for body, media, plain in bodies:
-        status, answer, _ = server.send("POST", "/predict", body, {"content-type": media})
+        status, answer, _ = own_server.send("POST", "/predict", body, {"content-type": media})
         assert status == 200
         assert same(answer["predictions"][0]["entities"], truth(plain))
-    status, described, _ = server.send("GET", "/openapi.json")
+    status, described, _ = own_server.send("GET", "/openapi.json")
     assert status == 200
     entity = described["components"]["schemas"]["Predictions"]["properties"]["predictions"]["items"]["properties"]
     assert entity["entities"]["items"]["properties"]["type"]["enum"] == ["per", "place"]
-    status, answer, _ = server.send("POST", "/predict", b'{"words": [" "]}', {"content-type": "application/json"})
+    status, answer, _ = own_server.send("POST", "/predict", b'{"words": [" "]}', {"content-type": "application/json"})
     assert (status, answer["error"]) == (400, "a word is empty; leave it out")
-    status, about, _ = server.send("GET", "/v2/models/model")
+    status, about, _ = own_server.send("GET", "/v2/models/model")
     assert about["outputs"][1] == {"name": "probabilities", "datatype": "FP32", "shape": [-1, -1, 5]}

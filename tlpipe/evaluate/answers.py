@@ -112,6 +112,10 @@ class AnswerPredictions(Predictions):
         """Over questions that both are resampled by."""
         return difference_of_sums(self.columns, other.columns, ANSWER_METRICS[metric], resamples, seed)
 
+    def agreement(self, other: Self) -> float:
+        """Share of the questions with the same answer, letter by letter."""
+        return float(np.mean([one == another for one, another in zip(self.said, other.said, strict=True)]))
+
     def alike(self, other: Self) -> bool:
         """Whether the other is about the same questions with the same answers."""
         return super().alike(other) and self.right == other.right

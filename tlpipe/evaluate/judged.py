@@ -44,6 +44,9 @@ class Judged(Protocol):
     def difference(self, other: Self, metric: str, resamples: int, seed: int) -> Interval:
         """This minus `other`, on the same samples, in one metric, with its paired 95 % interval."""
 
+    def agreement(self, other: Self) -> float:
+        """Share of the samples of which `other`, about the same ones, says the same, right or wrong."""
+
     def alike(self, other: Self) -> bool:
         """Whether the other is about the same samples with the same labels."""
 
@@ -60,3 +63,14 @@ JUDGED: dict[str, type[Judged]] = {
 """By the kind of preprocessing."""
 FACTS: dict[str, Metric | SumMetric] = {**ANSWER_METRICS, **ENTITY_METRICS, **METRICS}
 """Title and direction of every metric, by its name."""
+
+
+def title(metric: str) -> str:
+    """The metric's name for people."""
+    return FACTS[metric].title if metric in FACTS else metric.replace("_", " ")
+
+
+def lower_title(metric: str) -> str:
+    """The name in the middle of a sentence: abbreviations and proper names stay capitals."""
+    named = title(metric)
+    return named if named[:2].isupper() or metric == "brier" else named[0].lower() + named[1:]

@@ -76,6 +76,10 @@ class Predictions:
         """Over samples that both are resampled by."""
         return paired_difference(metric, self.labels, self.probabilities, other.probabilities, resamples, seed)
 
+    def agreement(self, other: Self) -> float:
+        """Share of the samples with the same most probable class."""
+        return float((self.predicted == other.predicted).mean())
+
     def alike(self, other: Self) -> bool:
         """Whether the other is about the same samples with the same labels."""
         return (

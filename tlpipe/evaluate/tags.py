@@ -59,11 +59,21 @@ class TagPredictions(Predictions):
         """Over resampled sentences."""
         return difference_of_sums(self.columns, other.columns, ENTITY_METRICS[metric], resamples, seed)
 
+    def agreement(self, other: Self) -> float:
+        """Share of the sentences with the same entities."""
+        pairs = zip(self._entities(self.predicted), other._entities(other.predicted), strict=True)
+        return float(np.mean([one == another for (_, one), (_, another) in pairs]))
+
+    def _entities(self, tags: NDArray[np.int64]) -> Iterator[tuple[int, list[Entity]]]:
+        """Of each sentence by the words' tags: line of its first word, its entities."""
+        names, edges = np.array(self.classes), np.flatnonzero(np.diff(self.sentences, prepend=-1, append=-1))
+        for low, high in pairwise(edges.tolist()):
+            yield low, entities(names[tags[low:high]].tolist())
+
     def differences(self) -> Iterator[Differences]:
         """Sentence by sentence, in order."""
-        names, edges = np.array(self.classes), np.flatnonzero(np.diff(self.sentences, prepend=-1, append=-1))
-        for number, (low, high) in enumerate(pairwise(edges.tolist())):
-            true, said = (entities(names[tags[low:high]].tolist()) for tags in (self.labels, self.predicted))
+        sentences = zip(self._entities(self.labels), self._entities(self.predicted), strict=True)
+        for number, ((low, true), (_, said)) in enumerate(sentences):
             missed, invented = (
                 [each for each in one if each not in other] for one, other in ((true, said), (said, true))
             )

@@ -16,6 +16,8 @@ EXTENSIONS = frozenset((
     ".ppm", ".pgm", ".pbm", ".pnm", ".mpo", ".jp2", ".j2k", ".avif",
 ))  # fmt: skip
 """Names (lower case) by which files are taken for images."""
+ANIMATED = frozenset({"GIF", "PNG", "WEBP", "AVIF"})
+"""Formats whose frames follow one another in time."""
 MOST_PIXELS = 178_956_970
 """Pillow refuses larger images whatever it is told; `max_pixels` above it would have no effect."""
 
@@ -23,8 +25,8 @@ MOST_PIXELS = 178_956_970
 class UnreadableImage(ValueError):  # noqa: N818 - it is raised for data, and reads as a finding
     """An image file that cannot be used.
 
-    `reason` is for programs: `empty`, `not_an_image`, `truncated`, `too_large`, `corrupt` or `unsupported`;
-    `detail` is for people.
+    `reason` is for programs: `empty`, `not_an_image`, `truncated`, `too_large`, `corrupt`, `unsupported` or
+    `animated`; `detail` is for people.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -36,14 +38,15 @@ class UnreadableImage(ValueError):  # noqa: N818 - it is raised for data, and re
         return f"{self.reason}: {self.detail}"
 
 
-def decode(raw: bytes, max_pixels: int) -> NDArray[np.uint8]:
+def decode(raw: bytes, max_pixels: int, still: bool = False) -> NDArray[np.uint8]:
     """The file `raw` as RGB pixels (H, W, 3) uint8: the first frame, turned as its EXIF orientation says.
 
     Transparency is flattened on white, 16-bit grey is divided by 257 and rounded, CMYK is taken as Adobe's (inverted)
     in JPEG files, and colour profiles are not applied.
 
     Raises:
-        UnreadableImage: Also when the header announces more than `max_pixels` pixels; those are never decoded.
+        UnreadableImage: Also when the header announces more than `max_pixels` pixels; those are never decoded. With
+            `still`, animations are refused too; pages (TIFF) and a camera's views of one scene (MPO) are none.
     """
     if not raw:
         raise UnreadableImage("empty", "the file has no bytes")
@@ -51,7 +54,7 @@ def decode(raw: bytes, max_pixels: int) -> NDArray[np.uint8]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return _pixels(raw, max_pixels)
+            return _pixels(raw, max_pixels, still)
         except (UnreadableImage, MemoryError):
             raise
         except Image.DecompressionBombError as error:
@@ -63,13 +66,15 @@ def decode(raw: bytes, max_pixels: int) -> NDArray[np.uint8]:
             raise UnreadableImage(reason, _first_line(error)) from None
 
 
-def _pixels(raw: bytes, max_pixels: int) -> NDArray[np.uint8]:
+def _pixels(raw: bytes, max_pixels: int, still: bool) -> NDArray[np.uint8]:
     with Image.open(io.BytesIO(raw), formats=_formats()) as image:
         width, height = image.size
         if width * height > max_pixels:
             raise UnreadableImage("too_large", f"{width} x {height} pixels, more than the {max_pixels:,} allowed")
         if width * height == 0:
             raise UnreadableImage("empty", f"{width} x {height} pixels")
+        if still and image.format in ANIMATED and getattr(image, "is_animated", False):
+            raise UnreadableImage("animated", "it has several frames; send one of them")
         image.load()
         return to_rgb(image)
 

@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import Transform
 
 from tlpipe.evaluate.figures import Theme, cut, style
+from tlpipe.evaluate.judged import title
 from tlpipe.report import text
 from tlpipe.report.text import PERCENT
 
@@ -150,4 +151,4 @@ def _phases(axes: Axes, history: Sequence[Mapping[str, str]], height: float, ali
 def caption(metric: str) -> str:
     """What the comparison figure shows, in words."""
     marks = "dot = test, bar = its 95 % interval, small dots = other seeds, tick = validation"
-    return f"{text.title(metric)}: {marks}; to the right the cost"
+    return f"{title(metric)}: {marks}; to the right the cost"

@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tlpipe.evaluate.judged import lower_title
 from tlpipe.report import text
 
 HERE = Path(__file__).parent
@@ -38,13 +39,13 @@ def headline(facts: Mapping[str, Any]) -> str:
     test = champion["test"].get(metric)
     if not test:
         return f"{champion['name']} is the champion"
-    return f"{champion['name']}: {text.value(test['value'], metric)} test {text.lower_title(metric)}"
+    return f"{champion['name']}: {text.value(test['value'], metric)} test {lower_title(metric)}"
 
 
 def verdict(facts: Mapping[str, Any]) -> str:
     """What was compared, who won by how much, and what is too close to call."""
     comparison, champion, metric = facts["comparison"], facts["champion"], facts["metric"]
-    named, close = text.lower_title(metric), comparison["too_close_to_call"]
+    named, close = lower_title(metric), comparison["too_close_to_call"]
     count = len(comparison["strategies"])
     if count == 1:
         return f"One strategy ran: {champion['name']}. List more under strategies in params.yaml to compare them."

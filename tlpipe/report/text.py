@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tlpipe.evaluate.judged import FACTS
+from tlpipe.evaluate.judged import lower_title, title
 
 PERCENT = frozenset(
     {"accuracy", "balanced_accuracy", "macro_f1", "ece", "word_accuracy", "strict_entity_f1", "entity_macro_f1"}
@@ -21,17 +21,6 @@ SHORT = {
     "unanswered_f1": "F1, unanswered",
 }
 """Heads of columns that are not the title."""
-
-
-def title(metric: str) -> str:
-    """The metric's name for people."""
-    return FACTS[metric].title if metric in FACTS else metric.replace("_", " ")
-
-
-def lower_title(metric: str) -> str:
-    """The name in the middle of a sentence: abbreviations and proper names stay capitals."""
-    named = title(metric)
-    return named if named[:2].isupper() or metric == "brier" else named[0].lower() + named[1:]
 
 
 def short(metric: str) -> str:

@@ -18,7 +18,7 @@ from starlette.routing import Route
 from tlpipe import __version__
 from tlpipe.serve import protocol
 from tlpipe.serve.body import Bodies, Part, parts
-from tlpipe.serve.load import stack, unstack
+from tlpipe.serve.load import unstack
 from tlpipe.serve.machine import cores
 from tlpipe.serve.metrics import CONTENT_TYPE, Metrics
 from tlpipe.serve.middleware import Door, Observer
@@ -108,7 +108,8 @@ class Service:
             raise BadInput(
                 f"the samples are {len(rows):,} windows long; this server takes {self.settings.batching.queue:,}", 413
             )
-        outputs = iter(await asyncio.gather(*(served.batcher.submit(stack([row])) for row in rows)))
+        batches = ({name: value[None] for name, value in row.items()} for row in rows)
+        outputs = iter(await asyncio.gather(*(served.batcher.submit(batch) for batch in batches)))
         found = [[unstack(next(outputs), 1)[0] for _ in sample.rows] for sample in decoded]
         return [served.loaded.reading.answer(*pair, top) for pair in zip(decoded, found, strict=True)]
 
@@ -178,10 +179,11 @@ class Service:
         return reply(document(self.settings, self.model.now.loaded.bundle, self.model.now.loaded.reading.form))
 
     def routes(self) -> list[Route]:
-        """All endpoints."""
+        """All endpoints; they are tried in this order, so those that carry the load come first."""
         paths: dict[str, tuple[Callable[[Request], Awaitable[Response]], str]] = {
-            "/": (self.page, "GET"),
+            "/v2/models/{name}/infer": (self.infer, "POST"),
             "/predict": (self.predict, "POST"),
+            "/": (self.page, "GET"),
             "/metrics": (self.prometheus, "GET"),
             "/openapi.json": (self.openapi, "GET"),
             "/v2": (self.server, "GET"),

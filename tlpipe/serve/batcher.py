@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from time import perf_counter
 from typing import Annotated, Any
 
@@ -22,6 +22,12 @@ Called = tuple[list[Tensors | Exception], float, float]
 """An outcome a job, when the call began, and the seconds that it took."""
 MOST = {"cpu": 4, "cuda": 32}
 """Samples a call: a CPU's caches do not hold the activations of more, which makes each sample slower."""
+LANES = {"cpu": 2, "cuda": 1}
+"""Calls that run side by side when as many full batches wait. On a CPU the threads of one call wait for one another
+after every operator, and whenever one of them is kept from its processor, by this server's own HTTP or by a neighbour,
+the others stand still; a second call uses what they leave. A GPU runs one call after the other anyway."""
+AHEAD = 2
+"""Calls that are begun or handed over at one time."""
 
 
 class Batching(Spec):
@@ -48,19 +54,20 @@ class Job:
     answer: asyncio.Future[Tensors]
     arrived: float = field(default_factory=perf_counter)
 
-    @property
+    @cached_property
     def key(self) -> Key:
         """What jobs of one call must share: the tensors' types, and their shapes but for the batch axis."""
         return tuple((name, value.dtype, value.shape[1:]) for name, value in sorted(self.feeds.items()))
 
 
 class Batcher:
-    """Runs jobs in the order of their arrival, those of equal shape together, on one thread.
+    """Begins jobs in the order of their arrival, those of equal shape together.
 
-    While a call runs, what arrives waits and makes the next batch; once that is full it is handed over, so that the
-    graph goes on without a pause. When the graph is idle a call begins as soon as as many samples are there as the call
-    before had (at most `max_batch`), or the oldest has waited for `max_delay`: with one client the batch is one and
-    nothing waits; with many, batches are as large as the traffic makes them.
+    While a call runs, what arrives waits and makes the next batch. With one lane a full one is handed over at once, so
+    that the graph goes on without a pause; with two, one begins beside the call when two wait: earlier it would only
+    make the first one slower. When the graph is idle a call begins as soon as
+    as many samples are there as the call before had (at most `max_batch`), or the oldest has waited for `max_delay`:
+    with one client the batch is one and nothing waits; with many, batches are as large as the traffic makes them.
     """
 
     def __init__(
@@ -68,8 +75,12 @@ class Batcher:
         run: Callable[[Tensors], Tensors],
         batching: Batching,
         observe: Callable[[int, float, float], None] = lambda rows, seconds, waited: None,
+        lanes: int = 1,
     ) -> None:
-        """`observe` is told of each call: samples, seconds in the graph, seconds that the oldest job waited."""
+        """A queue for `run`, which `lanes` threads call.
+
+        `observe` is told of each call: samples, seconds in the graph, seconds that the oldest job waited.
+        """
         self.batching = batching
         self._most = batching.most("cpu")
         self.waiting = 0
@@ -80,7 +91,8 @@ class Batcher:
         self._calls = 0
         self._last = 1
         self._closed = False
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="graph")
+        self._enough = lanes * self._most
+        self._threads = ThreadPoolExecutor(lanes, thread_name_prefix="graph")
         self._worker = asyncio.create_task(self._work())
 
     async def submit(self, feeds: Tensors) -> Tensors:
@@ -109,7 +121,7 @@ class Batcher:
         self._closed = True
         self._arrival.set()
         await self._worker
-        self._thread.shutdown()
+        self._threads.shutdown()
 
     async def _work(self) -> None:
         while self._jobs or self._calls or not self._closed:
@@ -121,7 +133,7 @@ class Batcher:
 
     def _left(self) -> float | None:
         """Seconds until it is time to begin a call; None = not before something happens."""
-        if not self._jobs or self._calls > 1 or (self._calls and self.waiting < self._most):
+        if not self._jobs or self._calls >= AHEAD or (self._calls and self.waiting < self._enough):
             return None
         if self._closed or self.waiting >= min(self._last, self._most):
             return 0.0
@@ -129,7 +141,7 @@ class Batcher:
 
     def _begin(self, jobs: list[Job]) -> None:
         self._calls += 1
-        call = asyncio.get_running_loop().run_in_executor(self._thread, self._call, jobs)
+        call = asyncio.get_running_loop().run_in_executor(self._threads, self._call, jobs)
         call.add_done_callback(partial(self._end, jobs))
 
     def _end(self, jobs: list[Job], call: "asyncio.Future[Called]") -> None:
@@ -167,7 +179,7 @@ class Batcher:
         return self._outcomes(jobs), started, perf_counter() - started
 
     def _outcomes(self, jobs: list[Job]) -> list[Tensors | Exception]:
-        """In the graph's thread: one outcome a job. When a shared call fails, each job is tried alone."""
+        """In a thread of the graph: one outcome a job. When a shared call fails, each job is tried alone."""
         try:
             outputs = self._run(_together(jobs))
         except Exception as error:

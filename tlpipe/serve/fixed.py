@@ -7,6 +7,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from tlpipe.serve.pinned import pinned
+
 SKIP = -1
 """The graph id of calls that are neither captured nor replayed."""
 WARM = 3
@@ -24,7 +26,7 @@ class Fixed:
     ) -> None:
         """`row` is one sample, by input, without the batch axis; `size` is also the graph's id."""
         self.size, self._session, self._options = size, session, run_options(size)
-        self._fill = {name: np.repeat(value[None], size, axis=0) for name, value in row.items()}
+        self._fill = {name: _repeated(value, size, device, gpu) for name, value in row.items()}
         self._binding = session.io_binding()
         make = onnxruntime.OrtValue
         self._inputs = {name: make.ortvalue_from_numpy(value.copy(), device, gpu) for name, value in self._fill.items()}
@@ -57,6 +59,13 @@ class Fixed:
             self._inputs[name].update_inplace(self._fill[name])
         self._session.run_with_iobinding(self._binding, self._options)
         return {name: np.array(value.numpy()[:count]) for name, value in self._outputs.items()}
+
+
+def _repeated(value: NDArray[Any], size: int, device: str, gpu: int) -> NDArray[Any]:
+    shape = (size, *value.shape)
+    found = np.empty(shape, value.dtype) if device == "cpu" else pinned(shape, value.dtype, gpu)
+    found[:] = value
+    return found
 
 
 def run_options(graph: int) -> onnxruntime.RunOptions:

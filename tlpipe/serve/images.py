@@ -26,19 +26,25 @@ class ImageLabels(Labels):
         self.max_pixels = min(max_pixels, MOST_PIXELS)
 
     def decode(self, raw: bytes, media: str = "image/*") -> Sample:
-        """The bytes of an image file; the first frame of an animation."""
+        """The bytes of an image file that a client sent; an animation is refused, as it does not say which frame."""
+        return self._file(raw, still=True)
+
+    def _file(self, raw: bytes, still: bool) -> Sample:
         try:
-            return self._pack(decode(raw, self.max_pixels))
+            return self._pack(decode(raw, self.max_pixels, still))
         except UnreadableImage as error:
             raise BadInput(f"the image cannot be used: {error}", 413 if error.reason == "too_large" else 400) from None
 
     def load(self, item: Any) -> Sample:
-        """A path, the bytes of a file, a PIL image, or RGB pixels (H, W, 3) uint8."""
+        """A path, the bytes of a file, a PIL image, or RGB pixels (H, W, 3) uint8.
+
+        Of an animation the first frame is taken, as it is in training.
+        """
         if isinstance(item, bytes | bytearray | memoryview):
-            return self.decode(bytes(item))
+            return self._file(bytes(item), still=False)
         if isinstance(item, str | Path):
             try:
-                return self.decode(Path(item).read_bytes())
+                return self._file(Path(item).read_bytes(), still=False)
             except (OSError, ValueError) as error:
                 raise BadInput(str(error)) from None
         if isinstance(item, Image.Image):

@@ -16,6 +16,7 @@ PROVIDERS = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
+DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 INSTALL_CUDA = "pip install 'tlpipe[cuda]' puts them into this environment"
 
@@ -52,17 +53,24 @@ def _wrong_package(device: str) -> str:
 
 
 @cache
+def driver() -> ctypes.CDLL | None:
+    """CUDA's driver, or None where there is none."""
+    try:
+        return ctypes.CDLL(DRIVER)
+    except OSError:
+        return None
+
+
+@cache
 def _driver() -> str | None:
     """Why CUDA's driver finds no GPU, or None when it finds one."""
-    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-    try:
-        driver = ctypes.CDLL(name)
-    except OSError:
-        return f"there is no NVIDIA driver: {name} is not found; in a container, start it with the GPU (--gpus all)"
-    if code := driver.cuInit(0):
+    cuda = driver()
+    if cuda is None:
+        return f"there is no NVIDIA driver: {DRIVER} is not found; in a container, start it with the GPU (--gpus all)"
+    if code := cuda.cuInit(0):
         return f"the NVIDIA driver does not start (cuInit gives {code}): no GPU is visible, or the driver is too old"
     count = ctypes.c_int(0)
-    driver.cuDeviceGetCount(ctypes.byref(count))
+    cuda.cuDeviceGetCount(ctypes.byref(count))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return None if count.value else f"the NVIDIA driver sees no GPU (CUDA_VISIBLE_DEVICES is {visible!r})"
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tlpipe.bundle import ABOUT
 from tlpipe.config import ConfigError
-from tlpipe.serve.batcher import Batcher
+from tlpipe.serve.batcher import LANES, Batcher
 from tlpipe.serve.load import Loaded, load
 from tlpipe.serve.metrics import Metrics
 from tlpipe.serve.settings import Settings
@@ -65,7 +65,8 @@ class Model:
                 return
             batching = self.settings.batching
             batching = batching.model_copy(update={"max_batch": batching.most(loaded.session.device)})
-            batcher = Batcher(loaded.session.run, batching, self.metrics.batch)
+            lanes = LANES.get(loaded.session.device, 1)
+            batcher = Batcher(loaded.session.run, batching, self.metrics.batch, lanes)
             self._served = Served(loaded, batcher)
         self.metrics.model.values.clear()
         labels = {"model": self.settings.name, "version": loaded.version, "provider": loaded.session.provider}

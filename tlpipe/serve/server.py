@@ -18,6 +18,7 @@ from uvicorn.server import ServerState
 
 from tlpipe.config import ConfigError
 from tlpipe.serve.app import Service, make_app
+from tlpipe.serve.lean import Buffer, Gathering
 from tlpipe.serve.logs import configure
 from tlpipe.serve.settings import Settings
 
@@ -36,16 +37,20 @@ class State(ServerState):
 
 
 class Patient(H11Protocol):
-    """uvicorn's protocol, but a connection whose request's head does not arrive in time is closed."""
+    """uvicorn's protocol, but a connection whose request's head does not arrive in time is closed.
+
+    Bodies are copied less often, and an answer's head and body are sent at once.
+    """
 
     server_state: State
     _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         """Begin to count the time."""
-        super().connection_made(transport)
+        super().connection_made(Gathering(transport, self.loop))  # type: ignore[arg-type]  # all that is used of one
+        self.conn._receive_buffer = Buffer()
         self.server_state.accepted += 1
-        self._late = self.loop.call_later(HEAD_SECONDS, transport.close)
+        self._late = self.loop.call_later(HEAD_SECONDS, self.transport.close)
 
     def data_received(self, data: bytes) -> None:
         """Stop counting once the head is complete; count again when only a part of the next one is there."""

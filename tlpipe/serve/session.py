@@ -1,6 +1,7 @@
 """A graph in onnxruntime: on the device that was asked for, or an error that says why not."""
 
 from collections.abc import Mapping
+from threading import Lock
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ from pydantic import Field
 from tlpipe.config import ConfigError, Spec
 from tlpipe.serve.fixed import SKIP, Fixed, run_options
 from tlpipe.serve.machine import PROVIDERS, cores, obstacles, preload
+from tlpipe.serve.pinned import Staging
 
 Tensors = Mapping[str, NDArray[Any]]
 """Arrays by the name of the graph's input or output."""
@@ -57,7 +59,7 @@ class Runtime(Spec):
 
 
 class Session:
-    """One graph on one device. `run` may be called from any thread, one call at a time for the best throughput."""
+    """One graph on one device. `run` may be called from any thread; on a GPU one call waits for the other."""
 
     def __init__(self, model: bytes, runtime: Runtime) -> None:
         """Raises DeviceError as `Runtime.resolve`, and when onnxruntime takes another provider than it was told."""
@@ -80,6 +82,8 @@ class Session:
         self.outputs = tuple(port.name for port in self._session.get_outputs())
         self._runtime = runtime
         self._fixed: list[Fixed] = []
+        self._staging = Staging(runtime.gpu) if self.device != "cpu" else None
+        self._lock = Lock()
 
     def capture(self, row: Mapping[str, NDArray[Any]]) -> None:
         """Capture calls of the sizes that `cuda_graphs` names, for samples of the shapes of `row`.
@@ -94,11 +98,14 @@ class Session:
             raise ConfigError(f"the model cannot be captured as a CUDA graph: {first_line(error)}") from None
 
     def run(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
-        """All outputs. On a GPU through IO binding: one copy in, one copy out."""
-        if self.device == "cpu":
+        """All outputs. On a GPU through IO binding: one copy in from page-locked memory, one copy out."""
+        if self._staging is None:
             return dict(zip(self.outputs, self._session.run(None, dict(feeds)), strict=True))
-        fixed = next((each for each in self._fixed if each.takes(feeds)), None)
-        return fixed.run(feeds) if fixed else self.run_bound(feeds)
+        with self._lock:  # the buffers are the session's, not the call's
+            fixed = next((each for each in self._fixed if each.takes(feeds)), None)
+            if fixed:
+                return fixed.run(feeds)
+            return self.run_bound({name: self._staging.place(name, value) for name, value in feeds.items()})
 
     def run_bound(self, feeds: Tensors) -> dict[str, NDArray[Any]]:
         """As `run`, through IO binding whatever the device."""

@@ -44,7 +44,8 @@ def write_repository(folder: Path, bundle: Path, target: Target) -> Path:
         raise ConfigError(f"{model} exists; remove it, or choose another --name or --out")
     (model / "1").mkdir(parents=True)
     shutil.copyfile(bundle / MODEL, model / "1" / MODEL)
-    shutil.copyfile(bundle / ABOUT, model / ABOUT)
+    for name in {ABOUT, *about.sha256} - {MODEL}:  # what its clients need: the description, the tokenizer
+        shutil.copyfile(bundle / name, model / name)
     (model / LABELS).write_text("".join(f"{label}\n" for label in about.labels), encoding="utf-8")
     (model / CONFIG).write_text(config(about, target, reading(about, bundle).example().rows[0]), encoding="utf-8")
     return model
