@@ -184,16 +184,19 @@ class Run:
 
 
 def _start(plan: Plan, head: About, training: Training, packed: Packed) -> tuple[Classifier, list[Epoch]]:
-    """The model that training begins with; a head on every depth is fitted here, and its path comes with it."""
-    return _all_depths(head, packed) if plan.features == "all" else (starting_model(plan, HEAD, training), [])
+    """The model that training begins with, and for a head that is all there is to train the path of its penalties."""
+    if plan.features == "last":
+        return starting_model(plan, HEAD, training), []
+    model, path = _all_depths(head, packed, training.dropout if plan.phases else 0.0)
+    return model, [] if plan.phases else path
 
 
-def _all_depths(head: About, packed: Packed) -> tuple[Classifier, list[Epoch]]:
+def _all_depths(head: About, packed: Packed, dropout: float) -> tuple[Classifier, list[Epoch]]:
     spec: Head = config.load("head", Head)
     features, begun = Features.open(FEATURES), time.perf_counter()
     encoder = AllDepths(load_model(HEAD)[0].encoder, head.preprocess.example())
     fitted = FITS[packed.preprocess.kind](spec, packed, features, features.groups, encoder.widths)
-    layers = head.task.head(encoder.feature_dim, len(head.labels), 0.0)
+    layers = head.task.head(encoder.feature_dim, len(head.labels), dropout)
     install(layers, fitted)
     print(f"features of {len(encoder.widths)} depths ({encoder.feature_dim:,} in all), penalty {fitted.penalty:g}")
     return Classifier(encoder, layers), path_as_epochs(fitted, len(packed.rows("train")), time.perf_counter() - begun)

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.advisor.grid import FROZEN, read
+from benchmarks.advisor.cell import read
+from benchmarks.advisor.grid import FROZEN
 from benchmarks.advisor.targets import TARGETS
 from tlpipe.advise.evidence import Evidence
 from tlpipe.advise.experience import FILE, TERMS, D, error_of, terms

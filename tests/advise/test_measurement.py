@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks.advisor.analyse import judge, oracle, own_oracle
+from benchmarks.advisor.cell import read
 from benchmarks.advisor.fit import Outcome, left_out, outcomes, ridge
-from benchmarks.advisor.grid import read
 from benchmarks.advisor.policies import Case, Choice
 from benchmarks.advisor.targets import SIZES, TARGETS, Arrays
 from tlpipe.preprocess.image import ImagePreprocess

@@ -108,6 +108,7 @@ EXAMPLES = {
     "top_layers": {"layers": 3, "lr": 0.1, "gamma": 0.5, "stage_epochs": 1, "epochs": 1},
     "all_layers": {"lr": 0.1, "gamma": 0.5, "stages": 3, "stage_epochs": 1, "epochs": 1},
     "all_depth_head": {},
+    "all_depth_tuning": {"lr": 0.1, "rho": 0.5, "epochs": 1},
     "first_block": {"lr": 0.1, "epochs": 1},
     "norm_only": {"lr": 0.1, "epochs": 1},
     "lora": {"lr": 0.1, "epochs": 1, "rank": 2},
