@@ -11,7 +11,7 @@ from stages.race import settle
 from tests.train.conftest import make_encoder, make_packed, make_training
 from tlpipe.advise.decision import Contender, Decision
 from tlpipe.data.packed import Packed
-from tlpipe.strategies.auto import Auto
+from tlpipe.strategies.auto import Advised
 from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.scratch import Scratch
@@ -24,7 +24,7 @@ from tlpipe.train.fit import Trainer
 from tlpipe.train.model import Classifier
 
 GROUPS = ("stem", "middle", "top")
-AUTO = Auto(kind="auto", race=True)
+AUTO = Advised(kind="auto", race=True)
 GOOD = AllLayers(kind="all_layers", lr=1e-2, gamma=0.9, stages=1, epochs=6)
 BAD = Scratch(kind="scratch", lr=1e-7, epochs=8)
 Prepare = Callable[[Strategy], tuple[Trainer, Keeper]]

@@ -122,7 +122,7 @@ SETTLED = [member for member in members(AnyStrategy) if member.settled]
 
 def test_what_waits_for_advice_says_so_instead_of_planning() -> None:
     waiting = set(members(AnyStrategy)) - set(SETTLED)
-    assert [member.__name__ for member in waiting] == ["Auto"]
+    assert [member.__name__ for member in waiting] == ["Advised"]
     with pytest.raises(ConfigError, match="the advise stage chooses"):
         strategy(kind="auto", race=True).plan(GROUPS)
 

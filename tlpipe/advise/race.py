@@ -10,7 +10,7 @@ from tlpipe.strategies.scale import Scale
 
 SHARE = 0.25
 """Of its own training: how far each of two goes before one is stopped. Of k, each goes 1 / (k - 1) of that far, so that
-a race costs at most 1.25 trainings of the dearest."""
+a race costs at most 1.25 trainings of the dearest, counted in forward passes (`Clock.passes`) and not in seconds."""
 MOST = 0.3
 """What losers may cost where a single epoch is already more than SHARE; else the training does not race."""
 
@@ -58,7 +58,9 @@ def laps(
     trained = [name for name in names if costs[name]]
     rivals = max(len(trained) - 1, 1)
     epochs = {name: max(1, _within(costs[name], SHARE / rivals)) for name in trained}
-    slow = {name for name in trained[1:] if sum(costs[name][: epochs[name]]) > MOST / rivals * sum(costs[name])}
+    slow = {name for name in trained if sum(costs[name][: epochs[name]]) > MOST / rivals * sum(costs[name])}
+    if slow & set(trained[:1]):
+        slow = set(trained[1:])  # the best one cannot be judged early, so nobody runs against it
     racing = len(trained) - len(slow) > 1
     return {name: epochs.get(name, 0) if racing else 0 for name in names if name not in slow}
 

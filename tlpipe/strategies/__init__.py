@@ -6,7 +6,7 @@ from pydantic import Field
 
 from tlpipe.strategies.all_depth_head import AllDepthHead
 from tlpipe.strategies.all_depth_tuning import AllDepthTuning
-from tlpipe.strategies.auto import Auto
+from tlpipe.strategies.auto import Advised
 from tlpipe.strategies.explicit import Explicit
 from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.partial import FirstBlock, LowRank, NormOnly
@@ -24,7 +24,7 @@ AnyStrategy = Annotated[
     | LowRank
     | Scratch
     | Explicit
-    | Auto,
+    | Advised,
     Field(discriminator="kind"),
 ]
 """A strategy plus the backbone's layer groups is a Plan."""
