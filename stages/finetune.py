@@ -188,9 +188,9 @@ def _start(plan: Plan, training: Training, packed: Packed) -> tuple[Classifier, 
         return starting_model(plan, HEAD, training), []
     features, begun = Features.open(FEATURES), time.perf_counter()
     dropout = training.dropout if plan.phases else 0.0
-    model, fitted = all_depths_model(HEAD, config.load("head", Head), packed, features, dropout)
+    model, fitted, tilt = all_depths_model(HEAD, config.load("head", Head), packed, features, dropout)
     dims, spent = model.encoder.feature_dim, time.perf_counter() - begun
-    print(f"features of {len(features.groups)} depths ({dims:,} in all), penalty {fitted.penalty:g}")
+    print(f"features of {len(features.groups)} depths ({dims:,} in all), tilt {tilt:g}, penalty {fitted.penalty:g}")
     return model, [] if plan.phases else path_as_epochs(fitted, len(packed.rows("train")), spent)
 
 

@@ -31,7 +31,7 @@ def measure(params: Params, strategy: str, steps: int, high: float) -> tuple[lis
     plan = params.finetune[strategy].plan(head.plan.groups, params.training.scale(samples))
     plan, training = range_plan(plan, params.training, high, steps, samples)
     if plan.features == "all":
-        model, _ = all_depths_model(HEAD, params.head, packed, Features.open(FEATURES), training.dropout)
+        model, *_ = all_depths_model(HEAD, params.head, packed, Features.open(FEATURES), training.dropout)
     else:
         model = starting_model(plan, HEAD, training)
     trainer = Trainer(model, plan, head.task, training, Batches(packed, machine.device), machine)

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tlpipe.backbones.base import Encoder
 from tlpipe.data.packed import SPLITS, Packed
 from tlpipe.train.batches import Batches, chunks
 from tlpipe.train.device import Machine
-from tlpipe.train.head import Fitted, Head
+from tlpipe.train.head import Fitted, Head, best_tilt
 from tlpipe.train.model import Classifier
 from tlpipe.train.views import views_of
 
@@ -40,10 +41,10 @@ class Cell:
         return torch.cat(parts, 1) if all_depths else parts[-1]
 
     def head(self, spec: Head, all_depths: bool = False) -> Fitted:
-        """The converged head on those features; every depth weighs the same, however wide it is."""
+        """The converged head on those features; on those of all depths with the tilt that validation chooses."""
         train, validation = ((self.features(split, all_depths), self.labels(split)) for split in SPLITS[:2])
-        blocks = [each.shape[1] for each in self.depths.values()] if all_depths else None
-        return spec.fit(train, validation, len(self.packed.classes), blocks)
+        fit = partial(spec.fit, train, validation, len(self.packed.classes))
+        return best_tilt(partial(fit, [each.shape[1] for each in self.depths.values()]))[1] if all_depths else fit()
 
     def labels(self, split: str) -> Tensor:
         """(N,) of one split."""

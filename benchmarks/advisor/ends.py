@@ -59,7 +59,7 @@ class Ends:
     def _along(self, trained: Weights, test: Callable[[Weights], float]) -> Record:
         _, ending = wise_ft(self.start, trained, self.trainer.validate, self.trainer.training.monitor)
         lowest = min(ending.tried, key=lambda each: each["loss"])["alpha"]
-        wanted = {1.0, 0.5, lowest, ending.alpha}
+        wanted = {lowest, ending.alpha}
         begun = time.process_time()
         tests = {alpha: test(interpolate(self.start, trained, alpha)) for alpha in ALPHAS if alpha in wanted}
         return {

@@ -46,7 +46,7 @@ def outcomes(folder: Path) -> dict[Cell, dict[str, Outcome]]:
     """By cell and strategy; strategies whose sweep is not complete are left out."""
     found: dict[tuple[Cell, str], list[dict[str, Any]]] = defaultdict(list)
     for record in read(folder / "cells.jsonl"):
-        found[(record["target"], record["size"], record["seed"]), record["strategy"]].append(record)
+        found[(record["target"], record["size"], record["seed"]), record["strategy"]].append(ended(record))
     cells: dict[Cell, dict[str, Outcome]] = defaultdict(dict)
     for (cell, strategy), points in found.items():
         if len(points) < (1 if strategy in FROZEN or strategy == "bit" else 2):
@@ -55,6 +55,18 @@ def outcomes(folder: Path) -> dict[Cell, dict[str, Outcome]]:
         seconds = float(np.mean([point["seconds"] for point in points]))
         cells[cell][strategy] = Outcome(best["validation"], best["test"], seconds, tuple(best.get("curve", ())))
     return cells
+
+
+def ended(record: dict[str, Any]) -> dict[str, Any]:
+    """A training whose other ends were recorded, as `wise_ft` ends it."""
+    if "ends" not in record:
+        return record
+    end = record["ends"]["best"]
+    alpha = end["accuracy"]
+    accuracy, loss = next(each[1:] for each in end["tried"] if each[0] == alpha)
+    test = end["test"][str(alpha)]
+    seconds = record["seconds"] + record["ends"]["interpolation"]
+    return {**record, "validation": accuracy, "validation_loss": loss, "test": test, "seconds": seconds}
 
 
 def evidences(folder: Path) -> dict[Cell, tuple[Evidence, dict[str, Any]]]:
