@@ -57,13 +57,13 @@ class Ends:
         return list({**candidates, at.best_epoch: (at.best_epoch, at.best, selection.best)}.values())
 
     def _along(self, trained: Weights, test: Callable[[Weights], float]) -> Record:
-        _, ending = wise_ft(self.start, trained, self.trainer.validate, self.trainer.training.monitor)
-        lowest = min(ending.tried, key=lambda each: each["loss"])["alpha"]
-        wanted = {lowest, ending.alpha}
+        _, ending = wise_ft(self.start, trained, self.trainer.validate)
+        right = max(ending.tried, key=lambda each: (each["accuracy"], -each["loss"], each["alpha"]))["alpha"]
+        wanted = {right, ending.alpha}
         begun = time.process_time()
         tests = {alpha: test(interpolate(self.start, trained, alpha)) for alpha in ALPHAS if alpha in wanted}
         return {
-            "accuracy": ending.alpha, "loss": lowest, "test": tests, "test seconds": time.process_time() - begun,
+            "accuracy": right, "loss": ending.alpha, "test": tests, "test seconds": time.process_time() - begun,
             "tried": [[each["alpha"], round(each["accuracy"], 4), round(each["loss"], 4)] for each in ending.tried],
         }  # fmt: skip
 

@@ -40,6 +40,8 @@ class Outcome(NamedTuple):
     """Of one training, the mean over the sweep."""
     curve: tuple[float, ...]
     """Validation accuracy by epoch."""
+    mixed: bool = False
+    """Whether it ends with an interpolation, which its epochs say little of."""
 
 
 def outcomes(folder: Path) -> dict[Cell, dict[str, Outcome]]:
@@ -53,7 +55,8 @@ def outcomes(folder: Path) -> dict[Cell, dict[str, Outcome]]:
             continue
         best = max(points, key=lambda point: (point["validation"], -point["validation_loss"]))
         seconds = float(np.mean([point["seconds"] for point in points]))
-        cells[cell][strategy] = Outcome(best["validation"], best["test"], seconds, tuple(best.get("curve", ())))
+        curve = tuple(best.get("curve", ()))
+        cells[cell][strategy] = Outcome(best["validation"], best["test"], seconds, curve, "ends" in best)
     return cells
 
 
@@ -62,7 +65,7 @@ def ended(record: dict[str, Any]) -> dict[str, Any]:
     if "ends" not in record:
         return record
     end = record["ends"]["best"]
-    alpha = end["accuracy"]
+    alpha = end["loss"]
     accuracy, loss = next(each[1:] for each in end["tried"] if each[0] == alpha)
     test = end["test"][str(alpha)]
     seconds = record["seconds"] + record["ends"]["interpolation"]

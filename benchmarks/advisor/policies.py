@@ -129,5 +129,8 @@ def _judged(case: Case, advice: Advice, name: str, accuracy: float) -> float:
 
 
 def _lap(case: Case, name: str, epochs: int | None) -> float:
-    """What validation says after so many epochs; None = all."""
-    return typical(case.outcomes[name].curve[:epochs] or [case.outcomes[name].validation])
+    """What validation says after so many epochs; None = at the end."""
+    outcome = case.outcomes[name]
+    if epochs is None and outcome.mixed:
+        return outcome.validation
+    return typical(outcome.curve[:epochs] or [outcome.validation])
