@@ -6,7 +6,6 @@ Only targets that `benchmarks.advisor.targets` marks `fitted` are read here.
 """
 
 import argparse
-import json
 import math
 from collections import defaultdict
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from benchmarks.advisor.cell import read
 from benchmarks.advisor.grid import FROZEN
 from benchmarks.advisor.targets import TARGETS
 from tlpipe.advise.evidence import Evidence
-from tlpipe.advise.experience import FILE, TERMS, D, error_of, terms
+from tlpipe.advise.experience import FILE, TERMS, D, Experience, Rule, error_of, terms
 from tlpipe.advise.probe import Measured
 
 PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0)
@@ -29,6 +28,8 @@ LONELY = 0.5
 Cell = tuple[str, int, int]
 """Target, samples a class, seed."""
 Floats = NDArray[np.float64]
+OUTSIDE = {"bit", "all_layers_ends"}
+"""What the advisor does not know."""
 
 
 class Outcome(NamedTuple):
@@ -119,8 +120,11 @@ def left_out(x: Floats, y: Floats, groups: Sequence[str], penalty: float) -> flo
 
 def fit_rule(
     kind: str, cells: dict[Cell, dict[str, Outcome]], known: dict[Cell, tuple[Evidence, dict[str, Any]]]
-) -> dict[str, Any]:
-    """One kind's rule. A frozen one is measured: all that is left to learn is how the probe differs from the head."""
+) -> tuple[Rule, str]:
+    """One kind's rule, and a line on it.
+
+    A frozen kind is measured: all that is left to learn is how the probe differs from the head.
+    """
     used = [cell for cell in sorted(cells) if kind in cells[cell] and cell in known]
     probe = "last" if kind == "head_only" else "all"
     bases = [known[cell][0].last if probe == "last" else known[cell][0].all_depths for cell in used]
@@ -133,15 +137,31 @@ def fit_rule(
     losses = {penalty: LONELY if alone else left_out(x, y, targets, penalty) for penalty in PENALTIES}
     penalty = min(losses, key=lambda each: losses[each])
     weights = ridge(x, y, penalty)
-    print(f"{kind:15s} {len(used)} cells of {len(set(targets))} targets, penalty {penalty:g}, "
-          f"left-out rms {losses[penalty]:.3f} (a constant alone: {_constant(y, targets):.3f}), "
-          f"{dict(zip(TERMS, weights.round(3).tolist(), strict=True))}")  # fmt: skip
-    return {
-        "probe": probe,
-        "weights": [round(float(weight), 4) for weight in weights],
-        "sigma": round(losses[penalty], 4),
-        "cells": len(used),
-    }
+    said = (
+        f"{kind:16s} {len(used)} cells of {len(set(targets))} targets, penalty {penalty:g}, left-out rms "
+        f"{losses[penalty]:.3f} (a constant alone: {_constant(y, targets):.3f}), "
+        f"{dict(zip(TERMS, weights.round(3).tolist(), strict=True))}"
+    )
+    rounded = tuple(round(float(weight), 4) for weight in weights)
+    return Rule(probe=probe, weights=rounded, sigma=round(losses[penalty], 4), cells=len(used)), said
+
+
+def fit_all(
+    cells: dict[Cell, dict[str, Outcome]], known: dict[Cell, tuple[Evidence, dict[str, Any]]]
+) -> tuple[Experience, list[str]]:
+    """The rules of every kind that the cells have, and a line on each."""
+    kinds = sorted({kind for found in cells.values() for kind in found} - OUTSIDE)
+    found = {kind: fit_rule(kind, cells, known) for kind in kinds}
+    targets = tuple(sorted({cell[0] for cell in cells if cell in known}))
+    experience = Experience(targets=targets, rules={kind: rule for kind, (rule, _) in found.items()})
+    return experience, [said for _, said in found.values()]
+
+
+def allowed(folder: Path) -> tuple[dict[Cell, dict[str, Outcome]], dict[Cell, tuple[Evidence, dict[str, Any]]]]:
+    """Outcomes and evidence of the targets that may be fitted on."""
+    names = {target.name for target in TARGETS if target.fitted}
+    cells = {cell: found for cell, found in outcomes(folder).items() if cell[0] in names}
+    return cells, {cell: found for cell, found in evidences(folder).items() if cell[0] in names}
 
 
 def _constant(y: Floats, targets: Sequence[str]) -> float:
@@ -154,13 +174,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--write", type=Path, default=FILE)
     asked = parser.parse_args()
-    allowed = {target.name for target in TARGETS if target.fitted}
-    cells = {cell: found for cell, found in outcomes(asked.out).items() if cell[0] in allowed}
-    known = {cell: found for cell, found in evidences(asked.out).items() if cell[0] in allowed}
-    kinds = sorted({kind for found in cells.values() for kind in found} - {"bit"})
-    rules = {kind: fit_rule(kind, cells, known) for kind in kinds}
-    content = {"targets": sorted({cell[0] for cell in cells if cell in known}), "rules": rules}
-    asked.write.write_text(json.dumps(content, indent=2) + "\n")
+    experience, lines = fit_all(*allowed(asked.out))
+    print(*lines, sep="\n")
+    asked.write.write_text(experience.model_dump_json(indent=2) + "\n")
 
 
 if __name__ == "__main__":
