@@ -35,10 +35,7 @@ def work(folder: Path, processes: int, *words: str, script: str = "worker.py") -
     return {**torch.load(out / "result.pt"), "figures": history["figures"], "out": out}
 
 
-SLOW = [
-    ("first_block", ()), ("norm_only", ()), ("lora", ()), ("all_depth_tuning", ()), ("norm_only", ("shard",)),
-    ("all_depth_tuning", ("shard",)),
-]  # fmt: skip
+SLOW = [("norm_only", ()), ("lora", ()), ("all_depth_tuning", ()), ("all_depth_tuning", ("shard",))]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tests.train.test_fit import GROUPS
 from tlpipe.backbones.base import Encoder
 from tlpipe.data.packed import Packed
 from tlpipe.strategies.all_depth_tuning import AllDepthTuning
-from tlpipe.strategies.partial import FirstBlock, LowRank, NormOnly
+from tlpipe.strategies.partial import LowRank, NormOnly
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers
 from tlpipe.tasks.image_classification import ImageClassification
@@ -31,7 +31,6 @@ from tlpipe.train.model import Classifier
 PLANS = {
     "staged": AllLayers(kind="all_layers", lr=3e-2, gamma=0.5, stages=2, stage_epochs=3, epochs=2).plan(GROUPS),
     "scratch": Scratch(kind="scratch", lr=3e-2, epochs=3).plan(GROUPS),
-    "first_block": FirstBlock(kind="first_block", lr=3e-2, epochs=3, wise_ft=True).plan(GROUPS),
     "norm_only": NormOnly(kind="norm_only", lr=3e-2, epochs=3, soup=2).plan(GROUPS),
     "lora": LowRank(kind="lora", rank=2, lr=3e-2, epochs=3).plan(GROUPS),
     "all_depth_tuning": AllDepthTuning(kind="all_depth_tuning", lr=3e-2, rho=0.5, epochs=3).plan(GROUPS),
