@@ -10,7 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ LONELY = 0.5
 Cell = tuple[str, int, int]
 """Target, samples a class, seed."""
 Floats = NDArray[np.float64]
+PROBES: dict[str, Literal["last", "best"]] = {"head_only": "last"}
+"""What a kind's error is measured against; all others against the better probe."""
 OUTSIDE = {"bit", "all_layers_ends"}
 """What the advisor does not know."""
 
@@ -123,12 +125,17 @@ def fit_rule(
 ) -> tuple[Rule, str]:
     """One kind's rule, and a line on it.
 
-    A frozen kind is measured: all that is left to learn is how the probe differs from the head.
+    A frozen kind is measured: all that is left to learn is how probes differ from heads, and that from both of them
+    together. So the all-depth head, which may leave the lower depths aside, is expected to be no worse than the other.
     """
-    used = [cell for cell in sorted(cells) if kind in cells[cell] and cell in known]
-    probe = "last" if kind == "head_only" else "all"
-    bases = [known[cell][0].last if probe == "last" else known[cell][0].all_depths for cell in used]
-    y = np.array([ratio(cells[cell][kind], base) for cell, base in zip(used, bases, strict=True)])
+    pairs = [
+        (cell, each)
+        for cell in sorted(cells)
+        for each in (FROZEN if kind in FROZEN else (kind,))
+        if each in cells[cell] and cell in known
+    ]
+    used = [cell for cell, _ in pairs]
+    y = np.array([ratio(cells[cell][each], _base(known[cell][0], each)) for cell, each in pairs])
     x = np.array([terms(known[cell][0]) for cell in used])
     if kind in FROZEN:
         x[:, 2:] = 0
@@ -143,7 +150,11 @@ def fit_rule(
         f"{dict(zip(TERMS, weights.round(3).tolist(), strict=True))}"
     )
     rounded = tuple(round(float(weight), 4) for weight in weights)
-    return Rule(probe=probe, weights=rounded, sigma=round(losses[penalty], 4), cells=len(used)), said
+    return Rule(probe=PROBES.get(kind, "best"), weights=rounded, sigma=round(losses[penalty], 4), cells=len(used)), said
+
+
+def _base(evidence: Evidence, kind: str) -> Measured:
+    return evidence.last if PROBES.get(kind) == "last" else evidence.best
 
 
 def fit_all(

@@ -1,8 +1,10 @@
 """Every kind of strategy that two processes may train together, in a real project."""
 
-from typing import Any
+from pathlib import Path
 
 import pytest
+
+from tests.pipeline.conftest import SMALL, make_project
 
 pytestmark = pytest.mark.slow
 TOGETHER = {
@@ -14,9 +16,14 @@ TOGETHER = {
 }
 
 
-def test_two_processes_train_every_kind_of_strategy_to_a_champion(project: Any) -> None:
-    project.set({f"finetune.{name}": values for name, values in TOGETHER.items()})
-    project.set({"strategies": list(TOGETHER), "runtime.processes": 2, "training.seeds": 1, "tracking.enabled": False})
+CHANGES = {
+    **SMALL, "finetune": TOGETHER, "strategies": list(TOGETHER), "runtime.processes": 2, "training.seeds": 1,
+    "tracking.enabled": False,
+}  # fmt: skip
+
+
+def test_two_processes_train_every_kind_of_strategy_to_a_champion(tmp_path: Path) -> None:
+    project = make_project(tmp_path / "project", CHANGES)
     ran = project.repro("export")
     assert {f"finetune@{name}" for name in TOGETHER} <= set(ran)
     assert set(project.json("reports/comparison.json")["strategies"]) == set(TOGETHER)
