@@ -21,6 +21,7 @@ from benchmarks.advisor.fit import Cell, Outcome, allowed, evidences, fit_all, o
 from benchmarks.advisor.grid import ENDING, FROZEN, FULL
 from benchmarks.advisor.policies import Case, Policy, above, always, raced, searched, single, table
 from benchmarks.advisor.targets import TARGETS
+from benchmarks.advisor.tuning import ends, regrets
 from tlpipe.advise.experience import Experience, load_experience
 
 ALL = (*FROZEN, *FULL)
@@ -98,9 +99,8 @@ def policies(cases: Sequence[Case], fitted: Sequence[Case], best: Mapping[Cell, 
         "train three: with scratch": searched(("all_depth_head", "all_layers", "scratch")),
         "full search": searched(ALL),
     }
-    for name, kind in (("always all_depth_tuning", "all_depth_tuning"), ("BiT-HyperRule", "bit")):
-        if all(kind in case.outcomes for case in cases):
-            found[name] = always(kind)
+    if all("bit" in case.outcomes for case in cases):
+        found["BiT-HyperRule"] = always("bit")
     return found
 
 
@@ -119,6 +119,8 @@ def render(folder: Path, crossfitted: bool = True) -> str:
         f"Rules fitted on {experience.cells} cells of {', '.join(experience.targets)}.",
         *_table("Unseen targets", unseen, fitted, best),
         *_table("Fitting half, each target with rules fitted on the other ones", fitted, fitted, best),
+        *regrets(cases, best),
+        *ends(folder),
         *_means(cases),
     ]
     return "\n".join(lines) + "\n"
