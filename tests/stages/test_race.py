@@ -91,7 +91,7 @@ def test_what_does_not_train_is_compared_with_the_finished_winner(prepare: Prepa
 
 
 def test_what_ends_with_an_interpolation_is_judged_by_its_end(prepare: Prepare) -> None:
-    mixed = GOOD.model_copy(update={"wise_ft": True})
+    mixed = GOOD.model_copy(update={"wise_ft": True, "epochs": 4})
     decided(("frozen", 0, HeadOnly(kind="head_only")), ("mixed", 0, mixed))
     _, laps = settle("auto", AUTO, prepare)
     trainer, _ = prepare(mixed)
