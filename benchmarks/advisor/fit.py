@@ -30,6 +30,8 @@ Cell = tuple[str, int, int]
 Floats = NDArray[np.float64]
 PROBES: dict[str, Literal["last", "best"]] = {"head_only": "last"}
 """What a kind's error is measured against; all others against the better probe."""
+ABOVE = {"all_depth_tuning": "all_depth_head"}
+"""Kinds that were trained in few cells, and what they contain."""
 OUTSIDE = {"bit", "all_layers_ends"}
 """What the advisor does not know."""
 
@@ -139,18 +141,41 @@ def fit_rule(
     x = np.array([terms(known[cell][0]) for cell in used])
     if kind in FROZEN:
         x[:, 2:] = 0
-    targets = [cell[0] for cell in used]
+    return _fitted(kind, x, y, [cell[0] for cell in used])
+
+
+def _fitted(kind: str, x: Floats, y: Floats, targets: Sequence[str]) -> tuple[Rule, str]:
+    """A ridge regression whose penalty does best on targets that are left out."""
     alone = len(set(targets)) < 2
     losses = {penalty: LONELY if alone else left_out(x, y, targets, penalty) for penalty in PENALTIES}
     penalty = min(losses, key=lambda each: losses[each])
     weights = ridge(x, y, penalty)
     said = (
-        f"{kind:16s} {len(used)} cells of {len(set(targets))} targets, penalty {penalty:g}, left-out rms "
+        f"{kind:16s} {len(y)} cells of {len(set(targets))} targets, penalty {penalty:g}, left-out rms "
         f"{losses[penalty]:.3f} (a constant alone: {_constant(y, targets):.3f}), "
         f"{dict(zip(TERMS, weights.round(3).tolist(), strict=True))}"
     )
     rounded = tuple(round(float(weight), 4) for weight in weights)
-    return Rule(probe=PROBES.get(kind, "best"), weights=rounded, sigma=round(losses[penalty], 4), cells=len(used)), said
+    rule = Rule(probe=PROBES.get(kind, "best"), weights=rounded, sigma=round(losses[penalty], 4), cells=len(y))
+    return rule, said
+
+
+def fit_above(
+    kind: str, below: str, rule: Rule, cells: dict[Cell, dict[str, Outcome]],
+    known: dict[Cell, tuple[Evidence, dict[str, Any]]],
+) -> tuple[Rule, str]:  # fmt: skip
+    """The rule of a kind that was trained in few cells: that of `below`, which it contains, and their difference there.
+
+    Fitted on its few cells alone it would be credited with what is particular to them.
+    """
+    used = [cell for cell in sorted(cells) if {kind, below} <= set(cells[cell]) and cell in known]
+    bases = [_base(known[cell][0], kind) for cell in used]
+    pairs = zip(used, bases, strict=True)
+    y = np.array([ratio(cells[cell][kind], base) - ratio(cells[cell][below], base) for cell, base in pairs])
+    fitted, said = _fitted(kind, np.array([terms(known[cell][0]) for cell in used]), y, [cell[0] for cell in used])
+    weights = tuple(round(own + more, 4) for own, more in zip(rule.weights, fitted.weights, strict=True))
+    sigma = round(math.hypot(rule.sigma, fitted.sigma), 4)
+    return Rule(probe="best", weights=weights, sigma=sigma, cells=len(used)), f"{said} over {below}"
 
 
 def _base(evidence: Evidence, kind: str) -> Measured:
@@ -162,7 +187,10 @@ def fit_all(
 ) -> tuple[Experience, list[str]]:
     """The rules of every kind that the cells have, and a line on each."""
     kinds = sorted({kind for found in cells.values() for kind in found} - OUTSIDE)
-    found = {kind: fit_rule(kind, cells, known) for kind in kinds}
+    found = {kind: fit_rule(kind, cells, known) for kind in kinds if kind not in ABOVE}
+    for kind, below in ABOVE.items():
+        if kind in kinds:
+            found[kind] = fit_above(kind, below, found[below][0], cells, known)
     targets = tuple(sorted({cell[0] for cell in cells if cell in known}))
     experience = Experience(targets=targets, rules={kind: rule for kind, (rule, _) in found.items()})
     return experience, [said for _, said in found.values()]

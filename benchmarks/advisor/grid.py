@@ -67,8 +67,7 @@ def trained(name: str, backbone: str, lr: float, epochs: int) -> Strategy:
     if name == "top_layers":
         return TopLayers(kind="top_layers", layers=TOP[backbone], lr=lr, gamma=0.8, stage_epochs=1, epochs=epochs)
     if name == "all_depth_tuning":
-        # its end is chosen after the training, from what `Ends` records
-        return AllDepthTuning(kind="all_depth_tuning", lr=lr, rho=0.2, epochs=epochs, wise_ft=False)
+        return AllDepthTuning(kind="all_depth_tuning", lr=lr, rho=0.2, epochs=epochs)
     return AllLayers(kind="all_layers", lr=lr, rho=0.2, stages=1, epochs=epochs)
 
 
@@ -167,7 +166,8 @@ class Grid:
     def _plan(self, cell: Cell, name: str, lr: float) -> Plan:
         per_epoch = -(-len(cell.packed.rows("train")) // BATCH)
         strategy = trained(name, cell.target.backbone, lr, max(1, round(STEPS[cell.size] / per_epoch)))
-        return strategy.plan(self.bench.source(cell.target.backbone)[0].groups)
+        # a mixture is chosen after the training, from what `Ends` records
+        return strategy.plan(self.bench.source(cell.target.backbone)[0].groups).model_copy(update={"wise_ft": False})
 
     def _tested(self, cell: Cell, model: Classifier, weights: Weights) -> float:
         model.load_state_dict(weights)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.advisor.fit import Cell, Outcome
-from benchmarks.advisor.grid import BATCH, FROZEN, FULL, STEPS, trained
+from benchmarks.advisor.grid import BATCH, FROZEN, STEPS, trained
 from benchmarks.advisor.targets import EVERY
 from tlpipe.advise.advice import Advice, advise
 from tlpipe.advise.cost import Clock
@@ -51,13 +51,13 @@ class Case:
     experience: Experience
 
     def advice(self) -> tuple[Advice, dict[str, Strategy], Sequence[str], Clock]:
-        """The advisor's, on the strategies that every cell of the grid has."""
+        """The advisor's, on the strategies that were trained in this cell."""
         groups = GROUPS[self.line["backbone"]]
         epochs = max(1, round(STEPS[self.cell[1]] / math.ceil(0.75 * self.evidence.samples / BATCH)))
         strategies: dict[str, Strategy] = {
             name: _frozen(name) if name in FROZEN else trained(name, self.line["backbone"], 1e-3, epochs)
-            for name in (*FROZEN, *FULL)
-            if name in self.outcomes and name in self.experience.rules
+            for name in self.outcomes
+            if name in self.experience.rules
         }
         cuts = {index: index / len(groups) for index in range(len(groups) + 1)}
         clock = Clock(float(self.line["forward"]), cuts)

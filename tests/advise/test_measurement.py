@@ -104,6 +104,15 @@ def test_frozen_heads_share_a_rule_against_their_own_probes(make_evidence: Calla
     assert predict(rules["all_layers"], evidence).accuracy > predict(rules["scratch"], evidence).accuracy
 
 
+def test_what_contains_another_is_judged_by_what_it_adds(make_evidence: Callable[..., Evidence]) -> None:
+    known = {(name, 8, 0): (make_evidence(last=0.5, every=0.6), {}) for name in "abc"}
+    cells = {cell: made(head_only=0.6, all_depth_head=0.6) for cell in known}
+    cells["a", 8, 0]["all_depth_tuning"] = cells["b", 8, 0]["all_depth_tuning"] = Outcome(0.5, 0.6, 2.0, ())
+    rules = fit_all(cells, known)[0].rules
+    assert rules["all_depth_tuning"].cells == 2
+    assert rules["all_depth_tuning"].weights == pytest.approx(rules["all_depth_head"].weights, abs=1e-3)
+
+
 def test_samples_are_nested_and_never_from_the_test_rows() -> None:
     images, labels = np.zeros((900, 8, 8, 3), np.uint8), np.arange(900) % 3
     images[:, 0, 0, 0], images[:, 0, 0, 1] = np.arange(900) % 256, np.arange(900) // 256

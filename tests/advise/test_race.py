@@ -15,16 +15,22 @@ from tlpipe.advise.evidence import Evidence
 from tlpipe.advise.experience import Experience
 from tlpipe.advise.race import decide, laps
 from tlpipe.config import ConfigError
+from tlpipe.strategies.all_depth_tuning import AllDepthTuning
 from tlpipe.strategies.base import Strategy
 
 VIEWS = 4
 
 
 @pytest.fixture
-def tied(make_evidence: Callable[..., Evidence], experience: Experience) -> Advice:
-    """An advice in which everything is too close to call."""
+def doubtful(experience: Experience) -> Experience:
+    """Rules by which everything is too close to call."""
     vague = {kind: rule.model_copy(update={"sigma": 5.0}) for kind, rule in experience.rules.items()}
-    doubtful = experience.model_copy(update={"rules": vague})
+    return experience.model_copy(update={"rules": vague})
+
+
+@pytest.fixture
+def tied(make_evidence: Callable[..., Evidence], doubtful: Experience) -> Advice:
+    """An advice of that kind."""
     return advise(STRATEGIES, GROUPS, make_evidence(), doubtful, CLOCK, VIEWS)
 
 
@@ -62,6 +68,17 @@ def test_no_schedule_makes_a_race_dearer_than_1_3_trainings(tied: Advice) -> Non
             lost = sum(lap[name] for name in racing if name != winner)
             assert whole[winner] + lost <= 1.3 * max(whole[name] for name in racing)
     assert 50 < races < 300
+
+
+@pytest.mark.parametrize(("wise_ft", "rivals"), [(True, {"both", "scratch"}), (False, {"head", "both", "scratch"})])
+def test_what_ends_between_two_strategies_needs_no_race_against_them(
+    make_evidence: Callable[..., Evidence], doubtful: Experience, wise_ft: bool, rivals: set[str]
+) -> None:
+    both = AllDepthTuning(kind="all_depth_tuning", lr=1e-3, rho=0.1, epochs=20, wise_ft=wise_ft)
+    chosen = {"head": STRATEGIES["head"], "both": both, "scratch": STRATEGIES["scratch"]}
+    advice = advise(chosen, GROUPS, make_evidence(), doubtful, CLOCK, VIEWS)
+    assert {option.name for option in advice.tied} == set(chosen)
+    assert set(laps(advice, chosen, GROUPS, CLOCK, VIEWS)) == rivals
 
 
 def test_short_schedules_do_not_race(tied: Advice) -> None:

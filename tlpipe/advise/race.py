@@ -6,6 +6,7 @@ from tlpipe.advise.advice import Advice
 from tlpipe.advise.cost import Clock
 from tlpipe.advise.decision import Contender, Decision
 from tlpipe.strategies.base import Strategy
+from tlpipe.strategies.plan import Plan
 from tlpipe.strategies.scale import Scale
 
 SHARE = 0.25
@@ -54,7 +55,9 @@ def laps(
     their own schedule: at equal cost a short schedule would have annealed its rate and a long one would not.
     """
     names = [option.name for option in advice.tied] or [advice.recommended.name]
-    costs = {name: clock.passes(strategies[name].plan(groups, scale), views) for name in names}
+    plans = {name: strategies[name].plan(groups, scale) for name in names}
+    names = _uncontained(plans)
+    costs = {name: clock.passes(plans[name], views) for name in names}
     trained = [name for name in names if costs[name]]
     rivals = max(len(trained) - 1, 1)
     epochs = {name: max(1, _within(costs[name], SHARE / rivals)) for name in trained}
@@ -63,6 +66,16 @@ def laps(
         slow = set(trained[1:])  # the best one cannot be judged early, so nobody runs against it
     racing = len(trained) - len(slow) > 1
     return {name: epochs.get(name, 0) if racing else 0 for name in names if name not in slow}
+
+
+def _uncontained(plans: Mapping[str, Plan]) -> list[str]:
+    """The names of those that race; where one of them contains others, without these.
+
+    What begins as the all-depth head and ends between that and a fine-tuned network is a race of both in one training.
+    Only fresh weights run against it.
+    """
+    both = [name for name, plan in plans.items() if plan.features == "all" and plan.phases and plan.wise_ft][:1]
+    return [*both, *(name for name, plan in plans.items() if plan.start == "random")] if both else list(plans)
 
 
 def _within(costs: Sequence[float], share: float) -> int:
