@@ -31,3 +31,5 @@ def test_two_processes_train_every_kind_of_strategy_to_a_champion(tmp_path: Path
         timing = project.json(f"reports/training/{name}/timing.json")
         assert "2 processes" in timing["device"], timing["device"]
     assert project.json("reports/parity.json")["passed"]
+    said = project.run("tlpipe", "lr-range", "all_depth_tuning", "--steps", "20").stdout
+    assert "suggested peak rate" in said
