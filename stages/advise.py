@@ -18,7 +18,7 @@ from tlpipe.advise.race import decide
 from tlpipe.advise.spec import Advise
 from tlpipe.data.packed import Packed
 from tlpipe.strategies import AnyStrategy
-from tlpipe.strategies.auto import Auto
+from tlpipe.strategies.auto import Advised
 from tlpipe.strategies.base import Strategy
 from tlpipe.train.device import Runtime
 from tlpipe.train.embed import Features, learnt_from
@@ -58,7 +58,7 @@ def main() -> None:
     write_json(REPORT, advice.summary())
     for name, strategy in strategies.items():
         decision = Decision(contenders=())
-        if isinstance(strategy, Auto):
+        if isinstance(strategy, Advised):
             decision = decide(advice, candidates, source.groups, clock, views, strategy.race, scale)
         decision.write(DECISIONS / f"{name}.json")
     print(*_lines(advice), sep="\n")

@@ -26,17 +26,16 @@ from tlpipe.train.adapt import sizes
 from tlpipe.train.batches import Batches
 from tlpipe.train.calibrate import fit_temperature
 from tlpipe.train.checkpoint import Keeper, hash_code, hash_files, run_key
-from tlpipe.train.depths import AllDepths
 from tlpipe.train.device import Machine, Runtime
 from tlpipe.train.embed import Features
 from tlpipe.train.events import Epoch
 from tlpipe.train.fit import Trainer
 from tlpipe.train.head import Head
 from tlpipe.train.history import said, write_history, write_json
-from tlpipe.train.linear import FITS, install, path_as_epochs
-from tlpipe.train.model import About, Classifier, load_about, load_model, save_model
+from tlpipe.train.linear import path_as_epochs
+from tlpipe.train.model import About, Classifier, load_about, save_model
 from tlpipe.train.spec import Training
-from tlpipe.train.start import starting_model
+from tlpipe.train.start import all_depths_model, starting_model
 from tlpipe.train.stuck import Stuck, another_seed, stuck
 
 HEAD, PACKED, FEATURES = Path("models/head"), Path("data/packed"), Path("data/features")
@@ -108,7 +107,7 @@ class Run:
         self, name: str, key: str, plan: Plan, head: About, training: Training, packed: Packed, machine: Machine
     ) -> None:
         self.name, self.key, self.head, self.packed, self.machine = name, key, head, packed, machine
-        model, self.fitted = _start(plan, head, training, packed)
+        model, self.fitted = _start(plan, training, packed)
         self.sizes = sizes(model, plan)
         self.trainer = Trainer(model, plan, head.task, training, Batches(packed, machine.device), machine)
         self.keeper = Keeper(f"finetune-{name}", key)
@@ -183,20 +182,16 @@ class Run:
         return self.head.model_copy(update=changed)
 
 
-def _start(plan: Plan, head: About, training: Training, packed: Packed) -> tuple[Classifier, list[Epoch]]:
-    """The model that training begins with; a head on every depth is fitted here, and its path comes with it."""
-    return _all_depths(head, packed) if plan.features == "all" else (starting_model(plan, HEAD, training), [])
-
-
-def _all_depths(head: About, packed: Packed) -> tuple[Classifier, list[Epoch]]:
-    spec: Head = config.load("head", Head)
+def _start(plan: Plan, training: Training, packed: Packed) -> tuple[Classifier, list[Epoch]]:
+    """The model that training begins with, and for a head that is all there is to train the path of its penalties."""
+    if plan.features == "last":
+        return starting_model(plan, HEAD, training), []
     features, begun = Features.open(FEATURES), time.perf_counter()
-    encoder = AllDepths(load_model(HEAD)[0].encoder, head.preprocess.example())
-    fitted = FITS[packed.preprocess.kind](spec, packed, features, features.groups, encoder.widths)
-    layers = head.task.head(encoder.feature_dim, len(head.labels), 0.0)
-    install(layers, fitted)
-    print(f"features of {len(encoder.widths)} depths ({encoder.feature_dim:,} in all), penalty {fitted.penalty:g}")
-    return Classifier(encoder, layers), path_as_epochs(fitted, len(packed.rows("train")), time.perf_counter() - begun)
+    dropout = training.dropout if plan.phases else 0.0
+    model, fitted, tilt = all_depths_model(HEAD, config.load("head", Head), packed, features, dropout)
+    dims, spent = model.encoder.feature_dim, time.perf_counter() - begun
+    print(f"features of {len(features.groups)} depths ({dims:,} in all), tilt {tilt:g}, penalty {fitted.penalty:g}")
+    return model, [] if plan.phases else path_as_epochs(fitted, len(packed.rows("train")), spent)
 
 
 def _journal(name: str, key: str, packed: Packed, machine: Machine) -> Recorder:

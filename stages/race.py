@@ -61,6 +61,8 @@ def _lap(contender: Contender, prepare: Prepare, epochs: int | None) -> Lap:
         pass
     counted = seen[:epochs]
     accuracy = typical([epoch.validation["accuracy"] for epoch in counted] or [start["accuracy"]])
+    if epochs is None and trainer.plan.wise_ft:
+        accuracy = trainer.validate()["accuracy"]  # its end lies between two, so its epochs say little of it
     print(f"race: {contender.name} is at {accuracy:.4f} after {len(counted)} epochs", file=sys.stderr)
     return {
         "strategy": contender.name,

@@ -8,12 +8,13 @@ from tlpipe.data.packed import Packed
 from tlpipe.params import Params
 from tlpipe.progress import track
 from tlpipe.train.batches import Batches
+from tlpipe.train.embed import Features
 from tlpipe.train.fit import Trainer
 from tlpipe.train.lr_range import Point, lr_range, range_plan, suggestion
 from tlpipe.train.model import load_about
-from tlpipe.train.start import starting_model
+from tlpipe.train.start import all_depths_model, starting_model
 
-HEAD, PACKED = Path("models/head"), Path("data/packed")
+HEAD, PACKED, FEATURES = Path("models/head"), Path("data/packed"), Path("data/features")
 LINES, WIDTH = 24, 50
 
 
@@ -29,7 +30,10 @@ def measure(params: Params, strategy: str, steps: int, high: float) -> tuple[lis
     samples = len(packed.rows("train"))
     plan = params.finetune[strategy].plan(head.plan.groups, params.training.scale(samples))
     plan, training = range_plan(plan, params.training, high, steps, samples)
-    model = starting_model(plan, HEAD, training)
+    if plan.features == "all":
+        model, *_ = all_depths_model(HEAD, params.head, packed, Features.open(FEATURES), training.dropout)
+    else:
+        model = starting_model(plan, HEAD, training)
     trainer = Trainer(model, plan, head.task, training, Batches(packed, machine.device), machine)
     points = list(track(lr_range(trainer), f"{strategy}: range test", steps, "steps"))
     return points, suggestion(points)

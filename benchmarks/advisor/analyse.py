@@ -17,11 +17,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.advisor.fit import Cell, Outcome, evidences, outcomes
-from benchmarks.advisor.grid import FROZEN, FULL
+from benchmarks.advisor.fit import Cell, Outcome, allowed, evidences, fit_all, outcomes
+from benchmarks.advisor.grid import ENDING, FROZEN, FULL
 from benchmarks.advisor.policies import Case, Policy, above, always, raced, searched, single, table
 from benchmarks.advisor.targets import TARGETS
-from tlpipe.advise.experience import load_experience
+from benchmarks.advisor.tuning import ends, regrets
+from tlpipe.advise.experience import Experience, load_experience
 
 ALL = (*FROZEN, *FULL)
 DRAWS = 2000
@@ -106,9 +107,10 @@ def policies(cases: Sequence[Case], fitted: Sequence[Case], best: Mapping[Cell, 
 def render(folder: Path, crossfitted: bool = True) -> str:
     """The tables as Markdown."""
     experience, known = load_experience(), evidences(folder)
+    others = left_out_rules(folder)
     cells = {cell: found for cell, found in outcomes(folder).items() if set(ALL) <= set(found) and cell in known}
     best = oracle(cells) if crossfitted else own_oracle(cells)
-    cases = [Case(cell, cells[cell], *known[cell], experience) for cell in sorted(best)]
+    cases = [Case(cell, cells[cell], *known[cell], others.get(cell[0], experience)) for cell in sorted(best)]
     half = {target.name: target.fitted for target in TARGETS}
     fitted = [case for case in cases if half[case.cell[0]]]
     unseen = [case for case in cases if not half[case.cell[0]]]
@@ -116,10 +118,24 @@ def render(folder: Path, crossfitted: bool = True) -> str:
         f"Oracle: {'cross-fitted' if crossfitted else 'the best of the seed itself, so regrets are too large'}.",
         f"Rules fitted on {experience.cells} cells of {', '.join(experience.targets)}.",
         *_table("Unseen targets", unseen, fitted, best),
-        *_table("Targets that the rules were fitted on", fitted, fitted, best),
+        *_table("Fitting half, each target with rules fitted on the other ones", fitted, fitted, best),
+        *regrets(cases, best),
+        *ends(folder),
         *_means(cases),
     ]
     return "\n".join(lines) + "\n"
+
+
+def left_out_rules(folder: Path) -> dict[str, Experience]:
+    """For each target of the fitting half the rules that are fitted on the other ones."""
+    cells, known = allowed(folder)
+    return {
+        name: fit_all(
+            {cell: found for cell, found in cells.items() if cell[0] != name},
+            {cell: found for cell, found in known.items() if cell[0] != name},
+        )[0]
+        for name in sorted({cell[0] for cell in cells})
+    }
 
 
 def _table(title: str, cases: Sequence[Case], fitted: Sequence[Case], best: Mapping[Cell, float]) -> list[str]:
@@ -144,13 +160,18 @@ def _means(cases: Sequence[Case]) -> list[str]:
     groups: dict[tuple[str, int], list[Case]] = defaultdict(list)
     for case in cases:
         groups[case.cell[0], case.cell[1]].append(case)
-    lines = [f"\n**Mean test accuracy**\n\n| target, labels a class, seeds | {' | '.join(ALL)} | advised |",
-             f"|---|{'---|' * (len(ALL) + 1)}"]  # fmt: skip
+    shown = (*ALL, *ENDING[:1])
+    lines = [f"\n**Mean test accuracy**\n\n| target, labels a class, seeds | {' | '.join(shown)} | advised |",
+             f"|---|{'---|' * (len(shown) + 1)}"]  # fmt: skip
     for (target, size), group in sorted(groups.items()):
-        means = [f"{np.mean([case.outcomes[name].test for case in group]):.3f}" for name in ALL]
+        means = [_mean([case.outcomes[name].test for case in group if name in case.outcomes]) for name in shown]
         advised = sorted({case.advice()[0].recommended.name for case in group})
         lines.append(f"| {target}, {size}, {len(group)} | {' | '.join(means)} | {', '.join(advised)} |")
     return lines
+
+
+def _mean(values: Sequence[float]) -> str:
+    return f"{np.mean(values):.3f}" if values else "-"
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.advisor.grid import read
+from benchmarks.advisor.cell import read
 from benchmarks.advisor.targets import SIZES, TARGETS, Bench, Target
 from tlpipe.advise.evidence import gather
 from tlpipe.advise.passes import look

@@ -6,20 +6,20 @@ Only targets that `benchmarks.advisor.targets` marks `fitted` are read here.
 """
 
 import argparse
-import json
 import math
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.advisor.grid import FROZEN, read
+from benchmarks.advisor.cell import read
+from benchmarks.advisor.grid import FROZEN
 from benchmarks.advisor.targets import TARGETS
 from tlpipe.advise.evidence import Evidence
-from tlpipe.advise.experience import FILE, TERMS, D, error_of, terms
+from tlpipe.advise.experience import FILE, TERMS, D, Experience, Rule, error_of, terms
 from tlpipe.advise.probe import Measured
 
 PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0)
@@ -28,6 +28,12 @@ LONELY = 0.5
 Cell = tuple[str, int, int]
 """Target, samples a class, seed."""
 Floats = NDArray[np.float64]
+PROBES: dict[str, Literal["last", "best"]] = {"head_only": "last"}
+"""What a kind's error is measured against; all others against the better probe."""
+ABOVE = {"all_depth_tuning": "all_depth_head"}
+"""Kinds that were trained in few cells, and what they contain."""
+OUTSIDE = {"bit", "all_layers_ends"}
+"""What the advisor does not know."""
 
 
 class Outcome(NamedTuple):
@@ -39,21 +45,36 @@ class Outcome(NamedTuple):
     """Of one training, the mean over the sweep."""
     curve: tuple[float, ...]
     """Validation accuracy by epoch."""
+    mixed: bool = False
+    """Whether it ends with an interpolation, which its epochs say little of."""
 
 
 def outcomes(folder: Path) -> dict[Cell, dict[str, Outcome]]:
     """By cell and strategy; strategies whose sweep is not complete are left out."""
     found: dict[tuple[Cell, str], list[dict[str, Any]]] = defaultdict(list)
     for record in read(folder / "cells.jsonl"):
-        found[(record["target"], record["size"], record["seed"]), record["strategy"]].append(record)
+        found[(record["target"], record["size"], record["seed"]), record["strategy"]].append(ended(record))
     cells: dict[Cell, dict[str, Outcome]] = defaultdict(dict)
     for (cell, strategy), points in found.items():
         if len(points) < (1 if strategy in FROZEN or strategy == "bit" else 2):
             continue
         best = max(points, key=lambda point: (point["validation"], -point["validation_loss"]))
         seconds = float(np.mean([point["seconds"] for point in points]))
-        cells[cell][strategy] = Outcome(best["validation"], best["test"], seconds, tuple(best.get("curve", ())))
+        curve = tuple(best.get("curve", ()))
+        cells[cell][strategy] = Outcome(best["validation"], best["test"], seconds, curve, "ends" in best)
     return cells
+
+
+def ended(record: dict[str, Any]) -> dict[str, Any]:
+    """A training whose other ends were recorded, as `wise_ft` ends it."""
+    if "ends" not in record:
+        return record
+    end = record["ends"]["best"]
+    alpha = end["loss"]
+    accuracy, loss = next(each[1:] for each in end["tried"] if each[0] == alpha)
+    test = end["test"][str(alpha)]
+    seconds = record["seconds"] + record["ends"]["interpolation"]
+    return {**record, "validation": accuracy, "validation_loss": loss, "test": test, "seconds": seconds}
 
 
 def evidences(folder: Path) -> dict[Cell, tuple[Evidence, dict[str, Any]]]:
@@ -103,29 +124,83 @@ def left_out(x: Floats, y: Floats, groups: Sequence[str], penalty: float) -> flo
 
 def fit_rule(
     kind: str, cells: dict[Cell, dict[str, Outcome]], known: dict[Cell, tuple[Evidence, dict[str, Any]]]
-) -> dict[str, Any]:
-    """One kind's rule. A frozen one is measured: all that is left to learn is how the probe differs from the head."""
-    used = [cell for cell in sorted(cells) if kind in cells[cell] and cell in known]
-    probe = "last" if kind == "head_only" else "all"
-    bases = [known[cell][0].last if probe == "last" else known[cell][0].all_depths for cell in used]
-    y = np.array([ratio(cells[cell][kind], base) for cell, base in zip(used, bases, strict=True)])
+) -> tuple[Rule, str]:
+    """One kind's rule, and a line on it.
+
+    A frozen kind is measured: all that is left to learn is how probes differ from heads, and that from both of them
+    together. So the all-depth head, which may leave the lower depths aside, is expected to be no worse than the other.
+    """
+    pairs = [
+        (cell, each)
+        for cell in sorted(cells)
+        for each in (FROZEN if kind in FROZEN else (kind,))
+        if each in cells[cell] and cell in known
+    ]
+    used = [cell for cell, _ in pairs]
+    y = np.array([ratio(cells[cell][each], _base(known[cell][0], each)) for cell, each in pairs])
     x = np.array([terms(known[cell][0]) for cell in used])
     if kind in FROZEN:
         x[:, 2:] = 0
-    targets = [cell[0] for cell in used]
+    return _fitted(kind, x, y, [cell[0] for cell in used])
+
+
+def _fitted(kind: str, x: Floats, y: Floats, targets: Sequence[str]) -> tuple[Rule, str]:
+    """A ridge regression whose penalty does best on targets that are left out."""
     alone = len(set(targets)) < 2
     losses = {penalty: LONELY if alone else left_out(x, y, targets, penalty) for penalty in PENALTIES}
     penalty = min(losses, key=lambda each: losses[each])
     weights = ridge(x, y, penalty)
-    print(f"{kind:15s} {len(used)} cells of {len(set(targets))} targets, penalty {penalty:g}, "
-          f"left-out rms {losses[penalty]:.3f} (a constant alone: {_constant(y, targets):.3f}), "
-          f"{dict(zip(TERMS, weights.round(3).tolist(), strict=True))}")  # fmt: skip
-    return {
-        "probe": probe,
-        "weights": [round(float(weight), 4) for weight in weights],
-        "sigma": round(losses[penalty], 4),
-        "cells": len(used),
-    }
+    said = (
+        f"{kind:16s} {len(y)} cells of {len(set(targets))} targets, penalty {penalty:g}, left-out rms "
+        f"{losses[penalty]:.3f} (a constant alone: {_constant(y, targets):.3f}), "
+        f"{dict(zip(TERMS, weights.round(3).tolist(), strict=True))}"
+    )
+    rounded = tuple(round(float(weight), 4) for weight in weights)
+    rule = Rule(probe=PROBES.get(kind, "best"), weights=rounded, sigma=round(losses[penalty], 4), cells=len(y))
+    return rule, said
+
+
+def fit_above(
+    kind: str, below: str, rule: Rule, cells: dict[Cell, dict[str, Outcome]],
+    known: dict[Cell, tuple[Evidence, dict[str, Any]]],
+) -> tuple[Rule, str]:  # fmt: skip
+    """The rule of a kind that was trained in few cells: that of `below`, which it contains, and their difference there.
+
+    Fitted on its few cells alone it would be credited with what is particular to them.
+    """
+    used = [cell for cell in sorted(cells) if {kind, below} <= set(cells[cell]) and cell in known]
+    bases = [_base(known[cell][0], kind) for cell in used]
+    pairs = zip(used, bases, strict=True)
+    y = np.array([ratio(cells[cell][kind], base) - ratio(cells[cell][below], base) for cell, base in pairs])
+    fitted, said = _fitted(kind, np.array([terms(known[cell][0]) for cell in used]), y, [cell[0] for cell in used])
+    weights = tuple(round(own + more, 4) for own, more in zip(rule.weights, fitted.weights, strict=True))
+    sigma = round(math.hypot(rule.sigma, fitted.sigma), 4)
+    return Rule(probe="best", weights=weights, sigma=sigma, cells=len(used)), f"{said} over {below}"
+
+
+def _base(evidence: Evidence, kind: str) -> Measured:
+    return evidence.last if PROBES.get(kind) == "last" else evidence.best
+
+
+def fit_all(
+    cells: dict[Cell, dict[str, Outcome]], known: dict[Cell, tuple[Evidence, dict[str, Any]]]
+) -> tuple[Experience, list[str]]:
+    """The rules of every kind that the cells have, and a line on each."""
+    kinds = sorted({kind for found in cells.values() for kind in found} - OUTSIDE)
+    found = {kind: fit_rule(kind, cells, known) for kind in kinds if kind not in ABOVE}
+    for kind, below in ABOVE.items():
+        if kind in kinds:
+            found[kind] = fit_above(kind, below, found[below][0], cells, known)
+    targets = tuple(sorted({cell[0] for cell in cells if cell in known}))
+    experience = Experience(targets=targets, rules={kind: rule for kind, (rule, _) in found.items()})
+    return experience, [said for _, said in found.values()]
+
+
+def allowed(folder: Path) -> tuple[dict[Cell, dict[str, Outcome]], dict[Cell, tuple[Evidence, dict[str, Any]]]]:
+    """Outcomes and evidence of the targets that may be fitted on."""
+    names = {target.name for target in TARGETS if target.fitted}
+    cells = {cell: found for cell, found in outcomes(folder).items() if cell[0] in names}
+    return cells, {cell: found for cell, found in evidences(folder).items() if cell[0] in names}
 
 
 def _constant(y: Floats, targets: Sequence[str]) -> float:
@@ -138,13 +213,9 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--write", type=Path, default=FILE)
     asked = parser.parse_args()
-    allowed = {target.name for target in TARGETS if target.fitted}
-    cells = {cell: found for cell, found in outcomes(asked.out).items() if cell[0] in allowed}
-    known = {cell: found for cell, found in evidences(asked.out).items() if cell[0] in allowed}
-    kinds = sorted({kind for found in cells.values() for kind in found} - {"bit"})
-    rules = {kind: fit_rule(kind, cells, known) for kind in kinds}
-    content = {"targets": sorted({cell[0] for cell in cells if cell in known}), "rules": rules}
-    asked.write.write_text(json.dumps(content, indent=2) + "\n")
+    experience, lines = fit_all(*allowed(asked.out))
+    print(*lines, sep="\n")
+    asked.write.write_text(experience.model_dump_json(indent=2) + "\n")
 
 
 if __name__ == "__main__":

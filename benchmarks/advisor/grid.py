@@ -13,33 +13,35 @@ import argparse
 import json
 import shutil
 import time
-from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from benchmarks.advisor.bit import fine_tune
+from benchmarks.advisor.cell import Cell, Record, embedded, predicted, read, scores
+from benchmarks.advisor.ends import Ends, accuracy_of
 from benchmarks.advisor.targets import SIZES, TARGETS, Bench, Target
-from tlpipe.backbones.base import Encoder
-from tlpipe.data.packed import SPLITS, Packed
+from tlpipe.data.packed import SPLITS
+from tlpipe.strategies.all_depth_tuning import AllDepthTuning
 from tlpipe.strategies.base import Strategy
+from tlpipe.strategies.plan import Plan
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
 from tlpipe.tasks.image_classification import ImageClassification
-from tlpipe.train.batches import Batches, chunks
+from tlpipe.train.batches import Batches
+from tlpipe.train.depths import AllDepths
 from tlpipe.train.device import Machine, Runtime
-from tlpipe.train.events import Epoch
 from tlpipe.train.fit import Trainer
 from tlpipe.train.head import Head
+from tlpipe.train.linear import install
 from tlpipe.train.model import Classifier
+from tlpipe.train.poststeps import Weights
 from tlpipe.train.randomness import derive
 from tlpipe.train.spec import Augment, Cache, Training
-from tlpipe.train.views import views_of
 
 TASK = ImageClassification()
 HEAD = Head(penalties=(1.0, 0.1, 0.01, 0.001), balance="none", iterations=100)
@@ -56,7 +58,6 @@ RECIPE = Training(
     augment=Augment(flip=False, zoom=(1, 1), rotate=0, shift=0, brightness=0, mixup=0, cutmix=0),
     cache=Cache(views=1, noise=0, storage="auto", gigabytes=2),
 )  # fmt: skip
-Record = dict[str, Any]
 
 
 def trained(name: str, backbone: str, lr: float, epochs: int) -> Strategy:
@@ -65,33 +66,15 @@ def trained(name: str, backbone: str, lr: float, epochs: int) -> Strategy:
         return Scratch(kind="scratch", lr=lr, epochs=2 * epochs)
     if name == "top_layers":
         return TopLayers(kind="top_layers", layers=TOP[backbone], lr=lr, gamma=0.8, stage_epochs=1, epochs=epochs)
+    if name == "all_depth_tuning":
+        return AllDepthTuning(kind="all_depth_tuning", lr=lr, rho=0.2, epochs=epochs)
     return AllLayers(kind="all_layers", lr=lr, rho=0.2, stages=1, epochs=epochs)
 
 
 FROZEN = ("head_only", "all_depth_head")
 FULL = ("top_layers", "all_layers", "scratch")
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One labelled sample of a target, and its frozen features."""
-
-    target: Target
-    size: int
-    seed: int
-    packed: Packed
-    depths: dict[str, Tensor]
-    """Pooled features (N, D_g) by group, rows as in `packed`."""
-
-    def features(self, split: str, all_depths: bool = False) -> Tensor:
-        """(N, D) of one split: the last depth's, or those of all depths, each weighing the same."""
-        low, high = self.packed.ranges[split]
-        parts = [each[low:high] for each in self.depths.values()]
-        return torch.cat([part / part.shape[1] ** 0.5 for part in parts], 1) if all_depths else parts[-1]
-
-    def labels(self, split: str) -> Tensor:
-        """(N,) of one split."""
-        return torch.from_numpy(self.packed.labels[slice(*self.packed.ranges[split])])
+ENDING = ("all_depth_tuning", "all_layers_ends")
+"""Trainings whose ends are recorded besides; `all_layers_ends` is `all_layers` again."""
 
 
 class Grid:
@@ -106,7 +89,7 @@ class Grid:
 
     def run(self, target: Target, size: int, seed: int, names: tuple[str, ...]) -> None:
         """All points of one cell, those that are there left out; stops between two when time is up."""
-        points = [(name, lr) for name in names for lr in (RATES if name in FULL else (0.0,))]
+        points = [(name, lr) for name in names for lr in (RATES if name in (*FULL, *ENDING) else (0.0,))]
         missing = [
             each
             for each in points
@@ -122,7 +105,7 @@ class Grid:
             begun = time.process_time()
             found = self._point(cell, name, lr)
             seconds = time.process_time() - begun
-            self._write(cell, {"strategy": name, "lr": lr, **found, "seconds": round(seconds, 3)})
+            self._write(cell, {"strategy": name, "lr": lr, "seconds": round(seconds, 3), **found})
 
     def cell(self, target: Target, size: int, seed: int) -> Cell:
         """The sample and the features of the frozen backbone on it."""
@@ -144,85 +127,61 @@ class Grid:
 
     def _point(self, cell: Cell, name: str, lr: float) -> Record:
         if name == "bit":
-            model = self._start(cell, True, RECIPE.model_copy(update={"seed": cell.seed, "dropout": 0.0}))
+            model = self._start(
+                cell,
+                self._plan(cell, "all_layers", RATES[0]),
+                RECIPE.model_copy(update={"seed": cell.seed, "dropout": 0.0}),
+            )
             fine_tune(model, cell.packed, self.machine, cell.seed)
             return scores({split: predicted(model, cell.packed, split, self.machine) for split in SPLITS[1:]}, cell)
         return self._frozen(cell, name) if name in FROZEN else self._train(cell, name, lr)
 
     def _frozen(self, cell: Cell, name: str) -> Record:
         every = name == "all_depth_head"
-        parts = {split: cell.features(split, every) for split in SPLITS}
-        fitted = HEAD.fit(
-            (parts["train"], cell.labels("train")), (parts["validation"], cell.labels("validation")),
-            len(cell.packed.classes),
-        )  # fmt: skip
-        logits: dict[str, Tensor] = {split: parts[split].double() @ fitted.weight.T + fitted.bias for split in SPLITS}
+        fitted = cell.head(HEAD, every)
+        logits: dict[str, Tensor] = {
+            split: cell.features(split, every).double() @ fitted.weight.T + fitted.bias for split in SPLITS
+        }
         return scores(logits, cell)
 
     def _train(self, cell: Cell, name: str, lr: float) -> Record:
-        per_epoch = -(-len(cell.packed.rows("train")) // BATCH)
-        strategy = trained(name, cell.target.backbone, lr, max(1, round(STEPS[cell.size] / per_epoch)))
         training = RECIPE.model_copy(update={"seed": cell.seed})
-        cache = self.folder / "cache"
-        plan = strategy.plan(self.bench.source(cell.target.backbone)[0].groups)
-        model = self._start(cell, plan.start == "head", training)
+        cache, plan = self.folder / "cache", self._plan(cell, name, lr)
+        model = self._start(cell, plan, training)
         trainer = Trainer(model, plan, TASK, training, Batches(cell.packed, self.machine.device), self.machine, cache)
-        epochs = [event for event in trainer.run() if isinstance(event, Epoch)]
+        ends = Ends(trainer)
+        begun = time.process_time()
+        ends.train()
+        spent = time.process_time() - begun
         shutil.rmtree(cache, ignore_errors=True)
         found = scores({split: predicted(model, cell.packed, split, self.machine) for split in SPLITS[1:]}, cell)
         return {
             **found,
-            "curve": [round(epoch.validation["accuracy"], 4) for epoch in epochs],
-            "losses": [round(epoch.validation["loss"], 4) for epoch in epochs],
+            "curve": [round(epoch.validation["accuracy"], 4) for epoch in ends.epochs],
+            "losses": [round(epoch.validation["loss"], 4) for epoch in ends.epochs],
+            "seconds": round(spent, 3),
+            **({"ends": ends.interpolated(partial(self._tested, cell, model))} if name in ENDING else {}),
         }
 
-    def _start(self, cell: Cell, pretrained: bool, training: Training) -> Classifier:
+    def _plan(self, cell: Cell, name: str, lr: float) -> Plan:
+        per_epoch = -(-len(cell.packed.rows("train")) // BATCH)
+        strategy = trained(name, cell.target.backbone, lr, max(1, round(STEPS[cell.size] / per_epoch)))
+        # a mixture is chosen after the training, from what `Ends` records
+        return strategy.plan(self.bench.source(cell.target.backbone)[0].groups).model_copy(update={"wise_ft": False})
+
+    def _tested(self, cell: Cell, model: Classifier, weights: Weights) -> float:
+        model.load_state_dict(weights)
+        return accuracy_of(predicted(model, cell.packed, "test", self.machine), cell.labels("test"))
+
+    def _start(self, cell: Cell, plan: Plan, training: Training) -> Classifier:
         torch.manual_seed(derive(training.seed, "initialise"))
-        encoder = self.bench.encoder(cell.target.backbone, pretrained)
+        encoder = self.bench.encoder(cell.target.backbone, plan.start == "head")
+        if plan.features == "all":
+            encoder = AllDepths(encoder, cell.packed.preprocess.example())
         layers = TASK.head(encoder.feature_dim, len(cell.packed.classes), training.dropout)
-        if pretrained:
-            parts = [(cell.features(split), cell.labels(split)) for split in SPLITS[:2]]
-            fitted = HEAD.fit(parts[0], parts[1], len(cell.packed.classes))
-            linear = next(module for module in layers.modules() if isinstance(module, nn.Linear))
-            linear.load_state_dict({"weight": fitted.weight, "bias": fitted.bias})
+        if plan.start == "head":
+            install(layers, cell.head(HEAD, plan.features == "all"))
         return Classifier(encoder, layers)
-
-
-def embedded(encoder: Encoder, packed: Packed, machine: Machine) -> dict[str, Tensor]:
-    """Pooled features (N, D_g) of every depth, all splits."""
-    views, batches = views_of(packed.preprocess, machine.device), Batches(packed, machine.device)
-    parts = chunks(np.arange(len(packed.labels)), 128)
-    with torch.inference_mode():
-        found = [dict(encoder.depths(views.evaluation(images))) for images in batches.images.stream(parts)]
-    return {group: torch.cat([each[group] for each in found]).clone() for group in found[0]}
-
-
-def predicted(model: Classifier, packed: Packed, split: str, machine: Machine) -> Tensor:
-    """Logits (N, C) on the evaluation view."""
-    views, batches = views_of(packed.preprocess, machine.device), Batches(packed, machine.device)
-    parts = chunks(np.arange(*packed.ranges[split]), 128)
-    with torch.inference_mode():
-        return torch.cat([model.eval()(views.evaluation(images)) for images in batches.images.stream(parts)])
-
-
-def scores(logits: dict[str, Tensor], cell: Cell) -> Record:
-    """Accuracy on validation and test, and cross-entropy (nats) on validation."""
-    right: Record = {
-        split: float((logits[split].argmax(1) == cell.labels(split)).double().mean()) for split in SPLITS[1:]
-    }
-    loss = float(functional.cross_entropy(logits["validation"].double(), cell.labels("validation")))
-    return {**right, "validation_loss": round(loss, 5)}
-
-
-def read(file: Path) -> list[Record]:
-    """The lines that are whole: a kill may have left half of one."""
-    records = []
-    for line in file.read_text().splitlines() if file.is_file() else []:
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return records
 
 
 def _key(record: Record) -> tuple[Any, ...]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.advisor.grid import embedded
+from benchmarks.advisor.cell import embedded
 from benchmarks.advisor.targets import TARGETS, Bench, Target
 from tlpipe.advise.curve import AHEAD, learning_curve
 from tlpipe.advise.probe import probe, rank_in_class

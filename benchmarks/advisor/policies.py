@@ -51,7 +51,7 @@ class Case:
     experience: Experience
 
     def advice(self) -> tuple[Advice, dict[str, Strategy], Sequence[str], Clock]:
-        """The advisor's, on the strategies of the grid."""
+        """The advisor's, on the strategies that were trained in this cell."""
         groups = GROUPS[self.line["backbone"]]
         epochs = max(1, round(STEPS[self.cell[1]] / math.ceil(0.75 * self.evidence.samples / BATCH)))
         strategies: dict[str, Strategy] = {
@@ -129,5 +129,8 @@ def _judged(case: Case, advice: Advice, name: str, accuracy: float) -> float:
 
 
 def _lap(case: Case, name: str, epochs: int | None) -> float:
-    """What validation says after so many epochs; None = all."""
-    return typical(case.outcomes[name].curve[:epochs] or [case.outcomes[name].validation])
+    """What validation says after so many epochs; None = at the end."""
+    outcome = case.outcomes[name]
+    if epochs is None and outcome.mixed:
+        return outcome.validation
+    return typical(outcome.curve[:epochs] or [outcome.validation])

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -49,16 +50,16 @@ def make_evidence() -> Callable[..., Evidence]:
 def experience() -> Experience:
     """Fine-tuning halves errors where pretrained features are no better than random ones, and is no gain elsewhere."""
 
-    def rule(probe: str, weights: tuple[float, ...], sigma: float) -> Rule:
+    def rule(probe: Literal["last", "best"], weights: tuple[float, ...], sigma: float) -> Rule:
         return Rule(probe=probe, weights=weights, sigma=sigma, cells=9)
 
     return Experience(
         targets=("a", "b"),
         rules={
             "head_only": rule("last", (0.0, 0.0, 0.0, 0.0), 0.05),
-            "top_layers": rule("all", (0.0, 0.0, 0.0, 0.0), 0.1),
-            "all_layers": rule("all", (-0.7, 0.0, 0.0, -1.0), 0.1),
-            "scratch": rule("all", (0.5, 0.0, 0.0, -1.0), 0.1),
+            "top_layers": rule("best", (0.0, 0.0, 0.0, 0.0), 0.1),
+            "all_layers": rule("best", (-0.7, 0.0, 0.0, -1.0), 0.1),
+            "scratch": rule("best", (0.5, 0.0, 0.0, -1.0), 0.1),
         },
     )
 

@@ -1,16 +1,21 @@
 """The benchmark's arithmetic: which point of a sweep counts, the cross-fitted oracle, regret, nested samples."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmarks.advisor.analyse import judge, oracle, own_oracle
-from benchmarks.advisor.fit import Outcome, left_out, outcomes, ridge
-from benchmarks.advisor.grid import read
+from benchmarks.advisor.cell import read
+from benchmarks.advisor.fit import Outcome, fit_all, left_out, outcomes, ridge
 from benchmarks.advisor.policies import Case, Choice
 from benchmarks.advisor.targets import SIZES, TARGETS, Arrays
+from benchmarks.advisor.tuning import ends
+from tlpipe.advise.evidence import Evidence
+from tlpipe.advise.experience import predict
 from tlpipe.preprocess.image import ImagePreprocess
 
 NAMES = ("head_only", "all_depth_head", "top_layers", "all_layers", "scratch")
@@ -62,6 +67,50 @@ def test_validation_chooses_the_point_and_half_a_sweep_does_not_count(tmp_path: 
     found = outcomes(tmp_path)["t", 8, 0]
     assert set(found) == {"all_layers", "head_only"}
     assert (found["all_layers"].test, found["head_only"].test) == (0.5, 0.4)
+
+
+def trained(lr: float, loss: float) -> dict[str, Any]:
+    """A line of a training whose ends were recorded: its best epoch has 0.8 on test, its start 0.7."""
+    tried = [[0.0, 0.5, 2.0], [0.4, 0.6, loss], [1.0, 0.9, 1.5]]
+    end = {"accuracy": 1.0, "loss": 0.4, "test": {"0.4": 0.85, "1.0": 0.8}, "tried": tried}
+    ends = {"start": 0.7, "best": end, "interpolation": 1.0, "soup": {"test": 0.81}}
+    head = {"target": "count", "size": 8, "seed": 0, "strategy": "all_depth_tuning", "lr": lr, "seconds": 4.0}
+    return {**head, "validation": 0.9, "validation_loss": 1.5, "test": 0.8, "ends": ends}
+
+
+def test_a_training_with_ends_counts_as_the_interpolation_with_the_lowest_loss(tmp_path: Path) -> None:
+    lines = [json.dumps(trained(lr, loss)) for lr, loss in ((1e-3, 1.0), (4e-3, 1.2))]
+    (tmp_path / "cells.jsonl").write_text("\n".join(lines))
+    found = outcomes(tmp_path)["count", 8, 0]["all_depth_tuning"]
+    assert (found.validation, found.test, found.seconds, found.mixed) == (0.6, 0.85, 5.0, True)
+    rows = [row for row in ends(tmp_path) if row.startswith("| ")][1:]
+    assert rows[0] == "| best epoch | +0.00 (0.00) | +10.00 (0.00) |"
+    assert rows[1] == "| interpolation by loss | +5.00 (0.00) | +15.00 (0.00) |"
+    assert rows[2] == rows[0].replace("best epoch", "interpolation by accuracy")
+    assert rows[3].endswith("| +1.00 (0.00) | +11.00 (0.00) |")
+
+
+def test_frozen_heads_share_a_rule_against_their_own_probes(make_evidence: Callable[..., Evidence]) -> None:
+    evidence = make_evidence(last=0.9, every=0.6)
+    known = {(name, 8, 0): (evidence, {}) for name in "ab"}
+    cells = {cell: made(head_only=0.9, all_depth_head=0.9, all_layers=0.95) for cell in known}
+    experience, lines = fit_all(cells, known)
+    rules = experience.rules
+    assert len(lines) == 5
+    assert (rules["head_only"].probe, rules["all_depth_head"].probe) == ("last", "best")
+    assert rules["head_only"].weights == rules["all_depth_head"].weights
+    # the better probe is the top's, so both are expected to reach the same
+    assert predict(rules["head_only"], evidence) == predict(rules["all_depth_head"], evidence)
+    assert predict(rules["all_layers"], evidence).accuracy > predict(rules["scratch"], evidence).accuracy
+
+
+def test_what_contains_another_is_judged_by_what_it_adds(make_evidence: Callable[..., Evidence]) -> None:
+    known = {(name, 8, 0): (make_evidence(last=0.5, every=0.6), {}) for name in "abc"}
+    cells = {cell: made(head_only=0.6, all_depth_head=0.6) for cell in known}
+    cells["a", 8, 0]["all_depth_tuning"] = cells["b", 8, 0]["all_depth_tuning"] = Outcome(0.5, 0.6, 2.0, ())
+    rules = fit_all(cells, known)[0].rules
+    assert rules["all_depth_tuning"].cells == 2
+    assert rules["all_depth_tuning"].weights == pytest.approx(rules["all_depth_head"].weights, abs=1e-3)
 
 
 def test_samples_are_nested_and_never_from_the_test_rows() -> None:

@@ -1,8 +1,10 @@
 """Who races, for how long, at what cost, and how much validation counts."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.advise.conftest import GROUPS
@@ -13,16 +15,22 @@ from tlpipe.advise.evidence import Evidence
 from tlpipe.advise.experience import Experience
 from tlpipe.advise.race import decide, laps
 from tlpipe.config import ConfigError
+from tlpipe.strategies.all_depth_tuning import AllDepthTuning
 from tlpipe.strategies.base import Strategy
 
 VIEWS = 4
 
 
 @pytest.fixture
-def tied(make_evidence: Callable[..., Evidence], experience: Experience) -> Advice:
-    """An advice in which everything is too close to call."""
+def doubtful(experience: Experience) -> Experience:
+    """Rules by which everything is too close to call."""
     vague = {kind: rule.model_copy(update={"sigma": 5.0}) for kind, rule in experience.rules.items()}
-    doubtful = experience.model_copy(update={"rules": vague})
+    return experience.model_copy(update={"rules": vague})
+
+
+@pytest.fixture
+def tied(make_evidence: Callable[..., Evidence], doubtful: Experience) -> Advice:
+    """An advice of that kind."""
     return advise(STRATEGIES, GROUPS, make_evidence(), doubtful, CLOCK, VIEWS)
 
 
@@ -38,6 +46,39 @@ def test_a_race_costs_less_than_1_3_trainings_whoever_wins(tied: Advice) -> None
     for winner in raced:
         lost = sum(cost(name, entries[name]) for name in raced if name != winner)
         assert cost(winner) + lost < 1.3 * dearest
+
+
+def test_no_schedule_makes_a_race_dearer_than_1_3_trainings(tied: Advice) -> None:
+    generator, races = np.random.default_rng(0), 0
+    trained = [option for option in tied.options if option.family != "frozen"]
+    for _ in range(300):
+        lengths = {name: int(generator.integers(1, 30)) for name in STRATEGIES if name != "head"}
+        chosen = {
+            name: strategy.model_copy(update={"epochs": lengths[name]}) if name in lengths else strategy
+            for name, strategy in STRATEGIES.items()
+        }
+        order = [trained[index] for index in generator.permutation(len(trained))][: generator.integers(2, 4)]
+        entries = laps(replace(tied, tied=tuple(order)), chosen, GROUPS, CLOCK, VIEWS)
+        whole = {name: sum(CLOCK.passes(chosen[name].plan(GROUPS), VIEWS)) for name in entries}
+        lap = {name: sum(CLOCK.passes(chosen[name].plan(GROUPS), VIEWS)[:count]) for name, count in entries.items()}
+        racing = [name for name, count in entries.items() if count]
+        assert racing or len(entries) == 1  # what does not race must not be trained beside another
+        races += bool(racing)
+        for winner in racing:
+            lost = sum(lap[name] for name in racing if name != winner)
+            assert whole[winner] + lost <= 1.3 * max(whole[name] for name in racing)
+    assert 50 < races < 300
+
+
+@pytest.mark.parametrize(("wise_ft", "rivals"), [(True, {"both", "scratch"}), (False, {"head", "both", "scratch"})])
+def test_what_ends_between_two_strategies_needs_no_race_against_them(
+    make_evidence: Callable[..., Evidence], doubtful: Experience, wise_ft: bool, rivals: set[str]
+) -> None:
+    both = AllDepthTuning(kind="all_depth_tuning", lr=1e-3, rho=0.1, epochs=20, wise_ft=wise_ft)
+    chosen = {"head": STRATEGIES["head"], "both": both, "scratch": STRATEGIES["scratch"]}
+    advice = advise(chosen, GROUPS, make_evidence(), doubtful, CLOCK, VIEWS)
+    assert {option.name for option in advice.tied} == set(chosen)
+    assert set(laps(advice, chosen, GROUPS, CLOCK, VIEWS)) == rivals
 
 
 def test_short_schedules_do_not_race(tied: Advice) -> None:

@@ -9,9 +9,9 @@ import torch
 from stages import race
 from stages.race import settle
 from tests.train.conftest import make_encoder, make_packed, make_training
-from tlpipe.advise.decision import Contender, Decision
+from tlpipe.advise.decision import Contender, Decision, typical
 from tlpipe.data.packed import Packed
-from tlpipe.strategies.auto import Auto
+from tlpipe.strategies.auto import Advised
 from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.scratch import Scratch
@@ -20,11 +20,12 @@ from tlpipe.tasks.image_classification import ImageClassification
 from tlpipe.train.batches import Batches
 from tlpipe.train.checkpoint import Keeper, run_key
 from tlpipe.train.device import Runtime
+from tlpipe.train.events import Epoch
 from tlpipe.train.fit import Trainer
 from tlpipe.train.model import Classifier
 
 GROUPS = ("stem", "middle", "top")
-AUTO = Auto(kind="auto", race=True)
+AUTO = Advised(kind="auto", race=True)
 GOOD = AllLayers(kind="all_layers", lr=1e-2, gamma=0.9, stages=1, epochs=6)
 BAD = Scratch(kind="scratch", lr=1e-7, epochs=8)
 Prepare = Callable[[Strategy], tuple[Trainer, Keeper]]
@@ -87,6 +88,17 @@ def test_what_does_not_train_is_compared_with_the_finished_winner(prepare: Prepa
         ((found["frozen"]["accuracy"], HeadOnly(kind="head_only")), (found["good"]["accuracy"], GOOD)),
         key=lambda pair: pair[0],
     )[1]  # fmt: skip
+
+
+def test_what_ends_with_an_interpolation_is_judged_by_its_end(prepare: Prepare) -> None:
+    mixed = GOOD.model_copy(update={"wise_ft": True, "epochs": 4})
+    decided(("frozen", 0, HeadOnly(kind="head_only")), ("mixed", 0, mixed))
+    _, laps = settle("auto", AUTO, prepare)
+    trainer, _ = prepare(mixed)
+    epochs = [event.validation["accuracy"] for event in trainer.run() if isinstance(event, Epoch)]
+    judged = next(lap["accuracy"] for lap in laps if lap["strategy"] == "mixed")
+    assert judged == trainer.validate()["accuracy"]
+    assert judged != typical(epochs)
 
 
 @pytest.mark.parametrize("after", [1, 3, 5, 7])

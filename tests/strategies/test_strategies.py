@@ -108,6 +108,7 @@ EXAMPLES = {
     "top_layers": {"layers": 3, "lr": 0.1, "gamma": 0.5, "stage_epochs": 1, "epochs": 1},
     "all_layers": {"lr": 0.1, "gamma": 0.5, "stages": 3, "stage_epochs": 1, "epochs": 1},
     "all_depth_head": {},
+    "all_depth_tuning": {"lr": 0.1, "rho": 0.5, "epochs": 1},
     "first_block": {"lr": 0.1, "epochs": 1},
     "norm_only": {"lr": 0.1, "epochs": 1},
     "lora": {"lr": 0.1, "epochs": 1, "rank": 2},
@@ -121,7 +122,7 @@ SETTLED = [member for member in members(AnyStrategy) if member.settled]
 
 def test_what_waits_for_advice_says_so_instead_of_planning() -> None:
     waiting = set(members(AnyStrategy)) - set(SETTLED)
-    assert [member.__name__ for member in waiting] == ["Auto"]
+    assert [member.__name__ for member in waiting] == ["Advised"]
     with pytest.raises(ConfigError, match="the advise stage chooses"):
         strategy(kind="auto", race=True).plan(GROUPS)
 

@@ -65,6 +65,7 @@ ROWS = [{"name": "x", "epochs": 2, "rates": {"*": 1e-2}, "adapt": "norms"}]
 EXAMPLES: dict[str, dict[str, Any]] = {
     "head_only": {},
     "all_depth_head": {},
+    "all_depth_tuning": {"lr": 0.01, "rho": 0.5, "epochs": 1},
     "top_layers": {"layers": 2, "lr": 1e-2, "gamma": 0.5, "stage_epochs": 1, "epochs": 2, **ENDS},
     "all_layers": {"lr": 1e-2, "gamma": 0.5, "stages": 2, "stage_epochs": 1, "epochs": 2, "l2_sp": "auto", **ENDS},
     "first_block": {"lr": 1e-2, "epochs": 2, **ENDS},

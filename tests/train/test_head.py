@@ -1,5 +1,7 @@
 """The head against scikit-learn's logistic regression, and its own promises."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn import functional
 
-from tlpipe.train.head import Head
+from tlpipe.train.head import Head, best_tilt
 from tlpipe.train.logistic import minimise
 
 HEAD = Head(penalties=(1.0, 0.1, 0.01, 0.001), balance="none", iterations=500)
@@ -86,3 +88,30 @@ def test_blocks_side_by_side_weigh_the_same_whatever_their_width_and_scale() -> 
     narrow, wide = 1000 * fitted.weight[:, :12], fitted.weight[:, 12:24] + fitted.weight[:, 24:]
     # each block has the same total variance, so that the two share the work equally
     assert torch.allclose(narrow, wide, atol=1e-4)
+
+
+def test_a_tilt_leaves_less_and_at_last_nothing_to_the_lower_blocks() -> None:
+    train, validation = data(60), data(100, seed=1)
+    copies = [torch.cat([x[0], x[0], x[0]], 1) for x in (train, validation)]
+    head = Head(penalties=(0.1,), balance="none", iterations=2000)
+    shares = []
+    for tilt in (0.0, 1.0, math.inf):
+        fitted = head.fit((copies[0], train[1]), (copies[1], validation[1]), 3, [12, 24], tilt)
+        lower, upper = fitted.weight[:, :12], fitted.weight[:, 12:24] + fitted.weight[:, 24:]
+        shares.append(float(lower.norm() / upper.norm()))
+    # of two like blocks the weights are as the squares of what each has of its deviation: 1, then 1/4, then 0
+    assert shares == pytest.approx([1.0, 0.25, 0.0], abs=1e-4)
+
+
+@pytest.mark.parametrize(("informative", "chosen"), [(0, 0.0), (1, math.inf)])
+def test_validation_chooses_the_tilt(informative: int, chosen: float) -> None:
+    parts = []
+    for seed, count in ((0, 40), (1, 200)):
+        x, labels = data(count, seed=seed)
+        noise = torch.randn(count, 200, generator=torch.Generator().manual_seed(seed))
+        parts.append((torch.cat([x, noise] if informative == 0 else [noise, x], 1), labels))
+    head = Head(penalties=(1.0, 0.1, 0.01), balance="none", iterations=500)
+    blocks = [parts[0][0].shape[1] - 200, 200] if informative == 0 else [200, parts[0][0].shape[1] - 200]
+    tilt, fitted = best_tilt(lambda tilt: head.fit(parts[0], parts[1], 3, blocks, tilt))
+    assert tilt == chosen
+    assert fitted.weight.shape == (3, sum(blocks))

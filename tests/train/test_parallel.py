@@ -35,7 +35,18 @@ def work(folder: Path, processes: int, *words: str, script: str = "worker.py") -
     return {**torch.load(out / "result.pt"), "figures": history["figures"], "out": out}
 
 
-@pytest.mark.parametrize(("plan", "more"), [("staged", ()), ("scratch", ()), ("staged", ("shard",))])
+SLOW = [("norm_only", ()), ("lora", ()), ("all_depth_tuning", ()), ("all_depth_tuning", ("shard",))]
+
+
+@pytest.mark.parametrize(
+    ("plan", "more"),
+    [
+        ("staged", ()),
+        ("scratch", ()),
+        ("staged", ("shard",)),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in SLOW),
+    ],
+)
 def test_two_processes_give_what_one_gives(tmp_path: Path, plan: str, more: tuple[str, ...]) -> None:
     make_packed(tmp_path / "packed")
     one, two = work(tmp_path / "packed", 1, plan), work(tmp_path / "packed", 2, plan, *more)

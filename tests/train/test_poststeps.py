@@ -29,14 +29,21 @@ def test_interpolation_is_exact_at_its_ends_and_keeps_the_trained_counters() -> 
 
 @pytest.mark.parametrize(("target", "alpha"), [(0.0, 0.0), (3.1, 0.3), (10.0, 1.0), (99.0, 1.0)])
 def test_wise_ft_takes_the_alpha_that_validation_likes_best(target: float, alpha: float) -> None:
-    weights, ending = wise_ft(at(0.0), at(10.0), near(target), "loss")
+    weights, ending = wise_ft(at(0.0), at(10.0), near(target))
     assert ending.alpha == alpha
     assert float(weights["w"]) == pytest.approx(10 * alpha)
     assert len(ending.tried) == 11
 
 
 def test_of_equally_good_interpolations_the_nearest_to_the_trained_end_is_taken() -> None:
-    assert wise_ft(at(0.0), at(1.0), lambda _: {"loss": 1.0, "accuracy": 1.0}, "accuracy")[1].alpha == 1.0
+    assert wise_ft(at(0.0), at(1.0), lambda _: {"loss": 1.0, "accuracy": 1.0})[1].alpha == 1.0
+
+
+def test_the_loss_decides_where_accuracy_would_rather_have_another() -> None:
+    def score(weights: dict[str, Tensor]) -> dict[str, float]:
+        return {"loss": abs(float(weights["w"]) - 0.3), "accuracy": float(weights["w"])}
+
+    assert wise_ft(at(0.0), at(1.0), score)[1].alpha == 0.3
 
 
 def test_a_soup_takes_in_who_does_not_make_it_worse() -> None:

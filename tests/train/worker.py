@@ -13,11 +13,15 @@ import torch
 
 from tests.train.conftest import make_encoder, make_training
 from tests.train.test_fit import GROUPS
+from tlpipe.backbones.base import Encoder
 from tlpipe.data.packed import Packed
+from tlpipe.strategies.all_depth_tuning import AllDepthTuning
+from tlpipe.strategies.partial import LowRank, NormOnly
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers
 from tlpipe.tasks.image_classification import ImageClassification
 from tlpipe.train.batches import Batches
+from tlpipe.train.depths import AllDepths
 from tlpipe.train.device import Machine, Runtime
 from tlpipe.train.embed import embed
 from tlpipe.train.events import Epoch
@@ -27,6 +31,9 @@ from tlpipe.train.model import Classifier
 PLANS = {
     "staged": AllLayers(kind="all_layers", lr=3e-2, gamma=0.5, stages=2, stage_epochs=3, epochs=2).plan(GROUPS),
     "scratch": Scratch(kind="scratch", lr=3e-2, epochs=3).plan(GROUPS),
+    "norm_only": NormOnly(kind="norm_only", lr=3e-2, epochs=3, soup=2).plan(GROUPS),
+    "lora": LowRank(kind="lora", rank=2, lr=3e-2, epochs=3).plan(GROUPS),
+    "all_depth_tuning": AllDepthTuning(kind="all_depth_tuning", lr=3e-2, rho=0.5, epochs=3).plan(GROUPS),
 }
 STEPS = 9
 """Events before the interruption, in the middle of the second epoch."""
@@ -35,7 +42,10 @@ STEPS = 9
 def make(packed: Packed, out: Path, plan: str, machine: Machine, adamw: bool) -> Trainer:
     task, encoder = ImageClassification(), make_encoder()
     encoder.stages["middle"][3].p = 0.0  # dropout is drawn by each process for its own samples
-    model = Classifier(encoder, task.head(16, len(packed.classes), 0.0))
+    backbone: Encoder = encoder
+    if PLANS[plan].features == "all":
+        backbone = AllDepths(encoder, packed.preprocess.example())
+    model = Classifier(backbone, task.head(backbone.feature_dim, len(packed.classes), 0.0))
     training = make_training(
         optimizer="adamw" if adamw else "sgd",
         dropout=0.0,

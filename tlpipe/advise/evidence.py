@@ -50,6 +50,11 @@ class Evidence:
         return list(self.depths.values())[-1]
 
     @property
+    def best(self) -> Measured:
+        """The better of that and of all depths together: the all-depth head may leave the lower depths aside."""
+        return max(self.last, self.all_depths, key=lambda each: each.accuracy)
+
+    @property
     def per_class(self) -> float:
         """Samples a class."""
         return self.samples / self.classes

@@ -8,7 +8,7 @@ import json
 import math
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from tlpipe.advise.evidence import Evidence
 from tlpipe.advise.probe import Measured
@@ -25,8 +25,8 @@ BORROWED = 1.5
 class Rule(Spec):
     """What was learnt about one kind of strategy."""
 
-    probe: str
-    """`last` or `all`: the measured error that this is relative to."""
+    probe: Literal["last", "best"]
+    """The measured error that this is relative to: `Evidence.last` or `Evidence.best`."""
     weights: tuple[float, ...]
     """One a term of TERMS."""
     sigma: float
@@ -84,7 +84,7 @@ def terms(evidence: Evidence) -> tuple[float, ...]:
 
 def predict(rule: Rule, evidence: Evidence, borrowed: bool = False) -> Predicted:
     """Accuracy on unseen data after training with all labelled samples."""
-    base = evidence.last if rule.probe == "last" else evidence.all_depths
+    base = evidence.last if rule.probe == "last" else evidence.best
     error = error_of(base)
     ratio = math.exp(sum(weight * term for weight, term in zip(rule.weights, terms(evidence), strict=True)))
     expected = min(max((error + D) * ratio - D, 0.0), 1.0)

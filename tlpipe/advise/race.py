@@ -6,11 +6,12 @@ from tlpipe.advise.advice import Advice
 from tlpipe.advise.cost import Clock
 from tlpipe.advise.decision import Contender, Decision
 from tlpipe.strategies.base import Strategy
+from tlpipe.strategies.plan import Plan
 from tlpipe.strategies.scale import Scale
 
 SHARE = 0.25
 """Of its own training: how far each of two goes before one is stopped. Of k, each goes 1 / (k - 1) of that far, so that
-a race costs at most 1.25 trainings of the dearest."""
+a race costs at most 1.25 trainings of the dearest, counted in forward passes (`Clock.passes`) and not in seconds."""
 MOST = 0.3
 """What losers may cost where a single epoch is already more than SHARE; else the training does not race."""
 
@@ -54,13 +55,27 @@ def laps(
     their own schedule: at equal cost a short schedule would have annealed its rate and a long one would not.
     """
     names = [option.name for option in advice.tied] or [advice.recommended.name]
-    costs = {name: clock.passes(strategies[name].plan(groups, scale), views) for name in names}
+    plans = {name: strategies[name].plan(groups, scale) for name in names}
+    names = _uncontained(plans)
+    costs = {name: clock.passes(plans[name], views) for name in names}
     trained = [name for name in names if costs[name]]
     rivals = max(len(trained) - 1, 1)
     epochs = {name: max(1, _within(costs[name], SHARE / rivals)) for name in trained}
-    slow = {name for name in trained[1:] if sum(costs[name][: epochs[name]]) > MOST / rivals * sum(costs[name])}
+    slow = {name for name in trained if sum(costs[name][: epochs[name]]) > MOST / rivals * sum(costs[name])}
+    if slow & set(trained[:1]):
+        slow = set(trained[1:])  # the best one cannot be judged early, so nobody runs against it
     racing = len(trained) - len(slow) > 1
     return {name: epochs.get(name, 0) if racing else 0 for name in names if name not in slow}
+
+
+def _uncontained(plans: Mapping[str, Plan]) -> list[str]:
+    """The names of those that race; where one of them contains others, without these.
+
+    What begins as the all-depth head and ends between that and a fine-tuned network is a race of both in one training.
+    Only fresh weights run against it.
+    """
+    both = [name for name, plan in plans.items() if plan.features == "all" and plan.phases and plan.wise_ft][:1]
+    return [*both, *(name for name, plan in plans.items() if plan.start == "random")] if both else list(plans)
 
 
 def _within(costs: Sequence[float], share: float) -> int:

@@ -22,6 +22,8 @@ from tlpipe.data.packed import Packed
 from tlpipe.data.spec import Data, SplitShares
 from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.strategies import AnyStrategy
+from tlpipe.strategies.all_depth_head import AllDepthHead
+from tlpipe.strategies.all_depth_tuning import AllDepthTuning
 from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.scale import Scale
@@ -80,14 +82,16 @@ def answers(
 
 
 def default_strategies(groups: Sequence[str]) -> dict[str, Strategy]:
-    """One of each family, with the shipped params.yaml's kind of schedule."""
+    """One of each kind that was measured, with the shipped params.yaml's kind of schedule."""
     third = max(1, len(groups) // 3)
     return {
         "head_only": HeadOnly(kind="head_only"),
+        "all_depth_head": AllDepthHead(kind="all_depth_head"),
         "top_layers": TopLayers(
             kind="top_layers", layers=third, lr=1e-3, gamma=0.7, stage_epochs=1 if third > 1 else None, epochs=30
         ),
         "all_layers": AllLayers(kind="all_layers", lr=1e-3, rho=0.1, stages=1, epochs=30),
+        "all_depth_tuning": AllDepthTuning(kind="all_depth_tuning", lr=1e-3, rho=0.1, epochs=30),
         "scratch": Scratch(kind="scratch", lr=1e-3, epochs=80),
     }
 

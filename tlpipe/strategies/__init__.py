@@ -5,7 +5,8 @@ from typing import Annotated
 from pydantic import Field
 
 from tlpipe.strategies.all_depth_head import AllDepthHead
-from tlpipe.strategies.auto import Auto
+from tlpipe.strategies.all_depth_tuning import AllDepthTuning
+from tlpipe.strategies.auto import Advised
 from tlpipe.strategies.explicit import Explicit
 from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.partial import FirstBlock, LowRank, NormOnly
@@ -13,7 +14,17 @@ from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
 
 AnyStrategy = Annotated[
-    HeadOnly | AllDepthHead | TopLayers | AllLayers | FirstBlock | NormOnly | LowRank | Scratch | Explicit | Auto,
+    HeadOnly
+    | AllDepthHead
+    | TopLayers
+    | AllLayers
+    | AllDepthTuning
+    | FirstBlock
+    | NormOnly
+    | LowRank
+    | Scratch
+    | Explicit
+    | Advised,
     Field(discriminator="kind"),
 ]
 """A strategy plus the backbone's layer groups is a Plan."""

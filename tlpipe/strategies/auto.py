@@ -9,7 +9,7 @@ from tlpipe.strategies.plan import Plan
 from tlpipe.strategies.scale import Scale
 
 
-class Auto(Strategy):
+class Advised(Strategy):
     """Trains what the advice recommends among the other entries of `finetune`."""
 
     settled: ClassVar[bool] = False

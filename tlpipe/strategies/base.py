@@ -55,12 +55,14 @@ class FineTuning(Strategy):
         scale: Scale,
         begin: Literal["head", "random"] = "head",
         lora: Lora | None = None,
+        features: Literal["last", "all"] = "last",
     ) -> Plan:
         return Plan(
             strategy=kind,
             start=begin,
             groups=tuple(groups),
             phases=tuple(phases),
+            features=features,
             l2_sp=scale.l2_sp() if self.l2_sp == "auto" else self.l2_sp,
             wise_ft=self.wise_ft,
             soup=self.soup,

@@ -1,6 +1,7 @@
 """The head: converged multinomial logistic regression on cached features; seconds, and no rate to tune."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal, NamedTuple
 
 import torch
@@ -10,6 +11,9 @@ from torch.nn import functional
 
 from tlpipe.config import Spec
 from tlpipe.train.logistic import minimise
+
+TILTS = (0.0, 1.0, math.inf)
+"""How much more the upper of several feature sets may weigh: not at all, by their place, or the last one alone."""
 
 
 class Point(NamedTuple):
@@ -50,16 +54,17 @@ class Head(Spec):
         validation: tuple[Tensor, Tensor],
         classes: int,
         blocks: Sequence[int] | None = None,
+        tilt: float = 0.0,
     ) -> Fitted:
         """Fit on features (N, D) and labels (N,); choose the penalty on `validation`. Deterministic.
 
         Features are standardised with the training split's statistics, which are folded into the result. `blocks` are
         the widths of feature sets that stand side by side: each gets the same total variance, so that one penalty
-        weighs on all of them alike. The path goes from the strongest penalty to the weakest, each start being the last
-        one's end.
+        weighs on all of them alike; with a `tilt` the later ones get more (`factors`). The path goes from the strongest
+        penalty to the weakest, each start being the last one's end.
         """
         features, labels = train[0].double(), train[1]
-        mean, scale = _standard(features, blocks or [features.shape[1]])
+        mean, scale = _standard(features, blocks or [features.shape[1]], tilt)
         inputs, held_out = (features - mean) * scale, (validation[0].double() - mean) * scale
         basis = _basis(inputs)
         if basis is not None:
@@ -79,18 +84,28 @@ class Head(Spec):
         return Fitted(folded, best[1] - folded @ mean, chosen, tuple(path))
 
 
-def _standard(features: Tensor, blocks: Sequence[int]) -> tuple[Tensor, Tensor]:
+def best_tilt(fit: Callable[[float], Fitted]) -> tuple[float, Fitted]:
+    """Of the fits at all TILTS the one with the lowest validation loss, and its tilt; of equal ones the flattest."""
+    fits = {tilt: fit(tilt) for tilt in TILTS}
+    tilt = min(TILTS, key=lambda each: min(point.validation_loss for point in fits[each].path))
+    return tilt, fits[tilt]
+
+
+def _standard(features: Tensor, blocks: Sequence[int], tilt: float) -> tuple[Tensor, Tensor]:
     """Mean (D,) and factor (D,) of each feature: see `factors`."""
-    return features.mean(0), factors(features.std(0, correction=0), blocks)
+    return features.mean(0), factors(features.std(0, correction=0), blocks, tilt)
 
 
-def factors(deviation: Tensor, blocks: Sequence[int]) -> Tensor:
-    """(D,) what brings features of these deviations to unit variance in a single block, to equal sums in several."""
+def factors(deviation: Tensor, blocks: Sequence[int], tilt: float = 0.0) -> Tensor:
+    """(D,) what brings features of these deviations to unit variance in a single block, to equal sums in several.
+
+    With a `tilt` block l of L gets (l / L)^tilt of its deviation: a penalty then weighs less on the upper ones.
+    """
     scales = []
-    for width, part in zip(blocks, deviation.split(list(blocks)), strict=True):
+    for index, (width, part) in enumerate(zip(blocks, deviation.split(list(blocks)), strict=True), start=1):
         # a feature that hardly varies is noise; blown up to unit variance it would make huge weights for fine-tuning
         scale = 1 / part.clamp_min(0.1 * float(part.mean())).clamp_min(1e-12)
-        scales.append(scale * (len(deviation) / len(blocks) / width) ** 0.5)
+        scales.append(scale * (len(deviation) / len(blocks) / width) ** 0.5 * (index / len(blocks)) ** tilt)
     return torch.cat(scales)
 
 

@@ -23,28 +23,44 @@ def features_of(packed: Packed, features: Features, split: Split, groups: Sequen
 
 
 class Fit(Protocol):
-    """How a linear head is fitted on the kept features of some depths; `blocks` as in `Head.fit`."""
+    """How a linear head is fitted on the kept features of some depths; `blocks` and `tilt` as in `Head.fit`."""
 
     def __call__(
-        self, spec: Head, packed: Packed, features: Features, groups: Sequence[str], blocks: Sequence[int] | None = None
+        self,
+        spec: Head,
+        packed: Packed,
+        features: Features,
+        groups: Sequence[str],
+        blocks: Sequence[int] | None = None,
+        tilt: float = 0.0,
     ) -> Fitted:
         """Fit on the train split, choose on the validation split."""
 
 
 def logistic(
-    spec: Head, packed: Packed, features: Features, groups: Sequence[str], blocks: Sequence[int] | None = None
+    spec: Head,
+    packed: Packed,
+    features: Features,
+    groups: Sequence[str],
+    blocks: Sequence[int] | None = None,
+    tilt: float = 0.0,
 ) -> Fitted:
     """Logistic regression of the label of each mark, a sample or a word."""
     train, validation = (features_of(packed, features, split, groups) for split in SPLITS[:2])
-    return spec.fit(train, validation, len(packed.classes), blocks)
+    return spec.fit(train, validation, len(packed.classes), blocks, tilt)
 
 
 def spans(
-    spec: Head, packed: Packed, features: Features, groups: Sequence[str], blocks: Sequence[int] | None = None
+    spec: Head,
+    packed: Packed,
+    features: Features,
+    groups: Sequence[str],
+    blocks: Sequence[int] | None = None,
+    tilt: float = 0.0,
 ) -> Fitted:
     """The choices of each row's tokens, as the first and the last of an answer."""
     train, validation = (_states(packed, features, split, groups) for split in SPLITS[:2])
-    return fit_spans(spec, train, validation, blocks)
+    return fit_spans(spec, train, validation, blocks, tilt)
 
 
 def _states(packed: Packed, features: Features, split: Split, groups: Sequence[str]) -> States:

@@ -48,13 +48,16 @@ class States:
             low = high
 
 
-def fit_spans(head: Head, train: States, validation: States, blocks: Sequence[int] | None = None) -> Fitted:
+def fit_spans(
+    head: Head, train: States, validation: States, blocks: Sequence[int] | None = None, tilt: float = 0.0
+) -> Fitted:
     """Fit on `train`; the penalty with the lowest cross-entropy on `validation` wins. Deterministic.
 
-    Features are standardised over all tokens of the train split (`blocks` as in `Head.fit`), which is folded into the
-    result: a weight (2, D) for raw states and a bias of zeros. Memory is bounded whatever the number of tokens.
+    Features are standardised over all tokens of the train split (`blocks` and `tilt` as in `Head.fit`), which is
+    folded into the result: a weight (2, D) for raw states and a bias of zeros. Memory is bounded whatever the number
+    of tokens.
     """
-    scale = factors(_deviation(train), blocks or [train.values.shape[1]])
+    scale = factors(_deviation(train), blocks or [train.values.shape[1]], tilt)
     weight = torch.zeros(2, len(scale), dtype=torch.float64)
     path: list[Point] = []
     best, chosen = weight, max(head.penalties)
