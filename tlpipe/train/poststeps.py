@@ -44,7 +44,7 @@ def wise_ft(start: Weights, trained: Weights, score: Score) -> tuple[Weights, En
     """The interpolation between two ends that has the lowest loss (Wortsman et al. 2022, arXiv 2109.01903).
 
     Of equally good ones the one nearest to the trained end. By the loss whatever is monitored, as the head's penalty
-    is chosen: on twenty samples accuracies are equal over half of the way (benchmarks/advisor/RESULTS.md has both).
+    is chosen: on twenty samples an accuracy moves in steps of five points (benchmarks/advisor/RESULTS.md has both).
     """
     tried = [{"alpha": alpha, **score(interpolate(start, trained, alpha))} for alpha in ALPHAS]
     best = max(tried, key=lambda each: (-each["loss"], each["alpha"]))
