@@ -186,6 +186,16 @@ def server(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
         yield started
 
 
+@pytest.fixture(scope="module")
+def own_server(
+    request: pytest.FixtureRequest, served: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
+    """A server for `served`, the bundle that the test module makes, with the module's OPTIONS."""
+    log, options = tmp_path_factory.mktemp("server") / "log", getattr(request.module, "OPTIONS", ())
+    with running(served, log, "--drain", 0, *options) as started:
+        yield started
+
+
 @pytest.fixture(scope="session")
 def serve() -> Callable[..., AbstractContextManager[Running]]:
     """A server with options of the test's own."""

@@ -1,8 +1,7 @@
 """A model that answers questions, served: several windows are one answer, as the function and over HTTP."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +9,17 @@ import numpy as np
 import pytest
 import torch
 
+from tests.untrained import make_about, make_noisy, make_text_bundle
 from tlpipe.backbones.bert import Bert, Size
 from tlpipe.bundle import read_bundle, write_bundle
 from tlpipe.data.corpus import train_wordpiece
 from tlpipe.export.question_parity import HeldOutQuestions
-from tlpipe.export.spec import Export
-from tlpipe.export.write import export_bundle
 from tlpipe.preprocess.answers import Answers, decode
 from tlpipe.preprocess.questions import QuestionPreprocess, Questions
 from tlpipe.serve import BadInput, Predictor
 from tlpipe.serve.files import predict_files
-from tlpipe.strategies.plan import Plan
 from tlpipe.tasks import QuestionAnswering
-from tlpipe.train.model import About, Classifier
+from tlpipe.train.model import Classifier
 
 CONTEXTS = (
     "Zoë lives in Tōkyō 🙂 and works in New York.",
@@ -34,39 +31,31 @@ BACKBONE = Bert(corpus=("x",), size=Size(layers=2, width=16, heads=2, vocabulary
 TASK = QuestionAnswering(stride=6, longest_question=10, longest_answer=8)
 PREPROCESS = TASK.preprocess(BACKBONE.preprocess())
 TEMPERATURE, THRESHOLD = 1.7, 0.3
+OPTIONS = ("--queue", 20, "--max-batch", 4)
+"""Of the server."""
+ABOUT = make_about(
+    task=TASK, backbone=BACKBONE, preprocess=PREPROCESS, labels=("start", "end"), temperature=TEMPERATURE,
+    fitted={"no_answer_threshold": THRESHOLD},
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def model() -> Classifier:
-    torch.manual_seed(0)
-    encoder = BACKBONE.encoder()
-    made = Classifier(encoder, TASK.head(encoder.feature_dim, 2, 0.1)).eval()
-    with torch.no_grad():
-        for parameter in made.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
-    return made
+    return make_noisy(ABOUT)
 
 
 @pytest.fixture(scope="module")
-def answering(tmp_path_factory: pytest.TempPathFactory, model: Classifier) -> Path:
+def served(tmp_path_factory: pytest.TempPathFactory, model: Classifier) -> Path:
     """A bundle that passed its gate."""
-    folder = tmp_path_factory.mktemp("answers")
-    train_wordpiece([*CONTEXTS, *(question for question, _ in QUESTIONS)] * 3, 120, True, folder / "tokenizer.json")
-    about = About(
-        strategy="all_layers", run_key="0" * 64, task=TASK, backbone=BACKBONE, preprocess=PREPROCESS,
-        labels=("start", "end"), dropout=0.1, temperature=TEMPERATURE, fitted={"no_answer_threshold": THRESHOLD},
-        validation={}, plan=Plan(strategy="all_layers", start="head", groups=(), phases=()),
-        total_parameters=1, trainable_parameters=1,
-    )  # fmt: skip
-    held_out = HeldOutQuestions(QUESTIONS, folder / "tokenizer.json")
-    export_bundle(folder / "bundle", folder / "parity.json", model, about, held_out, {}, Export(samples=6, batch=4))
-    return folder / "bundle"
+    made = tmp_path_factory.mktemp("answers")
+    train_wordpiece([*CONTEXTS, *(question for question, _ in QUESTIONS)] * 3, 120, True, made / "tokenizer.json")
+    return make_text_bundle(made, model, ABOUT, HeldOutQuestions(QUESTIONS, made / "tokenizer.json"))
 
 
 @pytest.fixture(scope="module")
-def truth(answering: Path, model: Classifier) -> Callable[[str, str], Answers]:
+def truth(served: Path, model: Classifier) -> Callable[[str, str], Answers]:
     """What torch says to a question."""
-    questions = Questions(answering / "tokenizer.json", PREPROCESS)
+    questions = Questions(served / "tokenizer.json", PREPROCESS)
 
     def found(question: str, context: str) -> Answers:
         passage = next(questions([(question, context)]))
@@ -80,19 +69,11 @@ def truth(answering: Path, model: Classifier) -> Callable[[str, str], Answers]:
     return found
 
 
-@pytest.fixture(scope="module")
-def server(answering: Path, tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any]) -> Iterator[Any]:
-    options = ("--drain", 0, "--queue", 20, "--max-batch", 4)
-    running: AbstractContextManager[Any] = serve(answering, tmp_path_factory.mktemp("server") / "log", *options)
-    with running as started:
-        yield started
-
-
 @pytest.mark.parametrize("batch", [1, 3, 32])
 def test_the_answers_are_torchs_whatever_else_is_in_the_batch(
-    answering: Path, truth: Callable[[str, str], Answers], batch: int
+    served: Path, truth: Callable[[str, str], Answers], batch: int
 ):
-    predictor = Predictor(answering, device="cpu", batch=batch)
+    predictor = Predictor(served, device="cpu", batch=batch)
     for (question, context), answer in zip(QUESTIONS, predictor(QUESTIONS), strict=True):
         expected = truth(question, context)
         said = expected.said(THRESHOLD)
@@ -109,25 +90,25 @@ def test_the_answers_are_torchs_whatever_else_is_in_the_batch(
             assert answer["score"] == answer["n_best"][0]["probability"]
 
 
-def test_this_file_asks_about_several_windows_and_gets_both_kinds_of_answers(answering: Path, tmp_path: Path):
-    questions = Questions(answering / "tokenizer.json", PREPROCESS)
+def test_this_file_asks_about_several_windows_and_gets_both_kinds_of_answers(served: Path, tmp_path: Path):
+    questions = Questions(served / "tokenizer.json", PREPROCESS)
     assert {len(each.windows) for each in questions(QUESTIONS)} >= {1, 4}
     margins = []
     for threshold in (-1e6, 1e6):
-        bundle = read_bundle(answering)
+        bundle = read_bundle(served)
         folder = tmp_path / str(threshold)
         folder.mkdir()
         for name in ("model.onnx", "tokenizer.json"):
-            (folder / name).write_bytes((answering / name).read_bytes())
+            (folder / name).write_bytes((served / name).read_bytes())
         write_bundle(folder, bundle.model_copy(update={"fitted": {"no_answer_threshold": threshold}}))
-        margins.append({bool(each["answer"]) for each in Predictor(folder, device="cpu")(QUESTIONS)})
+        margins.append({bool(each["answer"]) for each in Predictor(served, device="cpu")(QUESTIONS)})
     assert margins == [{False}, {True}]
 
 
-def test_a_model_of_answered_questions_always_answers(answering: Path, tmp_path: Path):
+def test_a_model_of_answered_questions_always_answers(served: Path, tmp_path: Path):
     for name in ("model.onnx", "tokenizer.json"):
-        (tmp_path / name).write_bytes((answering / name).read_bytes())
-    write_bundle(tmp_path, read_bundle(answering).model_copy(update={"fitted": {}}))
+        (tmp_path / name).write_bytes((served / name).read_bytes())
+    write_bundle(tmp_path, read_bundle(served).model_copy(update={"fitted": {}}))
     predictor = Predictor(tmp_path, device="cpu")
     for answer in predictor(QUESTIONS):
         assert answer["answer"]
@@ -138,8 +119,8 @@ def test_a_model_of_answered_questions_always_answers(answering: Path, tmp_path:
     }  # fmt: skip
 
 
-def test_mappings_pairs_bytes_and_files(answering: Path, tmp_path: Path):
-    predictor = Predictor(answering, device="cpu")
+def test_mappings_pairs_bytes_and_files(served: Path, tmp_path: Path):
+    predictor = Predictor(served, device="cpu")
     question, context = QUESTIONS[0]
     mapping = {"question": question, "context": context}
     (tmp_path / "one.json").write_text(json.dumps(mapping), encoding="utf-8")
@@ -168,27 +149,27 @@ def test_mappings_pairs_bytes_and_files(answering: Path, tmp_path: Path):
         (Path("absent.json"), "No such file"),
     ],
 )
-def test_what_is_no_question_is_refused_with_a_sentence(answering: Path, item: Any, sentence: str):
+def test_what_is_no_question_is_refused_with_a_sentence(served: Path, item: Any, sentence: str):
     with pytest.raises(BadInput, match=sentence):
-        Predictor(answering, device="cpu")([item])
+        Predictor(served, device="cpu")([item])
 
 
-def test_http_answers_as_the_predictor(server: Any, answering: Path):
-    expected = Predictor(answering, device="cpu")(QUESTIONS)
+def test_http_answers_as_the_predictor(own_server: Any, served: Path):
+    expected = Predictor(served, device="cpu")(QUESTIONS)
     for (question, context), answer in zip(QUESTIONS, expected, strict=True):
         body = json.dumps({"question": question, "context": context})
-        status, content, _ = server.send("POST", "/predict", body, {"content-type": "application/json"})
+        status, content, _ = own_server.send("POST", "/predict", body, {"content-type": "application/json"})
         assert status == 200, content
         assert content["predictions"] == [answer]
-    _, content, _ = server.send("POST", "/predict?top=1", body, {"content-type": "application/json"})
+    _, content, _ = own_server.send("POST", "/predict?top=1", body, {"content-type": "application/json"})
     assert len(content["predictions"][0]["n_best"]) == 1
 
 
-def test_a_context_of_more_windows_than_the_queue_takes_is_refused(server: Any, answering: Path):
+def test_a_context_of_more_windows_than_the_queue_takes_is_refused(own_server: Any, served: Path):
     context = "The river runs for 1,000 km. " * 60
-    assert Predictor(answering, device="cpu")([("How long?", context)])[0]["n_best"]
+    assert Predictor(served, device="cpu")([("How long?", context)])[0]["n_best"]
     body = json.dumps(["How long?", context])
-    status, content, _ = server.send("POST", "/predict", body, {"content-type": "application/json"})
+    status, content, _ = own_server.send("POST", "/predict", body, {"content-type": "application/json"})
     assert status == 413
     assert "this server takes 20" in content["error"]
 
@@ -201,31 +182,31 @@ def test_a_context_of_more_windows_than_the_queue_takes_is_refused(server: Any, 
         ("application/json", b"[1, 2, 3]", 400, "no question with a context"),
     ],
 )
-def test_bad_bodies_are_refused(server: Any, media: str, body: bytes, status: int, sentence: str):
-    found, content, _ = server.send("POST", "/predict", body, {"content-type": media})
+def test_bad_bodies_are_refused(own_server: Any, media: str, body: bytes, status: int, sentence: str):
+    found, content, _ = own_server.send("POST", "/predict", body, {"content-type": media})
     assert found == status
     assert sentence in content["error"]
 
 
-def test_the_interface_says_what_is_asked_and_answered(server: Any):
-    _, document, _ = server.send("GET", "/openapi.json")
+def test_the_interface_says_what_is_asked_and_answered(own_server: Any):
+    _, document, _ = own_server.send("GET", "/openapi.json")
     predict = document["paths"]["/predict"]["post"]
     assert set(predict["requestBody"]["content"]) == {"application/json", "multipart/form-data"}
     answer = document["components"]["schemas"]["Predictions"]["properties"]["predictions"]["items"]
     body = json.dumps(QUESTIONS[0])
-    _, content, _ = server.send("POST", "/predict", body, {"content-type": "application/json"})
+    _, content, _ = own_server.send("POST", "/predict", body, {"content-type": "application/json"})
     assert set(content["predictions"][0]) == set(answer["properties"]) == set(answer["required"])
 
 
-def test_the_port_is_that_of_two_scores_a_token(answering: Path):
-    bundle = read_bundle(answering)
+def test_the_port_is_that_of_two_scores_a_token(served: Path):
+    bundle = read_bundle(served)
     assert [(port.name, port.shape, port.layout) for port in bundle.outputs] == [
         ("logits", ("batch", "length", 2), "NLC"),
     ]
     assert all(np.isfinite(case.logits or 0) and case.same == 1 for case in bundle.parity)
 
 
-def test_preprocessing_travels_with_the_bundle(answering: Path):
-    assert read_bundle(answering).preprocessing == QuestionPreprocess(
+def test_preprocessing_travels_with_the_bundle(served: Path):
+    assert read_bundle(served).preprocessing == QuestionPreprocess(
         max_length=32, stride=6, longest_question=10, longest_answer=8
     )

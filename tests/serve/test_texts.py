@@ -1,8 +1,7 @@
 """A text classifier served: as the function, over HTTP, and what is refused."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,61 +10,45 @@ import onnx
 import pytest
 import torch
 
+from tests.untrained import make_about, make_noisy, make_text_bundle
 from tlpipe.backbones.bert import Bert, Size
 from tlpipe.data import tokens
 from tlpipe.data.corpus import train_wordpiece
-from tlpipe.export.spec import Export
 from tlpipe.export.text_parity import HeldOutTexts
-from tlpipe.export.write import export_bundle
 from tlpipe.preprocess.text import TextPreprocess, Tokenizer
 from tlpipe.serve import BadInput, Predictor
 from tlpipe.serve.files import predict_files
 from tlpipe.serve.quantize import int8_dynamic
 from tlpipe.serve.session import Runtime, Session
 from tlpipe.serve.variants import Gate, make_variants
-from tlpipe.strategies.plan import Plan
 from tlpipe.tasks import TextClassification
-from tlpipe.train.model import About, Classifier
+from tlpipe.train.model import Classifier
 
 TEXTS = ["a fine film", "bad", "so so, but long enough to be more than the rest of the batch", "naïve 🙂 日本", ""]
 PAIR = ("is it fine", "it is")
 LABELS = ("neg", "pos", "größe")
 BACKBONE = Bert(corpus=("x",), size=Size(layers=2, width=16, heads=2, vocabulary=200), max_length=24)
+ABOUT = make_about(task=TextClassification(), backbone=BACKBONE, preprocess=BACKBONE.preprocess(), labels=LABELS)
 
 
 @pytest.fixture(scope="module")
 def model() -> Classifier:
-    torch.manual_seed(0)
-    encoder = BACKBONE.encoder()
-    made = Classifier(encoder, TextClassification().head(encoder.feature_dim, len(LABELS), 0.1)).eval()
-    with torch.no_grad():
-        for parameter in made.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
-    return made
+    return make_noisy(ABOUT)
 
 
 @pytest.fixture(scope="module")
-def texts(tmp_path_factory: pytest.TempPathFactory, model: Classifier) -> Path:
+def served(tmp_path_factory: pytest.TempPathFactory, model: Classifier) -> Path:
     """A bundle that passed its gate."""
-    folder = tmp_path_factory.mktemp("texts")
-    train_wordpiece([*TEXTS, *PAIR] * 3, 200, True, folder / "tokenizer.json")
-    about = About(
-        strategy="all_layers", run_key="0" * 64, task=TextClassification(),
-        backbone=BACKBONE, preprocess=TextPreprocess(max_length=24), labels=LABELS, dropout=0.1,
-        temperature=1.7, validation={},
-        plan=Plan(strategy="all_layers", start="head", groups=(), phases=()),
-        total_parameters=1, trainable_parameters=1,
-    )  # fmt: skip
-    held_out = HeldOutTexts([(text,) for text in TEXTS], folder / "tokenizer.json")
-    export_bundle(folder / "bundle", folder / "parity.json", model, about, held_out, {}, Export(samples=5, batch=4))
-    return folder / "bundle"
+    made = tmp_path_factory.mktemp("texts")
+    train_wordpiece([*TEXTS, *PAIR] * 3, 200, True, made / "tokenizer.json")
+    return make_text_bundle(made, model, ABOUT, HeldOutTexts([(text,) for text in TEXTS], made / "tokenizer.json"))
 
 
 @pytest.fixture(scope="module")
-def truth(texts: Path, model: Classifier) -> Callable[..., np.ndarray]:
+def truth(served: Path, model: Classifier) -> Callable[..., np.ndarray]:
     """Probabilities by torch of one text or pair."""
     preprocess = TextPreprocess(max_length=24)
-    tokenizer = Tokenizer(texts / "tokenizer.json", preprocess)
+    tokenizer = Tokenizer(served / "tokenizer.json", preprocess)
 
     def probabilities(*text: str) -> np.ndarray:
         tokens = tokenizer([text])
@@ -76,20 +59,13 @@ def truth(texts: Path, model: Classifier) -> Callable[..., np.ndarray]:
     return probabilities
 
 
-@pytest.fixture(scope="module")
-def server(texts: Path, tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any]) -> Iterator[Any]:
-    running: AbstractContextManager[Any] = serve(texts, tmp_path_factory.mktemp("server") / "log", "--drain", 0)
-    with running as started:
-        yield started
-
-
 def answered(answer: dict[str, Any]) -> list[float]:
     found = {each["label"]: each["probability"] for each in answer["top"]}
     return [found[label] for label in LABELS]
 
 
-def test_the_answers_are_torchs_whatever_else_is_in_the_batch(texts: Path, truth: Callable[..., np.ndarray]):
-    predictor = Predictor(texts, device="cpu", batch=4)
+def test_the_answers_are_torchs_whatever_else_is_in_the_batch(served: Path, truth: Callable[..., np.ndarray]):
+    predictor = Predictor(served, device="cpu", batch=4)
     for text, answer in zip(TEXTS, predictor(TEXTS), strict=True):
         assert answered(answer) == pytest.approx(truth(text), abs=2e-5)
         assert answer["label"] == LABELS[int(truth(text).argmax())]
@@ -97,8 +73,8 @@ def test_the_answers_are_torchs_whatever_else_is_in_the_batch(texts: Path, truth
     assert not np.allclose(truth(*PAIR), truth(PAIR[0]), atol=1e-3), "the pair must matter for this test to mean much"
 
 
-def test_a_path_is_a_file_of_text(texts: Path, tmp_path: Path):
-    predictor = Predictor(texts, device="cpu")
+def test_a_path_is_a_file_of_text(served: Path, tmp_path: Path):
+    predictor = Predictor(served, device="cpu")
     (tmp_path / "a.txt").write_text(TEXTS[0], encoding="utf-8")
     assert predictor(tmp_path / "a.txt") == predictor(TEXTS[0]) == predictor(TEXTS[0].encode())
 
@@ -114,13 +90,13 @@ def test_a_path_is_a_file_of_text(texts: Path, tmp_path: Path):
         ("x" * 1_000_001, "too long"),
     ],
 )
-def test_what_is_no_text_is_refused_with_a_sentence(texts: Path, item: Any, sentence: str):
+def test_what_is_no_text_is_refused_with_a_sentence(served: Path, item: Any, sentence: str):
     with pytest.raises(BadInput, match=sentence):
-        Predictor(texts, device="cpu")([item])
+        Predictor(served, device="cpu")([item])
 
 
-def test_http_answers_as_the_predictor(server: Any, texts: Path):
-    expected = Predictor(texts, device="cpu")([TEXTS[3], PAIR])
+def test_http_answers_as_the_predictor(own_server: Any, served: Path):
+    expected = Predictor(served, device="cpu")([TEXTS[3], PAIR])
     bodies = [
         ("text/plain", TEXTS[3].encode(), expected[0]),
         ("text/plain; charset=utf-8", TEXTS[3].encode(), expected[0]),
@@ -129,7 +105,7 @@ def test_http_answers_as_the_predictor(server: Any, texts: Path):
         ("application/json", json.dumps({"text": PAIR[0], "pair": PAIR[1]}).encode(), expected[1]),
     ]
     for media, body, answer in bodies:
-        status, content, _ = server.send("POST", "/predict", body, {"content-type": media})
+        status, content, _ = own_server.send("POST", "/predict", body, {"content-type": media})
         assert status == 200, content
         assert content["predictions"] == [answer]
 
@@ -145,13 +121,13 @@ def test_http_answers_as_the_predictor(server: Any, texts: Path):
         ("text/plain", b"\xff", 400, "not UTF-8"),
     ],
 )
-def test_bad_bodies_are_refused(server: Any, media: str, body: bytes, status: int, sentence: str):
-    found, content, _ = server.send("POST", "/predict", body, {"content-type": media})
+def test_bad_bodies_are_refused(own_server: Any, media: str, body: bytes, status: int, sentence: str):
+    found, content, _ = own_server.send("POST", "/predict", body, {"content-type": media})
     assert found == status
     assert sentence in content["error"]
 
 
-def infer(server: Any, **arrays: list[list[int]]) -> tuple[int, Any]:
+def infer(own_server: Any, **arrays: list[list[int]]) -> tuple[int, Any]:
     inputs = [
         {
             "name": name,
@@ -161,13 +137,13 @@ def infer(server: Any, **arrays: list[list[int]]) -> tuple[int, Any]:
         }
         for name, rows in arrays.items()
     ]
-    status, content, _ = server.send("POST", "/v2/models/model/infer", json.dumps({"inputs": inputs}))
+    status, content, _ = own_server.send("POST", "/v2/models/model/infer", json.dumps({"inputs": inputs}))
     return status, content
 
 
-def test_tokens_can_be_sent_as_tensors(server: Any, texts: Path, truth: Callable[..., np.ndarray]):
-    tokens = Tokenizer(texts / "tokenizer.json", TextPreprocess(max_length=24))([(TEXTS[0],)])
-    status, content = infer(server, **{name: rows.tolist() for name, rows in tokens.items()})
+def test_tokens_can_be_sent_as_tensors(own_server: Any, served: Path, truth: Callable[..., np.ndarray]):
+    tokens = Tokenizer(served / "tokenizer.json", TextPreprocess(max_length=24))([(TEXTS[0],)])
+    status, content = infer(own_server, **{name: rows.tolist() for name, rows in tokens.items()})
     assert status == 200, content
     outputs = {each["name"]: each["data"] for each in content["outputs"]}
     assert outputs["probabilities"] == pytest.approx(truth(TEXTS[0]), abs=2e-5)
@@ -183,24 +159,26 @@ def test_tokens_can_be_sent_as_tensors(server: Any, texts: Path, truth: Callable
         ([[5, 6]], [[1]], [[0, 0]], "shape"),
     ],
 )
-def test_tokens_that_the_network_does_not_know_are_refused(server: Any, ids: Any, mask: Any, types: Any, sentence: str):
-    status, content = infer(server, input_ids=ids, attention_mask=mask, token_type_ids=types)
+def test_tokens_that_the_network_does_not_know_are_refused(
+    own_server: Any, ids: Any, mask: Any, types: Any, sentence: str
+):
+    status, content = infer(own_server, input_ids=ids, attention_mask=mask, token_type_ids=types)
     assert status == 400
     assert sentence in content["error"]
 
 
-def test_the_interface_says_that_texts_are_read(server: Any):
-    _, document, _ = server.send("GET", "/openapi.json")
+def test_the_interface_says_that_texts_are_read(own_server: Any):
+    _, document, _ = own_server.send("GET", "/openapi.json")
     assert set(document["paths"]["/predict"]["post"]["requestBody"]["content"]) == {
         "text/plain", "application/json", "multipart/form-data",
     }  # fmt: skip
 
 
-def test_each_line_of_a_jsonl_file_is_a_sample(texts: Path, tmp_path: Path):
+def test_each_line_of_a_jsonl_file_is_a_sample(served: Path, tmp_path: Path):
     lines = [json.dumps(TEXTS[0]), json.dumps({"text": PAIR[0], "pair": PAIR[1]}), "", "{", json.dumps(list(PAIR)), "3"]
     path = tmp_path / "many.jsonl"
     path.write_text("\n".join(lines), encoding="utf-8")
-    predictor = Predictor(texts, device="cpu")
+    predictor = Predictor(served, device="cpu")
     found = dict(predict_files(predictor, [path]))
     assert [name.rpartition(":")[2] for name in found] == ["1", "2", "4", "5", "6"]
     answers = list(found.values())
@@ -211,15 +189,15 @@ def test_each_line_of_a_jsonl_file_is_a_sample(texts: Path, tmp_path: Path):
 
 
 @pytest.fixture(scope="module")
-def packed(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def packed(served: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """48 texts of 3 to 20 words; the labels are what the bundle itself says, so that its accuracy is 1."""
     folder, preprocess = tmp_path_factory.mktemp("packed"), TextPreprocess(max_length=24)
     words = " ".join([*TEXTS, *PAIR]).split()
     generator = np.random.default_rng(0)
     chosen = [" ".join(generator.choice(words, generator.integers(3, 20))) for _ in range(48)]
-    tokenizer = Tokenizer(texts / "tokenizer.json", preprocess)
+    tokenizer = Tokenizer(served / "tokenizer.json", preprocess)
     tokens.write(folder, [(row.ids, row.types) for row in tokenizer.rows([(text,) for text in chosen])])
-    labels = [LABELS.index(answer["label"]) for answer in Predictor(texts, device="cpu")(chosen)]
+    labels = [LABELS.index(answer["label"]) for answer in Predictor(served, device="cpu")(chosen)]
     assert len(set(labels)) > 1
     np.save(folder / "labels.npy", labels)
     content = {
@@ -230,20 +208,20 @@ def packed(texts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_dynamic_int8_computes_nearly_the_same_with_int8_weights(texts: Path, truth: Callable[..., np.ndarray]):
-    made = int8_dynamic((texts / "model.onnx").read_bytes())
+def test_dynamic_int8_computes_nearly_the_same_with_int8_weights(served: Path, truth: Callable[..., np.ndarray]):
+    made = int8_dynamic((served / "model.onnx").read_bytes())
     graph = onnx.load_from_string(made).graph
     linear = sum(node.op_type == "MatMulInteger" for node in graph.node)
     assert linear >= 6 * BACKBONE.size.layers + 1  # query, key, value, output and two of the feed-forward; the head
     assert sum(each.data_type == onnx.TensorProto.INT8 and len(each.dims) == 2 for each in graph.initializer) == linear
     session = Session(made, Runtime(device="cpu", threads=1))
-    feeds = Tokenizer(texts / "tokenizer.json", TextPreprocess(max_length=24))([(TEXTS[2],)])
+    feeds = Tokenizer(served / "tokenizer.json", TextPreprocess(max_length=24))([(TEXTS[2],)])
     assert 0 < np.abs(session.run(feeds)["probabilities"][0] - truth(TEXTS[2])).max() < 0.1
 
 
-def test_a_text_variant_that_passes_is_a_bundle_that_serves(texts: Path, packed: Path, tmp_path: Path):
+def test_a_text_variant_that_passes_is_a_bundle_that_serves(served: Path, packed: Path, tmp_path: Path):
     gate = Gate(loss=1, calibration=2, rounds=3).model_copy(update={"faster": 0.0})
-    findings = {each.variant: each for each in make_variants(texts, packed, tmp_path, Runtime(device="cpu"), gate)}
+    findings = {each.variant: each for each in make_variants(served, packed, tmp_path, Runtime(device="cpu"), gate)}
     assert list(findings) == ["fp16", "int8"]
     for name, finding in findings.items():
         assert (finding.problems, finding.samples) == ((), 40)
@@ -252,12 +230,12 @@ def test_a_text_variant_that_passes_is_a_bundle_that_serves(texts: Path, packed:
         assert finding.agreement > 0.5
         predictor = Predictor(tmp_path / name, device="cpu")
         assert answered(predictor(TEXTS[0])) == pytest.approx(
-            answered(Predictor(texts, device="cpu")(TEXTS[0])), abs=0.1
+            answered(Predictor(served, device="cpu")(TEXTS[0])), abs=0.1
         )
 
 
-def test_a_text_variant_that_fails_is_not_kept(texts: Path, packed: Path, tmp_path: Path):
+def test_a_text_variant_that_fails_is_not_kept(served: Path, packed: Path, tmp_path: Path):
     gate = Gate(faster=1000, calibration=2, rounds=3)
-    for finding in make_variants(texts, packed, tmp_path, Runtime(device="cpu"), gate):
+    for finding in make_variants(served, packed, tmp_path, Runtime(device="cpu"), gate):
         assert any("required 1000" in each for each in finding.problems)
     assert list(tmp_path.iterdir()) == []

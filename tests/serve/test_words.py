@@ -1,22 +1,19 @@
 """A tagger served: as the function, over HTTP, and what is refused."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tests.tagged import BACKBONE, LABELS, PREPROCESS, TASK, sentence, write_tokenizer
-from tlpipe.export.spec import Export
+from tests.tagged import ABOUT, LABELS, PREPROCESS, sentence, write_tokenizer
+from tests.untrained import make_noisy, make_text_bundle
 from tlpipe.export.word_parity import HeldOutWords
-from tlpipe.export.write import export_bundle
 from tlpipe.serve import BadInput, Predictor
-from tlpipe.strategies.plan import Plan
 from tlpipe.tagging import Tagger
-from tlpipe.train.model import About, Classifier
+from tlpipe.train.model import Classifier
 
 WORDS = [[word for word, _ in sentence(seed)] for seed in range(1, 6)]
 TEXTS = ["Ada ran in New York, old 🙂 Ulm", "", "naïve 日本", *map(" ".join, WORDS)]
@@ -24,35 +21,23 @@ TEXTS = ["Ada ran in New York, old 🙂 Ulm", "", "naïve 日本", *map(" ".join
 
 @pytest.fixture(scope="module")
 def model() -> Classifier:
-    torch.manual_seed(0)
-    encoder = BACKBONE.encoder()
-    made = Classifier(encoder, TASK.head(encoder.feature_dim, len(LABELS), 0.1)).eval()
+    made = make_noisy(ABOUT)
     with torch.no_grad():
-        for parameter in made.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
         made.head[1].bias[LABELS.index("O")] -= 1  # so that there are entities to compare
     return made
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, model: Classifier) -> Path:
+def served(tmp_path_factory: pytest.TempPathFactory, model: Classifier) -> Path:
     """A bundle that passed its gate."""
     made = write_tokenizer(tmp_path_factory.mktemp("words"))
-    about = About(
-        strategy="all_layers", run_key="0" * 64, task=TASK, backbone=BACKBONE, preprocess=PREPROCESS, labels=LABELS,
-        dropout=0.1, temperature=1.7, validation={},
-        plan=Plan(strategy="all_layers", start="head", groups=(), phases=()),
-        total_parameters=1, trainable_parameters=1,
-    )  # fmt: skip
-    held = HeldOutWords(WORDS, made / "tokenizer.json")
-    export_bundle(made / "bundle", made / "parity.json", model, about, held, {}, Export(samples=5, batch=4))
-    return made / "bundle"
+    return make_text_bundle(made, model, ABOUT, HeldOutWords(WORDS, made / "tokenizer.json"))
 
 
 @pytest.fixture(scope="module")
-def truth(folder: Path, model: Classifier) -> Callable[[str | list[str]], list[dict[str, Any]]]:
+def truth(served: Path, model: Classifier) -> Callable[[str | list[str]], list[dict[str, Any]]]:
     """Entities by torch, a text at a time."""
-    tagger = Tagger(folder / "tokenizer.json", PREPROCESS, LABELS)
+    tagger = Tagger(served / "tokenizer.json", PREPROCESS, LABELS)
 
     def entities(text: str | list[str]) -> list[dict[str, Any]]:
         read = tagger.read(text)
@@ -64,21 +49,14 @@ def truth(folder: Path, model: Classifier) -> Callable[[str | list[str]], list[d
     return entities
 
 
-@pytest.fixture(scope="module")
-def server(folder: Path, tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Any]) -> Iterator[Any]:
-    running: AbstractContextManager[Any] = serve(folder, tmp_path_factory.mktemp("server") / "log", "--drain", 0)
-    with running as started:
-        yield started
-
-
 def same(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> bool:
     scores = [each.pop("score") for each in (dict(each) for each in found)]
     assert scores == pytest.approx([each["score"] for each in expected], abs=1e-4)
     return [{**each, "score": 0} for each in found] == [{**each, "score": 0} for each in expected]
 
 
-def test_the_entities_are_torchs_whatever_else_is_in_the_batch(folder: Path, truth: Callable[..., Any]) -> None:
-    predictor = Predictor(folder, device="cpu", batch=3)
+def test_the_entities_are_torchs_whatever_else_is_in_the_batch(served: Path, truth: Callable[..., Any]) -> None:
+    predictor = Predictor(served, device="cpu", batch=3)
     items = [*TEXTS, *WORDS, {"words": WORDS[0]}, {"text": TEXTS[0]}]
     answers = predictor(items)
     for item, answer in zip(items, answers, strict=True):
@@ -89,15 +67,15 @@ def test_the_entities_are_torchs_whatever_else_is_in_the_batch(folder: Path, tru
     assert sum(len(answer["entities"]) for answer in answers) > 5
 
 
-def test_a_text_of_many_windows_is_answered_whole(folder: Path, truth: Callable[..., Any]) -> None:
+def test_a_text_of_many_windows_is_answered_whole(served: Path, truth: Callable[..., Any]) -> None:
     text = " ".join(" ".join(words) for words in WORDS * 4)
-    (answer,) = Predictor(folder, device="cpu", batch=4)([text])
+    (answer,) = Predictor(served, device="cpu", batch=4)([text])
     assert same(answer["entities"], truth(text))
     assert answer["entities"][-1]["end"] > len(text) / 2
 
 
-def test_a_table_has_the_entities_as_json(folder: Path) -> None:
-    predictor = Predictor(folder, device="cpu")
+def test_a_table_has_the_entities_as_json(served: Path) -> None:
+    predictor = Predictor(served, device="cpu")
     reading = predictor.loaded.reading
     answer = predictor(TEXTS[0])
     assert reading.columns(True) == ("entities",)
@@ -119,12 +97,12 @@ def test_a_table_has_the_entities_as_json(folder: Path) -> None:
         ("the " * 5000, "windows; at most 128"),
     ],
 )
-def test_what_cannot_be_used_is_refused(folder: Path, item: Any, sentence: str) -> None:
+def test_what_cannot_be_used_is_refused(served: Path, item: Any, sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
-        Predictor(folder, device="cpu")([item])
+        Predictor(served, device="cpu")([item])
 
 
-def test_http_takes_text_and_json_and_describes_both(server: Any, truth: Callable[..., Any]) -> None:
+def test_http_takes_text_and_json_and_describes_both(own_server: Any, truth: Callable[..., Any]) -> None:
     bodies = [
         (TEXTS[0].encode(), "text/plain", TEXTS[0]),
         (json.dumps(WORDS[1]).encode(), "application/json", WORDS[1]),
@@ -132,14 +110,14 @@ def test_http_takes_text_and_json_and_describes_both(server: Any, truth: Callabl
         (" ".join(map(" ".join, WORDS * 4)).encode(), "text/plain; charset=utf-8", " ".join(map(" ".join, WORDS * 4))),
     ]
     for body, media, plain in bodies:
-        status, answer, _ = server.send("POST", "/predict", body, {"content-type": media})
+        status, answer, _ = own_server.send("POST", "/predict", body, {"content-type": media})
         assert status == 200
         assert same(answer["predictions"][0]["entities"], truth(plain))
-    status, described, _ = server.send("GET", "/openapi.json")
+    status, described, _ = own_server.send("GET", "/openapi.json")
     assert status == 200
     entity = described["components"]["schemas"]["Predictions"]["properties"]["predictions"]["items"]["properties"]
     assert entity["entities"]["items"]["properties"]["type"]["enum"] == ["per", "place"]
-    status, answer, _ = server.send("POST", "/predict", b'{"words": [" "]}', {"content-type": "application/json"})
+    status, answer, _ = own_server.send("POST", "/predict", b'{"words": [" "]}', {"content-type": "application/json"})
     assert (status, answer["error"]) == (400, "a word is empty; leave it out")
-    status, about, _ = server.send("GET", "/v2/models/model")
+    status, about, _ = own_server.send("GET", "/v2/models/model")
     assert about["outputs"][1] == {"name": "probabilities", "datatype": "FP32", "shape": [-1, -1, 5]}
