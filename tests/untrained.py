@@ -1,5 +1,8 @@
 """Networks that look trained, what is known of them, and a bundle of theirs, for tests of the gate and the server."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +40,16 @@ def make_text_bundle(folder: Path, model: Classifier, about: About, held: Any) -
     spec = Export(samples=len(held.raw), batch=4)
     export_bundle(folder / "bundle", folder / "parity.json", model, about, held, {}, spec)
     return folder / "bundle"
+
+
+def answer_without_torch(bundle: Path, item: Any) -> Any:
+    """What the predictor says of `item` in a process in which neither torch nor transformers can be imported."""
+    code = (
+        "import json, sys; sys.modules['torch'] = sys.modules['transformers'] = None; "
+        "from tlpipe.serve import Predictor; "
+        "print(json.dumps(Predictor(sys.argv[1], device='cpu')([json.loads(sys.argv[2])])[0]))"
+    )
+    command = [sys.executable, "-c", code, str(bundle), json.dumps(item)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

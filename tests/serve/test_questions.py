@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.untrained import make_about, make_noisy, make_text_bundle
+from tests.untrained import answer_without_torch, make_about, make_noisy, make_text_bundle
 from tlpipe.backbones.bert import Bert, Size
 from tlpipe.bundle import read_bundle, write_bundle
 from tlpipe.data.corpus import train_wordpiece
@@ -210,3 +210,8 @@ def test_preprocessing_travels_with_the_bundle(served: Path):
     assert read_bundle(served).preprocessing == QuestionPreprocess(
         max_length=32, stride=6, longest_question=10, longest_answer=8
     )
+
+
+def test_neither_torch_nor_transformers_is_needed(served: Path) -> None:
+    item = dict(zip(("question", "context"), QUESTIONS[1], strict=True))
+    assert answer_without_torch(served, item) == Predictor(served, device="cpu")([item])[0]

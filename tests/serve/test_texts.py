@@ -10,7 +10,7 @@ import onnx
 import pytest
 import torch
 
-from tests.untrained import make_about, make_noisy, make_text_bundle
+from tests.untrained import answer_without_torch, make_about, make_noisy, make_text_bundle
 from tlpipe.backbones.bert import Bert, Size
 from tlpipe.data import tokens
 from tlpipe.data.corpus import train_wordpiece
@@ -239,3 +239,8 @@ def test_a_text_variant_that_fails_is_not_kept(served: Path, packed: Path, tmp_p
     for finding in make_variants(served, packed, tmp_path, Runtime(device="cpu"), gate):
         assert any("required 1000" in each for each in finding.problems)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_neither_torch_nor_transformers_is_needed(served: Path) -> None:
+    item = {"text": PAIR[0], "pair": PAIR[1]}
+    assert answer_without_torch(served, item) == Predictor(served, device="cpu")([item])[0]

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.tagged import ABOUT, LABELS, PREPROCESS, sentence, write_tokenizer
-from tests.untrained import make_noisy, make_text_bundle
+from tests.untrained import answer_without_torch, make_noisy, make_text_bundle
 from tlpipe.export.word_parity import HeldOutWords
 from tlpipe.serve import BadInput, Predictor
 from tlpipe.tagging import Tagger
@@ -121,3 +121,8 @@ def test_http_takes_text_and_json_and_describes_both(own_server: Any, truth: Cal
     assert (status, answer["error"]) == (400, "a word is empty; leave it out")
     status, about, _ = own_server.send("GET", "/v2/models/model")
     assert about["outputs"][1] == {"name": "probabilities", "datatype": "FP32", "shape": [-1, -1, 5]}
+
+
+def test_neither_torch_nor_transformers_is_needed(served: Path) -> None:
+    item = {"words": WORDS[0]}
+    assert answer_without_torch(served, item) == Predictor(served, device="cpu")([item])[0]
