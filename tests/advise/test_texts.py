@@ -17,7 +17,7 @@ from tlpipe.data.packed import Packed
 from tlpipe.data.spec import Data
 from tlpipe.train.device import Machine
 
-BERT = Bert(corpus=("x",), size=Size(layers=2, width=16, heads=2, vocabulary=60), max_length=20, pooling="mean")
+BERT = Bert(corpus=("x",), size=Size(layers=2, width=16, heads=2, vocabulary=100), max_length=20, pooling="mean")
 SUBJECTS = {"sea": ("wave", "tide", "sail"), "hill": ("rock", "goat", "peak")}
 FILLERS = ("the", "old", "was", "seen", "and", "one", "more")
 
@@ -34,7 +34,7 @@ def texts(tmp_path: Path) -> Packed:
     (tmp_path / "raw/t.jsonl").write_text("\n".join(lines))
     (tmp_path / "tokenizer").mkdir()
     known = [*FILLERS, *SUBJECTS["sea"], *SUBJECTS["hill"]]
-    train_wordpiece(known * 3, 60, True, tmp_path / "tokenizer/tokenizer.json")
+    train_wordpiece(known * 3, 100, True, tmp_path / "tokenizer/tokenizer.json")
     source = {"kind": "text_table", "path": str(tmp_path / "raw"), "table": "t.jsonl", "split_column": "split"}
     split, checks = {"validation": 0.2, "test": None}, {"near_duplicates": None}
     data = parse({"source": source, "split": split, "checks": checks}, Data, "data")

@@ -101,7 +101,7 @@ def test_this_file_asks_about_several_windows_and_gets_both_kinds_of_answers(ser
         for name in ("model.onnx", "tokenizer.json"):
             (folder / name).write_bytes((served / name).read_bytes())
         write_bundle(folder, bundle.model_copy(update={"fitted": {"no_answer_threshold": threshold}}))
-        margins.append({bool(each["answer"]) for each in Predictor(served, device="cpu")(QUESTIONS)})
+        margins.append({bool(each["answer"]) for each in Predictor(folder, device="cpu")(QUESTIONS)})
     assert margins == [{False}, {True}]
 
 
