@@ -159,7 +159,8 @@ class Run:
         if not epochs:
             return None
         targets, ranges = self.packed.targets, self.packed.ranges
-        train, validation = (targets.marks[slice(*targets.range(*ranges[split]))] for split in SPLITS[:2])
+        marks = (targets.marks[slice(*targets.range(*ranges[split]))] for split in SPLITS[:2])
+        train, validation = map(self.head.task.blind, marks)
         return stuck(epochs[-1], train, validation, len(self.packed.classes), self.trainer.training)
 
     def _about(self) -> About:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.untrained import make_about
 from tlpipe.backbones.bert import Bert, Size
 from tlpipe.config import parse
 from tlpipe.data.corpus import train_wordpiece
@@ -25,6 +26,7 @@ BACKBONE = Bert(
     pooling="none",
 )
 LABELS = ("B-per", "B-place", "I-per", "I-place", "O")
+ABOUT = make_about(task=TASK, backbone=BACKBONE, preprocess=PREPROCESS, labels=LABELS)
 Tagged = list[tuple[str, str]]
 
 

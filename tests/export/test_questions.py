@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from tests.asked import BACKBONE, PREPROCESS, TASK, pack_asked
+from tests.untrained import make_about, make_noisy
 from tlpipe.bundle import read_bundle
 from tlpipe.data.asked import asked
 from tlpipe.data.corpus import train_wordpiece
@@ -15,25 +15,17 @@ from tlpipe.export.question_parity import HeldOutQuestions, Said, _tied
 from tlpipe.export.spec import Export
 from tlpipe.export.write import export_bundle
 from tlpipe.preprocess.answers import Answers, Span
-from tlpipe.strategies.plan import Plan
-from tlpipe.train.model import About, Classifier
+from tlpipe.train.model import Classifier
 
-ABOUT = About(
-    strategy="all_layers", run_key="0" * 64, task=TASK, backbone=BACKBONE, preprocess=PREPROCESS,
-    labels=("start", "end"), dropout=0.0, temperature=1.3, fitted={"no_answer_threshold": 0.1}, validation={},
-    plan=Plan(strategy="all_layers", start="head", groups=(), phases=()), total_parameters=1, trainable_parameters=1,
+ABOUT = make_about(
+    task=TASK, backbone=BACKBONE, preprocess=PREPROCESS, labels=("start", "end"), dropout=0.0, temperature=1.3,
+    fitted={"no_answer_threshold": 0.1},
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def model() -> Classifier:
-    torch.manual_seed(1)
-    encoder = BACKBONE.encoder()
-    made = Classifier(encoder, TASK.head(encoder.feature_dim, 2, 0.0)).eval()
-    with torch.no_grad():
-        for parameter in made.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
-    return made
+    return make_noisy(ABOUT, seed=1)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import torch
 from onnx import numpy_helper
 
 from tests.backbones.test_text import CONFIGS
+from tests.untrained import make_about, make_noisy
 from tlpipe.backbones.bert import Bert, Size
 from tlpipe.backbones.huggingface import HuggingFace
 from tlpipe.bundle import read_bundle
@@ -18,8 +19,7 @@ from tlpipe.export.onnx import onnx_model
 from tlpipe.export.parity import ParityError
 from tlpipe.export.spec import Export
 from tlpipe.export.text_parity import AWKWARD, HeldOutTexts
-from tlpipe.preprocess.text import TextPreprocess, Tokenizer
-from tlpipe.strategies.plan import Plan
+from tlpipe.preprocess.text import Tokenizer
 from tlpipe.tasks import TextClassification
 from tlpipe.train.depths import AllDepths
 from tlpipe.train.model import About, Classifier
@@ -31,31 +31,14 @@ TEXTS = [("a fine film",), ("bad",), ("so so, but long enough to be more than th
 @pytest.fixture(scope="module")
 def about() -> About:
     backbone = Bert(corpus=("x",), size=Size(layers=2, width=16, heads=2, vocabulary=200), max_length=24)
-    return About(
-        strategy="all_layers",
-        run_key="0" * 64,
-        task=TextClassification(),
-        backbone=backbone,
-        preprocess=TextPreprocess(max_length=24),
-        labels=("neg", "pos", "größe"),
-        dropout=0.1,
-        temperature=1.7,
-        validation={},
-        plan=Plan(strategy="all_layers", start="head", groups=(), phases=()),
-        total_parameters=1,
-        trainable_parameters=1,
+    return make_about(
+        task=TextClassification(), backbone=backbone, preprocess=backbone.preprocess(), labels=("neg", "pos", "größe")
     )
 
 
 @pytest.fixture(scope="module")
 def model(about: About) -> Classifier:
-    torch.manual_seed(0)
-    encoder = about.backbone.encoder()
-    model = Classifier(encoder, about.task.head(encoder.feature_dim, 3, about.dropout)).eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn_like(parameter))
-    return model
+    return make_noisy(about, noise=0.1)
 
 
 @pytest.fixture(scope="module")

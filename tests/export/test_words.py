@@ -5,17 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from onnx import numpy_helper
 
-from tests.tagged import BACKBONE, LABELS, PREPROCESS, TASK, sentence, write_tokenizer
+from tests.tagged import ABOUT, LABELS, PREPROCESS, sentence, write_tokenizer
+from tests.untrained import make_noisy
 from tlpipe.bundle import read_bundle
 from tlpipe.export import write
 from tlpipe.export.onnx import onnx_model
 from tlpipe.export.parity import ParityError
 from tlpipe.export.spec import Export
 from tlpipe.export.word_parity import HeldOutWords
-from tlpipe.strategies.plan import Plan
 from tlpipe.train.model import About, Classifier
 
 SPEC = Export(samples=6, batch=4)
@@ -23,23 +22,12 @@ SPEC = Export(samples=6, batch=4)
 
 @pytest.fixture(scope="module")
 def about() -> About:
-    return About(
-        strategy="all_layers", run_key="0" * 64, task=TASK, backbone=BACKBONE, preprocess=PREPROCESS, labels=LABELS,
-        dropout=0.1, temperature=1.7, validation={},
-        plan=Plan(strategy="all_layers", start="head", groups=(), phases=()),
-        total_parameters=1, trainable_parameters=1,
-    )  # fmt: skip
+    return ABOUT
 
 
 @pytest.fixture(scope="module")
-def model(about: About) -> Classifier:
-    torch.manual_seed(0)
-    encoder = BACKBONE.encoder()
-    made = Classifier(encoder, TASK.head(encoder.feature_dim, len(LABELS), 0.1)).eval()
-    with torch.no_grad():
-        for parameter in made.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))
-    return made
+def model() -> Classifier:
+    return make_noisy(ABOUT)
 
 
 @pytest.fixture(scope="module")

@@ -86,13 +86,15 @@ class Project:
         return json.loads((self.folder / name).read_text())
 
 
-def make_project(folder: Path, changes: dict[str, Any]) -> Project:
+def make_project(folder: Path, changes: dict[str, Any], params: str = "params.yaml") -> Project:
+    """A project with a shipped file of parameters, which `changes` make small."""
     folder.mkdir(parents=True)
     for name in SHIPPED:
         source = ROOT / name
         copy: Callable[..., Any] = shutil.copytree if source.is_dir() else shutil.copyfile
         (folder / name).parent.mkdir(exist_ok=True)
         copy(source, folder / name)
+    shutil.copyfile(ROOT / params, folder / "params.yaml")
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW", "PYTEST", "DVC"))}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     environment |= {"DVC_NO_ANALYTICS": "1", "OMP_NUM_THREADS": "1", "HOME": str(folder.parent)}

@@ -188,11 +188,11 @@ def server(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
 
 @pytest.fixture(scope="module")
 def own_server(
-    folder: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, served: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Running]:
-    """A server of the module's own bundle, its fixture `folder`; what it names `OPTIONS` are the server's options."""
-    options = getattr(request.module, "OPTIONS", ())
-    with running(folder, tmp_path_factory.mktemp("server") / "log", "--drain", 0, *options) as started:
+    """A server for `served`, the bundle that the test module makes, with the module's OPTIONS."""
+    log, options = tmp_path_factory.mktemp("server") / "log", getattr(request.module, "OPTIONS", ())
+    with running(served, log, "--drain", 0, *options) as started:
         yield started
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.served import TEMPERATURE, export, network
+from tests.untrained import answer_without_torch, make_about, make_noisy, make_text_bundle
 from tlpipe.backbones.bert import Bert, Size
 from tlpipe.bundle import read_bundle, write_bundle
 from tlpipe.data.corpus import train_wordpiece
@@ -30,28 +30,32 @@ QUESTIONS = [(question, context) for question in ("Where does Zoë live?", "How 
 BACKBONE = Bert(corpus=("x",), size=Size(layers=2, width=16, heads=2, vocabulary=120), max_length=32, pooling="none")
 TASK = QuestionAnswering(stride=6, longest_question=10, longest_answer=8)
 PREPROCESS = TASK.preprocess(BACKBONE.preprocess())
-THRESHOLD = 0.3
+TEMPERATURE, THRESHOLD = 1.7, 0.3
 OPTIONS = ("--queue", 20, "--max-batch", 4)
+"""Of the server."""
+ABOUT = make_about(
+    task=TASK, backbone=BACKBONE, preprocess=PREPROCESS, labels=("start", "end"), temperature=TEMPERATURE,
+    fitted={"no_answer_threshold": THRESHOLD},
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def model() -> Classifier:
-    return network(TASK, BACKBONE, 2)
+    return make_noisy(ABOUT)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, model: Classifier) -> Path:
+def served(tmp_path_factory: pytest.TempPathFactory, model: Classifier) -> Path:
     """A bundle that passed its gate."""
     made = tmp_path_factory.mktemp("answers")
     train_wordpiece([*CONTEXTS, *(question for question, _ in QUESTIONS)] * 3, 120, True, made / "tokenizer.json")
-    held = HeldOutQuestions(QUESTIONS, made / "tokenizer.json")
-    return export(made, model, TASK, BACKBONE, ("start", "end"), held, no_answer_threshold=THRESHOLD)
+    return make_text_bundle(made, model, ABOUT, HeldOutQuestions(QUESTIONS, made / "tokenizer.json"))
 
 
 @pytest.fixture(scope="module")
-def truth(folder: Path, model: Classifier) -> Callable[[str, str], Answers]:
+def truth(served: Path, model: Classifier) -> Callable[[str, str], Answers]:
     """What torch says to a question."""
-    questions = Questions(folder / "tokenizer.json", PREPROCESS)
+    questions = Questions(served / "tokenizer.json", PREPROCESS)
 
     def found(question: str, context: str) -> Answers:
         passage = next(questions([(question, context)]))
@@ -67,9 +71,9 @@ def truth(folder: Path, model: Classifier) -> Callable[[str, str], Answers]:
 
 @pytest.mark.parametrize("batch", [1, 3, 32])
 def test_the_answers_are_torchs_whatever_else_is_in_the_batch(
-    folder: Path, truth: Callable[[str, str], Answers], batch: int
+    served: Path, truth: Callable[[str, str], Answers], batch: int
 ):
-    predictor = Predictor(folder, device="cpu", batch=batch)
+    predictor = Predictor(served, device="cpu", batch=batch)
     for (question, context), answer in zip(QUESTIONS, predictor(QUESTIONS), strict=True):
         expected = truth(question, context)
         said = expected.said(THRESHOLD)
@@ -86,25 +90,25 @@ def test_the_answers_are_torchs_whatever_else_is_in_the_batch(
             assert answer["score"] == answer["n_best"][0]["probability"]
 
 
-def test_this_file_asks_about_several_windows_and_gets_both_kinds_of_answers(folder: Path, tmp_path: Path):
-    questions = Questions(folder / "tokenizer.json", PREPROCESS)
+def test_this_file_asks_about_several_windows_and_gets_both_kinds_of_answers(served: Path, tmp_path: Path):
+    questions = Questions(served / "tokenizer.json", PREPROCESS)
     assert {len(each.windows) for each in questions(QUESTIONS)} >= {1, 4}
     margins = []
     for threshold in (-1e6, 1e6):
-        bundle = read_bundle(folder)
-        changed = tmp_path / str(threshold)
-        changed.mkdir()
+        bundle = read_bundle(served)
+        folder = tmp_path / str(threshold)
+        folder.mkdir()
         for name in ("model.onnx", "tokenizer.json"):
-            (changed / name).write_bytes((folder / name).read_bytes())
-        write_bundle(changed, bundle.model_copy(update={"fitted": {"no_answer_threshold": threshold}}))
-        margins.append({bool(each["answer"]) for each in Predictor(changed, device="cpu")(QUESTIONS)})
+            (folder / name).write_bytes((served / name).read_bytes())
+        write_bundle(folder, bundle.model_copy(update={"fitted": {"no_answer_threshold": threshold}}))
+        margins.append({bool(each["answer"]) for each in Predictor(folder, device="cpu")(QUESTIONS)})
     assert margins == [{False}, {True}]
 
 
-def test_a_model_of_answered_questions_always_answers(folder: Path, tmp_path: Path):
+def test_a_model_of_answered_questions_always_answers(served: Path, tmp_path: Path):
     for name in ("model.onnx", "tokenizer.json"):
-        (tmp_path / name).write_bytes((folder / name).read_bytes())
-    write_bundle(tmp_path, read_bundle(folder).model_copy(update={"fitted": {}}))
+        (tmp_path / name).write_bytes((served / name).read_bytes())
+    write_bundle(tmp_path, read_bundle(served).model_copy(update={"fitted": {}}))
     predictor = Predictor(tmp_path, device="cpu")
     for answer in predictor(QUESTIONS):
         assert answer["answer"]
@@ -115,8 +119,8 @@ def test_a_model_of_answered_questions_always_answers(folder: Path, tmp_path: Pa
     }  # fmt: skip
 
 
-def test_mappings_pairs_bytes_and_files(folder: Path, tmp_path: Path):
-    predictor = Predictor(folder, device="cpu")
+def test_mappings_pairs_bytes_and_files(served: Path, tmp_path: Path):
+    predictor = Predictor(served, device="cpu")
     question, context = QUESTIONS[0]
     mapping = {"question": question, "context": context}
     (tmp_path / "one.json").write_text(json.dumps(mapping), encoding="utf-8")
@@ -145,13 +149,13 @@ def test_mappings_pairs_bytes_and_files(folder: Path, tmp_path: Path):
         (Path("absent.json"), "No such file"),
     ],
 )
-def test_what_is_no_question_is_refused_with_a_sentence(folder: Path, item: Any, sentence: str):
+def test_what_is_no_question_is_refused_with_a_sentence(served: Path, item: Any, sentence: str):
     with pytest.raises(BadInput, match=sentence):
-        Predictor(folder, device="cpu")([item])
+        Predictor(served, device="cpu")([item])
 
 
-def test_http_answers_as_the_predictor(own_server: Any, folder: Path):
-    expected = Predictor(folder, device="cpu")(QUESTIONS)
+def test_http_answers_as_the_predictor(own_server: Any, served: Path):
+    expected = Predictor(served, device="cpu")(QUESTIONS)
     for (question, context), answer in zip(QUESTIONS, expected, strict=True):
         body = json.dumps({"question": question, "context": context})
         status, content, _ = own_server.send("POST", "/predict", body, {"content-type": "application/json"})
@@ -161,9 +165,9 @@ def test_http_answers_as_the_predictor(own_server: Any, folder: Path):
     assert len(content["predictions"][0]["n_best"]) == 1
 
 
-def test_a_context_of_more_windows_than_the_queue_takes_is_refused(own_server: Any, folder: Path):
+def test_a_context_of_more_windows_than_the_queue_takes_is_refused(own_server: Any, served: Path):
     context = "The river runs for 1,000 km. " * 60
-    assert Predictor(folder, device="cpu")([("How long?", context)])[0]["n_best"]
+    assert Predictor(served, device="cpu")([("How long?", context)])[0]["n_best"]
     body = json.dumps(["How long?", context])
     status, content, _ = own_server.send("POST", "/predict", body, {"content-type": "application/json"})
     assert status == 413
@@ -194,15 +198,20 @@ def test_the_interface_says_what_is_asked_and_answered(own_server: Any):
     assert set(content["predictions"][0]) == set(answer["properties"]) == set(answer["required"])
 
 
-def test_the_port_is_that_of_two_scores_a_token(folder: Path):
-    bundle = read_bundle(folder)
+def test_the_port_is_that_of_two_scores_a_token(served: Path):
+    bundle = read_bundle(served)
     assert [(port.name, port.shape, port.layout) for port in bundle.outputs] == [
         ("logits", ("batch", "length", 2), "NLC"),
     ]
     assert all(np.isfinite(case.logits or 0) and case.same == 1 for case in bundle.parity)
 
 
-def test_preprocessing_travels_with_the_bundle(folder: Path):
-    assert read_bundle(folder).preprocessing == QuestionPreprocess(
+def test_preprocessing_travels_with_the_bundle(served: Path):
+    assert read_bundle(served).preprocessing == QuestionPreprocess(
         max_length=32, stride=6, longest_question=10, longest_answer=8
     )
+
+
+def test_neither_torch_nor_transformers_is_needed(served: Path) -> None:
+    item = dict(zip(("question", "context"), QUESTIONS[1], strict=True))
+    assert answer_without_torch(served, item) == Predictor(served, device="cpu")([item])[0]

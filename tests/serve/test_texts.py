@@ -10,8 +10,9 @@ import onnx
 import pytest
 import torch
 
-from tests.served import TEMPERATURE, export, network
+from tests.untrained import answer_without_torch, make_about, make_noisy, make_text_bundle
 from tlpipe.backbones.bert import Bert, Size
+from tlpipe.data import tokens
 from tlpipe.data.corpus import train_wordpiece
 from tlpipe.export.text_parity import HeldOutTexts
 from tlpipe.preprocess.text import TextPreprocess, Tokenizer
@@ -24,37 +25,35 @@ from tlpipe.train.model import Classifier
 
 TEXTS = ["a fine film", "bad", "so so, but long enough to be more than the rest of the batch", "naïve 🙂 日本", ""]
 PAIR = ("is it fine", "it is")
-TASK = TextClassification()
 LABELS = ("neg", "pos", "größe")
 BACKBONE = Bert(corpus=("x",), size=Size(layers=2, width=16, heads=2, vocabulary=200), max_length=24)
+ABOUT = make_about(task=TextClassification(), backbone=BACKBONE, preprocess=BACKBONE.preprocess(), labels=LABELS)
 
 
 @pytest.fixture(scope="module")
 def model() -> Classifier:
-    return network(TASK, BACKBONE, len(LABELS))
+    return make_noisy(ABOUT)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, model: Classifier) -> Path:
+def served(tmp_path_factory: pytest.TempPathFactory, model: Classifier) -> Path:
     """A bundle that passed its gate."""
     made = tmp_path_factory.mktemp("texts")
     train_wordpiece([*TEXTS, *PAIR] * 3, 200, True, made / "tokenizer.json")
-    return export(
-        made, model, TASK, BACKBONE, LABELS, HeldOutTexts([(text,) for text in TEXTS], made / "tokenizer.json")
-    )
+    return make_text_bundle(made, model, ABOUT, HeldOutTexts([(text,) for text in TEXTS], made / "tokenizer.json"))
 
 
 @pytest.fixture(scope="module")
-def truth(folder: Path, model: Classifier) -> Callable[..., np.ndarray]:
+def truth(served: Path, model: Classifier) -> Callable[..., np.ndarray]:
     """Probabilities by torch of one text or pair."""
     preprocess = TextPreprocess(max_length=24)
-    tokenizer = Tokenizer(folder / "tokenizer.json", preprocess)
+    tokenizer = Tokenizer(served / "tokenizer.json", preprocess)
 
     def probabilities(*text: str) -> np.ndarray:
         tokens = tokenizer([text])
         x = torch.from_numpy(np.stack([tokens[name] for name in preprocess.inputs], 1))
         with torch.no_grad():
-            return (model(x) / TEMPERATURE).softmax(1)[0].numpy()
+            return (model(x) / 1.7).softmax(1)[0].numpy()
 
     return probabilities
 
@@ -64,8 +63,8 @@ def answered(answer: dict[str, Any]) -> list[float]:
     return [found[label] for label in LABELS]
 
 
-def test_the_answers_are_torchs_whatever_else_is_in_the_batch(folder: Path, truth: Callable[..., np.ndarray]):
-    predictor = Predictor(folder, device="cpu", batch=4)
+def test_the_answers_are_torchs_whatever_else_is_in_the_batch(served: Path, truth: Callable[..., np.ndarray]):
+    predictor = Predictor(served, device="cpu", batch=4)
     for text, answer in zip(TEXTS, predictor(TEXTS), strict=True):
         assert answered(answer) == pytest.approx(truth(text), abs=2e-5)
         assert answer["label"] == LABELS[int(truth(text).argmax())]
@@ -73,8 +72,8 @@ def test_the_answers_are_torchs_whatever_else_is_in_the_batch(folder: Path, trut
     assert not np.allclose(truth(*PAIR), truth(PAIR[0]), atol=1e-3), "the pair must matter for this test to mean much"
 
 
-def test_a_path_is_a_file_of_text(folder: Path, tmp_path: Path):
-    predictor = Predictor(folder, device="cpu")
+def test_a_path_is_a_file_of_text(served: Path, tmp_path: Path):
+    predictor = Predictor(served, device="cpu")
     (tmp_path / "a.txt").write_text(TEXTS[0], encoding="utf-8")
     assert predictor(tmp_path / "a.txt") == predictor(TEXTS[0]) == predictor(TEXTS[0].encode())
 
@@ -90,13 +89,13 @@ def test_a_path_is_a_file_of_text(folder: Path, tmp_path: Path):
         ("x" * 1_000_001, "too long"),
     ],
 )
-def test_what_is_no_text_is_refused_with_a_sentence(folder: Path, item: Any, sentence: str):
+def test_what_is_no_text_is_refused_with_a_sentence(served: Path, item: Any, sentence: str):
     with pytest.raises(BadInput, match=sentence):
-        Predictor(folder, device="cpu")([item])
+        Predictor(served, device="cpu")([item])
 
 
-def test_http_answers_as_the_predictor(own_server: Any, folder: Path):
-    expected = Predictor(folder, device="cpu")([TEXTS[3], PAIR])
+def test_http_answers_as_the_predictor(own_server: Any, served: Path):
+    expected = Predictor(served, device="cpu")([TEXTS[3], PAIR])
     bodies = [
         ("text/plain", TEXTS[3].encode(), expected[0]),
         ("text/plain; charset=utf-8", TEXTS[3].encode(), expected[0]),
@@ -141,8 +140,8 @@ def infer(own_server: Any, **arrays: list[list[int]]) -> tuple[int, Any]:
     return status, content
 
 
-def test_tokens_can_be_sent_as_tensors(own_server: Any, folder: Path, truth: Callable[..., np.ndarray]):
-    tokens = Tokenizer(folder / "tokenizer.json", TextPreprocess(max_length=24))([(TEXTS[0],)])
+def test_tokens_can_be_sent_as_tensors(own_server: Any, served: Path, truth: Callable[..., np.ndarray]):
+    tokens = Tokenizer(served / "tokenizer.json", TextPreprocess(max_length=24))([(TEXTS[0],)])
     status, content = infer(own_server, **{name: rows.tolist() for name, rows in tokens.items()})
     assert status == 200, content
     outputs = {each["name"]: each["data"] for each in content["outputs"]}
@@ -174,11 +173,11 @@ def test_the_interface_says_that_texts_are_read(own_server: Any):
     }  # fmt: skip
 
 
-def test_each_line_of_a_jsonl_file_is_a_sample(folder: Path, tmp_path: Path):
+def test_each_line_of_a_jsonl_file_is_a_sample(served: Path, tmp_path: Path):
     lines = [json.dumps(TEXTS[0]), json.dumps({"text": PAIR[0], "pair": PAIR[1]}), "", "{", json.dumps(list(PAIR)), "3"]
     path = tmp_path / "many.jsonl"
     path.write_text("\n".join(lines), encoding="utf-8")
-    predictor = Predictor(folder, device="cpu")
+    predictor = Predictor(served, device="cpu")
     found = dict(predict_files(predictor, [path]))
     assert [name.rpartition(":")[2] for name in found] == ["1", "2", "4", "5", "6"]
     answers = list(found.values())
@@ -188,12 +187,37 @@ def test_each_line_of_a_jsonl_file_is_a_sample(folder: Path, tmp_path: Path):
     assert "got int" in str(answers[4])
 
 
-def test_dynamic_int8_computes_nearly_the_same_with_int8_weights(folder: Path, truth: Callable[..., np.ndarray]):
-    made = int8_dynamic((folder / "model.onnx").read_bytes())
+@pytest.fixture(scope="module")
+def packed(served: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """48 texts of 3 to 20 words; the labels are what the bundle itself says, so that its accuracy is 1."""
+    folder, preprocess = tmp_path_factory.mktemp("packed"), TextPreprocess(max_length=24)
+    words = " ".join([*TEXTS, *PAIR]).split()
+    generator = np.random.default_rng(0)
+    chosen = [" ".join(generator.choice(words, generator.integers(3, 20))) for _ in range(48)]
+    tokenizer = Tokenizer(served / "tokenizer.json", preprocess)
+    tokens.write(folder, [(row.ids, row.types) for row in tokenizer.rows([(text,) for text in chosen])])
+    labels = [LABELS.index(answer["label"]) for answer in Predictor(served, device="cpu")(chosen)]
+    assert len(set(labels)) > 1
+    np.save(folder / "labels.npy", labels)
+    content = {
+        "classes": LABELS, "ranges": {"train": [0, 8], "validation": [8, 48], "test": [48, 48]},
+        "preprocess": preprocess.model_dump(mode="json"), "fingerprint": "f",
+    }  # fmt: skip
+    (folder / "dataset.json").write_text(json.dumps(content))
+    return folder
+
+
+def test_dynamic_int8_computes_nearly_the_same_with_int8_weights(served: Path, truth: Callable[..., np.ndarray]):
+    made = int8_dynamic((served / "model.onnx").read_bytes())
     graph = onnx.load_from_string(made).graph
     linear = sum(node.op_type == "MatMulInteger" for node in graph.node)
     assert linear >= 6 * BACKBONE.size.layers + 1  # query, key, value, output and two of the feed-forward; the head
     assert sum(each.data_type == onnx.TensorProto.INT8 and len(each.dims) == 2 for each in graph.initializer) == linear
     session = Session(made, Runtime(device="cpu", threads=1))
-    feeds = Tokenizer(folder / "tokenizer.json", TextPreprocess(max_length=24))([(TEXTS[2],)])
+    feeds = Tokenizer(served / "tokenizer.json", TextPreprocess(max_length=24))([(TEXTS[2],)])
     assert 0 < np.abs(session.run(feeds)["probabilities"][0] - truth(TEXTS[2])).max() < 0.1
+
+
+def test_neither_torch_nor_transformers_is_needed(served: Path) -> None:
+    item = {"text": PAIR[0], "pair": PAIR[1]}
+    assert answer_without_torch(served, item) == Predictor(served, device="cpu")([item])[0]

@@ -3,14 +3,14 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 import pytest
 
 from tests import asked, tagged
-from tests.served import export, network
+from tests.untrained import make_about, make_noisy, make_text_bundle
 from tlpipe.backbones.bert import Bert, Size
 from tlpipe.bundle import read_bundle, write_bundle
 from tlpipe.data import tokens
@@ -29,6 +29,8 @@ from tlpipe.serve.load import load
 from tlpipe.serve.session import Runtime
 from tlpipe.serve.variants import Gate, make_variants
 from tlpipe.tasks import TextClassification
+from tlpipe.tasks.base import Task
+from tlpipe.train.model import About
 
 CPU = Runtime(device="cpu", threads=1)
 KEEPS_ALL = Gate(loss=1, calibration=2, rounds=3).model_copy(update={"faster": 0.0})
@@ -48,13 +50,19 @@ class Case(NamedTuple):
     """What `Predictor` may be given."""
 
 
+def about_of(task: Task, backbone: Bert, labels: tuple[str, ...], **more: Any) -> About:
+    preprocess = task.preprocess(backbone.preprocess())
+    return make_about(task=task, backbone=backbone, preprocess=preprocess, labels=labels, **more)
+
+
 def texts(folder: Path) -> Case:
     """48 texts of 3 to 20 words."""
     generator = np.random.default_rng(0)
     chosen = [" ".join(generator.choice(WORDS, generator.integers(3, 20))) for _ in range(48)]
     train_wordpiece(WORDS * 9, 200, True, folder / "tokenizer.json")
     held = HeldOutTexts([(text,) for text in chosen[:4]], folder / "tokenizer.json")
-    bundle = export(folder, network(TextClassification(), TEXT, 3), TextClassification(), TEXT, LABELS, held)
+    about = about_of(TextClassification(), TEXT, LABELS)
+    bundle = make_text_bundle(folder, make_noisy(about), about, held)
     preprocess = read_bundle(bundle).preprocessing
     data = folder / "packed"
     data.mkdir()
@@ -76,8 +84,8 @@ def words(folder: Path) -> Case:
     """Sentences, some of them longer than a window."""
     packed = tagged.pack_tagged(folder, validation=30)
     held = HeldOutWords([[word for word, _ in tagged.sentence(3)]], packed.folder / "tokenizer.json")
-    model = network(tagged.TASK, tagged.BACKBONE, len(tagged.LABELS))
-    bundle = export(folder, model, tagged.TASK, tagged.BACKBONE, tagged.LABELS, held)
+    about = about_of(tagged.TASK, tagged.BACKBONE, tagged.LABELS)
+    bundle = make_text_bundle(folder, make_noisy(about), about, held)
     labels = packed.labels.copy()
     labels[labels != IGNORED] = said(bundle, packed, "probabilities").argmax(axis=1)
     np.save(packed.folder / "labels.npy", labels)
@@ -88,9 +96,9 @@ def questions(folder: Path) -> Case:
     """Questions with and without an answer, about contexts of one window and of several."""
     packed = asked.pack_asked(folder, 24)
     pair = read_texts(packed.folder)[0]
-    model = network(asked.TASK, asked.BACKBONE, 2)
+    about = about_of(asked.TASK, asked.BACKBONE, ("start", "end"), fitted={"no_answer_threshold": 0.0})
     held = HeldOutQuestions([(pair[0], pair[1])], packed.folder / "tokenizer.json")
-    bundle = export(folder, model, asked.TASK, asked.BACKBONE, ("start", "end"), held, no_answer_threshold=0.0)
+    bundle = make_text_bundle(folder, make_noisy(about), about, held)
     every = [each for split in ("train", "validation", "test") for each in questions_of(packed, split)]
     answers = find(packed, every, said(bundle, packed, "logits"), nullable=True)
     threshold = float(np.median([each.margin for each in answers]))  # so that half of them have none

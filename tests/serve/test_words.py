@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.served import TEMPERATURE, export, network
-from tests.tagged import BACKBONE, LABELS, PREPROCESS, TASK, sentence, write_tokenizer
+from tests.tagged import ABOUT, LABELS, PREPROCESS, sentence, write_tokenizer
+from tests.untrained import answer_without_torch, make_noisy, make_text_bundle
 from tlpipe.export.word_parity import HeldOutWords
 from tlpipe.serve import BadInput, Predictor
 from tlpipe.tagging import Tagger
@@ -21,29 +21,29 @@ TEXTS = ["Ada ran in New York, old 🙂 Ulm", "", "naïve 日本", *map(" ".join
 
 @pytest.fixture(scope="module")
 def model() -> Classifier:
-    made = network(TASK, BACKBONE, len(LABELS))
+    made = make_noisy(ABOUT)
     with torch.no_grad():
         made.head[1].bias[LABELS.index("O")] -= 1  # so that there are entities to compare
     return made
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, model: Classifier) -> Path:
+def served(tmp_path_factory: pytest.TempPathFactory, model: Classifier) -> Path:
     """A bundle that passed its gate."""
     made = write_tokenizer(tmp_path_factory.mktemp("words"))
-    return export(made, model, TASK, BACKBONE, LABELS, HeldOutWords(WORDS, made / "tokenizer.json"))
+    return make_text_bundle(made, model, ABOUT, HeldOutWords(WORDS, made / "tokenizer.json"))
 
 
 @pytest.fixture(scope="module")
-def truth(folder: Path, model: Classifier) -> Callable[[str | list[str]], list[dict[str, Any]]]:
+def truth(served: Path, model: Classifier) -> Callable[[str | list[str]], list[dict[str, Any]]]:
     """Entities by torch, a text at a time."""
-    tagger = Tagger(folder / "tokenizer.json", PREPROCESS, LABELS)
+    tagger = Tagger(served / "tokenizer.json", PREPROCESS, LABELS)
 
     def entities(text: str | list[str]) -> list[dict[str, Any]]:
         read = tagger.read(text)
         with torch.no_grad():
             rows = [torch.from_numpy(PREPROCESS.pad([(each.ids, each.types)])) for each in read.windows]
-            shares = [(model(row) / TEMPERATURE).softmax(-1)[0].numpy() for row in rows]
+            shares = [(model(row) / 1.7).softmax(-1)[0].numpy() for row in rows]
         return tagger.entities(read, shares)
 
     return entities
@@ -55,8 +55,8 @@ def same(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> bool:
     return [{**each, "score": 0} for each in found] == [{**each, "score": 0} for each in expected]
 
 
-def test_the_entities_are_torchs_whatever_else_is_in_the_batch(folder: Path, truth: Callable[..., Any]) -> None:
-    predictor = Predictor(folder, device="cpu", batch=3)
+def test_the_entities_are_torchs_whatever_else_is_in_the_batch(served: Path, truth: Callable[..., Any]) -> None:
+    predictor = Predictor(served, device="cpu", batch=3)
     items = [*TEXTS, *WORDS, {"words": WORDS[0]}, {"text": TEXTS[0]}]
     answers = predictor(items)
     for item, answer in zip(items, answers, strict=True):
@@ -67,15 +67,15 @@ def test_the_entities_are_torchs_whatever_else_is_in_the_batch(folder: Path, tru
     assert sum(len(answer["entities"]) for answer in answers) > 5
 
 
-def test_a_text_of_many_windows_is_answered_whole(folder: Path, truth: Callable[..., Any]) -> None:
+def test_a_text_of_many_windows_is_answered_whole(served: Path, truth: Callable[..., Any]) -> None:
     text = " ".join(" ".join(words) for words in WORDS * 4)
-    (answer,) = Predictor(folder, device="cpu", batch=4)([text])
+    (answer,) = Predictor(served, device="cpu", batch=4)([text])
     assert same(answer["entities"], truth(text))
     assert answer["entities"][-1]["end"] > len(text) / 2
 
 
-def test_a_table_has_the_entities_as_json(folder: Path) -> None:
-    predictor = Predictor(folder, device="cpu")
+def test_a_table_has_the_entities_as_json(served: Path) -> None:
+    predictor = Predictor(served, device="cpu")
     reading = predictor.loaded.reading
     answer = predictor(TEXTS[0])
     assert reading.columns(True) == ("entities",)
@@ -97,9 +97,9 @@ def test_a_table_has_the_entities_as_json(folder: Path) -> None:
         ("the " * 5000, "windows; at most 128"),
     ],
 )
-def test_what_cannot_be_used_is_refused(folder: Path, item: Any, sentence: str) -> None:
+def test_what_cannot_be_used_is_refused(served: Path, item: Any, sentence: str) -> None:
     with pytest.raises(BadInput, match=sentence):
-        Predictor(folder, device="cpu")([item])
+        Predictor(served, device="cpu")([item])
 
 
 def test_http_takes_text_and_json_and_describes_both(own_server: Any, truth: Callable[..., Any]) -> None:
@@ -121,3 +121,8 @@ def test_http_takes_text_and_json_and_describes_both(own_server: Any, truth: Cal
     assert (status, answer["error"]) == (400, "a word is empty; leave it out")
     status, about, _ = own_server.send("GET", "/v2/models/model")
     assert about["outputs"][1] == {"name": "probabilities", "datatype": "FP32", "shape": [-1, -1, 5]}
+
+
+def test_neither_torch_nor_transformers_is_needed(served: Path) -> None:
+    item = {"words": WORDS[0]}
+    assert answer_without_torch(served, item) == Predictor(served, device="cpu")([item])[0]

@@ -118,6 +118,20 @@ def test_pretraining_goes_on_from_given_weights(backbone: Bert, corpus: Corpus, 
         given.preprocess()
 
 
+def test_dropout_is_what_it_is_told_while_pretraining_and_bert_s_own_afterwards(
+    backbone: Bert, corpus: Corpus, machine: Machine, tmp_path: Path
+):
+    still = backbone.model_copy(update={"dropout": 0.0})
+    for spec, expected in ((backbone, 0.1), (still, 0.0)):
+        pretraining_model(spec).save_pretrained(tmp_path / str(expected))
+        given = spec.model_copy(update={"size": None, "start": str(tmp_path / "0.1")})
+        for each in (spec, given):
+            model = pretraining_model(each)
+            drops = {module.p for module in model.modules() if isinstance(module, torch.nn.Dropout)}
+            assert drops == {expected}
+        assert {m.p for m in spec.encoder().modules() if isinstance(m, torch.nn.Dropout)} == {0.1}
+
+
 def test_either_a_size_or_a_start(backbone: Bert):
     for both in ({}, {"size": SIZE, "start": "x"}):
         with pytest.raises(ValueError, match="either `size`"):

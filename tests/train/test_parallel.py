@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.tagged import pack_tagged
 from tests.train.conftest import make_packed
 from tests.train.test_language import pack, write_text
 from tlpipe.train.embed import Features
@@ -35,6 +36,16 @@ def work(folder: Path, processes: int, *words: str, script: str = "worker.py") -
     return {**torch.load(out / "result.pt"), "figures": history["figures"], "out": out}
 
 
+def same(one: dict[str, Any], two: dict[str, Any]) -> None:
+    assert np.allclose(one["figures"], two["figures"], atol=1e-4)
+    for name, value in one["model"].items():
+        assert torch.allclose(value.float(), two["model"][name].float(), atol=1e-3, rtol=1e-3), name
+    assert torch.allclose(one["logits"], two["logits"], atol=1e-3)
+    features, again = (Features.open(each["out"] / "features") for each in (one, two))
+    for group in features.groups:
+        assert np.allclose(features.at(group), again.at(group), atol=1e-6)
+
+
 SLOW = [("norm_only", ()), ("lora", ()), ("all_depth_tuning", ()), ("all_depth_tuning", ("shard",))]
 
 
@@ -49,14 +60,12 @@ SLOW = [("norm_only", ()), ("lora", ()), ("all_depth_tuning", ()), ("all_depth_t
 )
 def test_two_processes_give_what_one_gives(tmp_path: Path, plan: str, more: tuple[str, ...]) -> None:
     make_packed(tmp_path / "packed")
-    one, two = work(tmp_path / "packed", 1, plan), work(tmp_path / "packed", 2, plan, *more)
-    assert np.allclose(one["figures"], two["figures"], atol=1e-4)
-    for name, value in one["model"].items():
-        assert torch.allclose(value.float(), two["model"][name].float(), atol=1e-3, rtol=1e-3), name
-    assert torch.allclose(one["logits"], two["logits"], atol=1e-3)
-    features, again = (Features.open(each["out"] / "features") for each in (one, two))
-    for group in features.groups:
-        assert np.allclose(features.at(group), again.at(group), atol=1e-6)
+    same(work(tmp_path / "packed", 1, plan), work(tmp_path / "packed", 2, plan, *more))
+
+
+def test_two_processes_learn_tags_as_one_does(tmp_path: Path) -> None:
+    pack_tagged(tmp_path)  # sentences of 4 to 30 words, so that the two have different numbers of them to learn
+    same(*(work(tmp_path / "packed", processes, "staged") for processes in (1, 2)))
 
 
 def test_two_processes_pretrain_bert_as_one_does(tmp_path: Path) -> None:

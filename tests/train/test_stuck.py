@@ -1,6 +1,7 @@
 """What counts as a training that learnt nothing, held against real losses of constant answers."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,13 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
+from tests.asked import TASK, pack_asked
 from tests.train.conftest import make_training
+from tlpipe.data.targets import IGNORED
+from tlpipe.tasks import ImageClassification
 from tlpipe.train.batches import class_weights
 from tlpipe.train.events import Epoch
 from tlpipe.train.stuck import another_seed, constant_loss, stuck
 
 TRAIN = np.array([0] * 60 + [1] * 30 + [2] * 10)
 VALIDATION = np.array([0] * 30 + [1] * 15 + [2] * 5)
+BLIND = tuple(map(ImageClassification().blind, (TRAIN, VALIDATION)))
 
 
 def epoch(loss: float, accuracy: float) -> Epoch:
@@ -60,7 +65,7 @@ def test_it_takes_both_a_constant_loss_and_an_accuracy_no_better_than_luck(
 ):
     training = make_training()
     last = epoch(share_of_constant * constant_loss(TRAIN, 3, training), accuracy)
-    found = stuck(last, TRAIN, VALIDATION, 3, training)
+    found = stuck(last, *BLIND, 3, training)
     assert (found is not None) is is_stuck
     if found is not None:
         assert f"{found.train_loss:.3f}" in found.record()["text"]
@@ -69,7 +74,29 @@ def test_it_takes_both_a_constant_loss_and_an_accuracy_no_better_than_luck(
 
 def test_without_an_accuracy_nothing_is_said():
     last = Epoch(100, "all", 4, 99.0, {"loss": 99.0, "f1": 0.0}, 1e-5, 1e-3, 1.0, 100.0)
-    assert stuck(last, TRAIN, VALIDATION, 3, make_training()) is None
+    assert stuck(last, *BLIND, 3, make_training()) is None
+
+
+def test_a_constant_answer_to_questions_is_no_answer_or_any_token(tmp_path: Path):
+    packed = pack_asked(tmp_path)
+    low, high = packed.ranges["train"]
+    rows = list(range(low, high))
+    marks = packed.targets.marks[slice(*packed.targets.range(low, high))]
+    labels = torch.from_numpy(packed.targets.batch(rows))
+    blind = TASK.blind(marks)
+    assert len(blind.classes) == 2 * len(rows)
+    assert 0 < blind.accuracy < 1
+    others = (labels != IGNORED).sum(1, keepdim=True).float() - 1
+    logits = (torch.log(torch.tensor(1 - blind.accuracy)) - torch.log(others)).expand(labels.shape).clone()
+    logits[:, 0] = math.log(blind.accuracy)
+    logits = logits.unsqueeze(-1).expand(*labels.shape, 2)
+    training = make_training(label_smoothing=0)
+    constant = constant_loss(blind.classes, 2, training) + blind.nats
+    assert float(TASK.loss(logits, labels, 0.0, None)) == pytest.approx(constant, rel=1e-5)
+    right = TASK.scores(*TASK.marked(logits, labels), packed)["accuracy"] if blind.accuracy > 0.5 else blind.accuracy
+    assert right == pytest.approx(blind.accuracy)
+    assert stuck(epoch(0.5 * constant, 0.0), blind, blind, 2, training) is None
+    assert stuck(epoch(constant, blind.accuracy), blind, blind, 2, training) is not None
 
 
 def test_another_seed_is_another_and_the_first_is_the_given_one():

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import torch
 
+from tests import tagged
 from tests.train.conftest import make_encoder, make_training
-from tests.train.test_fit import GROUPS
 from tlpipe.backbones.base import Encoder
 from tlpipe.data.packed import Packed
 from tlpipe.strategies.all_depth_tuning import AllDepthTuning
 from tlpipe.strategies.partial import LowRank, NormOnly
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers
+from tlpipe.tasks.base import Task
 from tlpipe.tasks.image_classification import ImageClassification
 from tlpipe.train.batches import Batches
 from tlpipe.train.depths import AllDepths
@@ -27,36 +28,51 @@ from tlpipe.train.embed import embed
 from tlpipe.train.events import Epoch
 from tlpipe.train.fit import Trainer
 from tlpipe.train.model import Classifier
+from tlpipe.train.spec import STILL
 
-PLANS = {
-    "staged": AllLayers(kind="all_layers", lr=3e-2, gamma=0.5, stages=2, stage_epochs=3, epochs=2).plan(GROUPS),
-    "scratch": Scratch(kind="scratch", lr=3e-2, epochs=3).plan(GROUPS),
-    "norm_only": NormOnly(kind="norm_only", lr=3e-2, epochs=3, soup=2).plan(GROUPS),
-    "lora": LowRank(kind="lora", rank=2, lr=3e-2, epochs=3).plan(GROUPS),
-    "all_depth_tuning": AllDepthTuning(kind="all_depth_tuning", lr=3e-2, rho=0.5, epochs=3).plan(GROUPS),
+STRATEGIES = {
+    "staged": AllLayers(kind="all_layers", lr=3e-2, gamma=0.5, stages=2, stage_epochs=3, epochs=2),
+    "scratch": Scratch(kind="scratch", lr=3e-2, epochs=3),
+    "norm_only": NormOnly(kind="norm_only", lr=3e-2, epochs=3, soup=2),
+    "lora": LowRank(kind="lora", rank=2, lr=3e-2, epochs=3),
+    "all_depth_tuning": AllDepthTuning(kind="all_depth_tuning", lr=3e-2, rho=0.5, epochs=3),
 }
 STEPS = 9
 """Events before the interruption, in the middle of the second epoch."""
 
 
+def network(packed: Packed) -> tuple[Task, Encoder]:
+    """What learns the labels of images or the tags of words."""
+    if packed.preprocess.kind == "words":
+        torch.manual_seed(0)
+        task, encoder = tagged.TASK, tagged.BACKBONE.encoder()
+    else:
+        task, encoder = ImageClassification(), make_encoder()
+    for module in encoder.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0  # dropout is drawn by each process for its own samples
+    return task, encoder
+
+
 def make(packed: Packed, out: Path, plan: str, machine: Machine, adamw: bool) -> Trainer:
-    task, encoder = ImageClassification(), make_encoder()
-    encoder.stages["middle"][3].p = 0.0  # dropout is drawn by each process for its own samples
-    backbone: Encoder = encoder
-    if PLANS[plan].features == "all":
+    task, encoder = network(packed)
+    phases, backbone = STRATEGIES[plan].plan(encoder.groups), encoder
+    if phases.features == "all":
         backbone = AllDepths(encoder, packed.preprocess.example())
     model = Classifier(backbone, task.head(backbone.feature_dim, len(packed.classes), 0.0))
+    usual = make_training()
     training = make_training(
         optimizer="adamw" if adamw else "sgd",
         dropout=0.0,
-        cache=make_training().cache.model_copy(update={"noise": 0.0}),
+        cache=usual.cache.model_copy(update={"noise": 0.0}),
+        augment=usual.augment if task.views else STILL,
     )
-    return Trainer(model, PLANS[plan], task, training, Batches(packed, machine.device), machine, out / "cache")
+    return Trainer(model, phases, task, training, Batches(packed, machine.device), machine, out / "cache")
 
 
 def main(packed: Packed, out: Path, plan: str, words: list[str]) -> None:
     machine = Runtime(device="cpu", precision="fp32", threads=1, shard="shard" in words).resolve()
-    list(embed(make_encoder(), packed, machine, out / "features", 8))
+    list(embed(network(packed)[1], packed, machine, out / "features", 8))
     trainer, epochs = make(packed, out, plan, machine, "adamw" in words), list[Epoch]()
     if "resume" in words:
         epochs = [event for event in itertools.islice(trainer.run(), STEPS) if isinstance(event, Epoch)]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
@@ -41,10 +41,15 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Outputs:
-    """Calibrated logits and probabilities, both (N, C), columns in the order of the trained model's labels."""
+    """Calibrated logits and probabilities, (N, C) or of tokens (N, L, C); columns in the order of the labels."""
 
     logits: Scores
     probabilities: Scores
+
+    @classmethod
+    def together(cls, parts: Sequence[Any]) -> "Outputs":
+        """Those of all `parts`, which have logits and probabilities of their own, one after the other."""
+        return cls(*(np.concatenate([getattr(each, name) for each in parts]) for name in ("logits", "probabilities")))
 
 
 class Reference:
@@ -91,6 +96,47 @@ def columns_of(session: onnxruntime.InferenceSession, path: Path, labels: Sequen
     return [names.index(label) for label in labels]
 
 
+class Agreed(NamedTuple):
+    """How far torch and onnxruntime say the same: of so many samples, this share, and that one differs by a tie."""
+
+    samples: int
+    same: float
+    ties: float
+
+
+class Limits(NamedTuple):
+    """The largest differences that pass, of probabilities and of logits; None = of the latter any."""
+
+    probabilities: float
+    logits: float | None
+
+
+def figures(
+    name: str, batch: int, sides: tuple[Outputs, Outputs], agreed: Agreed, limits: Limits, least: float
+) -> Case:
+    """One case from the outputs of torch and of onnxruntime, in this order; none but `finite` where some are not.
+
+    Differences of logits are relative to torch's largest one, if that is above 1. `least` is the share of samples that
+    have to agree.
+    """
+    logits, probabilities = ([getattr(side, each) for side in sides] for each in ("logits", "probabilities"))
+    finite = all(bool(np.isfinite(each).all()) for each in (*logits, *probabilities))
+    scale = max(1.0, float(np.abs(logits[0]).max(initial=0)))
+    return Case(
+        name=name,
+        batch=batch,
+        samples=agreed.samples,
+        finite=finite,
+        probabilities=float(np.abs(probabilities[0] - probabilities[1]).max(initial=0)) if finite else None,
+        logits=float(np.abs(logits[0] - logits[1]).max(initial=0)) / scale if finite else None,
+        tolerance=limits.probabilities,
+        logits_tolerance=limits.logits,
+        same=agreed.same if finite else None,
+        ties=agreed.ties if finite else None,
+        agreement=least,
+    )
+
+
 @dataclass
 class Tally:
     """What has been seen of one case so far."""
@@ -103,25 +149,11 @@ class Tally:
 
     def result(self, spec: Export) -> Case:
         """The figures of the case; differences are between torch (first of each pair) and onnxruntime."""
-        torch_logits, onnx_logits = (np.concatenate([pair[i].logits for pair in self.pairs]) for i in (0, 1))
-        truth, found = (np.concatenate([pair[i].probabilities for pair in self.pairs]) for i in (0, 1))
-        finite = bool(np.isfinite(found).all() and np.isfinite(onnx_logits).all() and np.isfinite(torch_logits).all())
+        truth, found = (Outputs.together(side) for side in zip(*self.pairs, strict=True))
         tolerance = spec.network_tolerance if self.strict else spec.tolerance
-        same, ties = agreement(truth, found, tolerance)
-        scale = max(1.0, float(np.abs(torch_logits).max()))
-        return Case(
-            name=self.case,
-            batch=self.batch,
-            samples=len(truth),
-            finite=finite,
-            probabilities=float(np.abs(truth - found).max()) if finite else None,
-            logits=float(np.abs(torch_logits - onnx_logits).max()) / scale if finite else None,
-            tolerance=tolerance,
-            logits_tolerance=tolerance if self.strict else None,
-            same=same if finite else None,
-            ties=ties if finite else None,
-            agreement=spec.agreement,
-        )
+        agreed = Agreed(len(truth.logits), *agreement(truth.probabilities, found.probabilities, tolerance))
+        limits = Limits(tolerance, tolerance if self.strict else None)
+        return figures(self.case, self.batch, (truth, found), agreed, limits, spec.agreement)
 
 
 def agreement(truth: Scores, found: Scores, tolerance: float) -> tuple[float, float]:

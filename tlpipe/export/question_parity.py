@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tlpipe.bundle import Case
 from tlpipe.export.onnx import LOGITS, Calibrated
-from tlpipe.export.parity import ParityError, columns_of, session_of
+from tlpipe.export.parity import Agreed, Limits, Outputs, ParityError, columns_of, figures, session_of
 from tlpipe.export.spec import Export
 from tlpipe.export.text_parity import AWKWARD
 from tlpipe.preprocess.answers import Answers, decode
@@ -138,29 +138,16 @@ def _onnx(path: Path, about: About) -> Run:
 
 
 def _case(name: str, size: int, truth: Sequence[Said], found: Sequence[Said], spec: Export) -> Case:
-    pairs = list(zip(truth, found, strict=True))
-    logits = [np.concatenate([each.logits for each in side]) for side in (truth, found)]
-    if logits[0].shape != logits[1].shape:
-        counts = " and ".join(f"{len(each):,}" for each in logits)
+    pairs, sides = list(zip(truth, found, strict=True)), (Outputs.together(truth), Outputs.together(found))
+    tokens = [len(side.logits) for side in sides]
+    if tokens[0] != tokens[1]:
+        counts = " and ".join(f"{each:,}" for each in tokens)
         raise ParityError(f"{name} questions: the trained tokenizer and the bundle's make {counts} tokens of them")
-    finite = all(bool(np.isfinite(each).all()) for each in logits)
-    scale = max(1.0, float(np.abs(logits[0]).max(initial=0)))
+    scale = max(1.0, float(np.abs(sides[0].logits).max(initial=0)))
     same = [one.text == other.text for one, other in pairs]
     tied = [not equal and _tied(*pair, spec.network_tolerance * scale) for equal, pair in zip(same, pairs, strict=True)]
-    chances = [np.array([chance for each in side for chance in each.probabilities]) for side in (truth, found)]
-    return Case(
-        name=name,
-        batch=size,
-        samples=len(pairs),
-        finite=finite,
-        probabilities=float(np.abs(chances[0] - chances[1]).max(initial=0)) if finite else None,
-        logits=float(np.abs(logits[0] - logits[1]).max(initial=0)) / scale if finite else None,
-        tolerance=spec.tolerance,
-        logits_tolerance=spec.network_tolerance,
-        same=float(np.mean(same)) if finite else None,
-        ties=float(np.mean(tied)) if finite else None,
-        agreement=spec.agreement,
-    )
+    agreed = Agreed(len(pairs), float(np.mean(same)), float(np.mean(tied)))
+    return figures(name, size, sides, agreed, Limits(spec.tolerance, spec.network_tolerance), spec.agreement)
 
 
 def _tied(truth: Said, found: Said, tolerance: float) -> bool:

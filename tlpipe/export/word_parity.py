@@ -11,7 +11,7 @@ import torch
 
 from tlpipe.bundle import Case
 from tlpipe.export.onnx import LOGITS, PROBABILITIES, Calibrated
-from tlpipe.export.parity import Outputs, ParityError, columns_of, session_of
+from tlpipe.export.parity import Agreed, Limits, Outputs, ParityError, columns_of, figures, session_of
 from tlpipe.export.spec import Export
 from tlpipe.export.text_parity import AWKWARD
 from tlpipe.preprocess.text import TOKENIZER
@@ -127,25 +127,9 @@ def _case(name: str, size: int, truth: Sequence[Said], found: Sequence[Said], sp
     pairs = list(zip(truth, found, strict=True))
     same = [one.entities == other.entities for one, other in pairs]
     tied = [not equal and _tied(*pair, spec.network_tolerance) for equal, pair in zip(same, pairs, strict=True)]
-    probabilities, logits = (
-        [np.concatenate([getattr(each, what) for each in side]) for side in (truth, found)]
-        for what in ("probabilities", "logits")
-    )
-    finite = all(bool(np.isfinite(each).all()) for each in (*probabilities, *logits))
-    scale = max(1.0, float(np.abs(logits[0]).max(initial=0)))
-    return Case(
-        name=name,
-        batch=size,
-        samples=len(pairs),
-        finite=finite,
-        probabilities=float(np.abs(probabilities[0] - probabilities[1]).max(initial=0)) if finite else None,
-        logits=float(np.abs(logits[0] - logits[1]).max(initial=0)) / scale if finite else None,
-        tolerance=spec.network_tolerance,
-        logits_tolerance=spec.network_tolerance,
-        same=float(np.mean(same)) if finite else None,
-        ties=float(np.mean(tied)) if finite else None,
-        agreement=spec.agreement,
-    )
+    agreed = Agreed(len(pairs), float(np.mean(same)), float(np.mean(tied)))
+    limits = Limits(spec.network_tolerance, spec.network_tolerance)
+    return figures(name, size, (Outputs.together(truth), Outputs.together(found)), agreed, limits, spec.agreement)
 
 
 def _tied(truth: Said, found: Said, tolerance: float) -> bool:

@@ -1,7 +1,9 @@
 """The contract of a task: how samples are read, its head, its loss, and how its outputs are judged while training."""
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -10,6 +12,17 @@ from tlpipe.data.packed import Packed
 
 Scores = dict[str, float]
 """Figures of a validation split: the loss, and what a training may be stopped by, the headline first of these."""
+
+
+class Blind(NamedTuple):
+    """What there is to choose for an answer that is the same for every sample."""
+
+    classes: NDArray[np.int64]
+    """(K,) the right one of each choice."""
+    nats: float
+    """Mean loss of choosing within the class, without looking."""
+    accuracy: float
+    """Of the best such answer."""
 
 
 class Task(Spec):
@@ -78,6 +91,10 @@ class Task(Spec):
         `loss` is the mean cross-entropy in nats; `monitors` has the others.
         """
         raise NotImplementedError
+
+    def blind(self, labels: NDArray[np.int64]) -> Blind:
+        """Of the marks (M,) of a split: always the same of their labels."""
+        return Blind(labels, 0.0, float(np.bincount(labels).max() / len(labels)))
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Probabilities in the shape of the logits."""

@@ -4,6 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
@@ -14,7 +15,7 @@ from tlpipe.data.packed import Packed
 from tlpipe.data.targets import IGNORED
 from tlpipe.preprocess.questions import END, FIRST, START, QuestionPreprocess
 from tlpipe.preprocess.windows import windows
-from tlpipe.tasks.base import Scores, Task
+from tlpipe.tasks.base import Blind, Scores, Task
 
 SPECIAL = 3
 """Tokens that stand around and between a question and its context at least."""
@@ -91,6 +92,15 @@ class QuestionAnswering(Task):
         scores, right = choices(*rows(logits, labels))
         accuracy = (scores.argmax(1) == right).double().mean()
         return {"loss": float(functional.cross_entropy(scores, right)), "accuracy": float(accuracy)}
+
+    def blind(self, labels: NDArray[np.int64]) -> Blind:
+        """Always the first token (class 0), "not here"; or another one (class 1), without knowing which."""
+        firsts = np.flatnonzero(labels & FIRST)
+        others = np.diff([*firsts, len(labels)]) - 1
+        places = np.stack([np.flatnonzero(labels & bit) - firsts for bit in (START, END)])
+        elsewhere = (places > 0).astype(np.int64)
+        nats = float((elsewhere * np.log(np.maximum(others, 1))).mean())
+        return Blind(elsewhere.ravel(), nats, float(1 - elsewhere.mean()))
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Softmax over the positions of each row (B, L, 2), those of its padding too."""

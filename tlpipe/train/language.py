@@ -232,9 +232,10 @@ def pretraining_model(backbone: Bert) -> nn.Module:
 
     logging.set_verbosity_error()
     torch.manual_seed(derive(backbone.seed, "initialise"))
+    dropout = {"hidden_dropout_prob": backbone.dropout, "attention_probs_dropout_prob": backbone.dropout}
     if backbone.start is not None:
-        given: nn.Module = BertForPreTraining.from_pretrained(backbone.start, use_safetensors=True)
+        given: nn.Module = BertForPreTraining.from_pretrained(backbone.start, use_safetensors=True, **dropout)
         return given.float()
-    settings = {key: value for key, value in backbone.architecture().items() if key != "model_type"}
+    settings = {key: value for key, value in backbone.architecture().items() if key != "model_type"} | dropout
     fresh: nn.Module = BertForPreTraining(AutoConfig.for_model("bert", **settings))
     return fresh

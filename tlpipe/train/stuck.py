@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tlpipe.tasks.base import Blind
 from tlpipe.train.batches import class_weights
 from tlpipe.train.events import Epoch
 from tlpipe.train.randomness import derive
@@ -34,7 +35,7 @@ class Stuck:
     validation_accuracy: float
     """Of its last epoch."""
     majority: float
-    """Share of the validation split's most frequent class."""
+    """Of a constant answer: the share of the validation split's most frequent class."""
 
     def describe(self) -> str:
         """A sentence."""
@@ -49,23 +50,23 @@ class Stuck:
         return {**asdict(self), "text": self.describe()}
 
 
-def stuck(last: Epoch, train: Labels, validation: Labels, classes: int, training: Training) -> Stuck | None:
+def stuck(last: Epoch, train: Blind, validation: Blind, classes: int, training: Training) -> Stuck | None:
     """The proof that the training whose `last` epoch this is has learnt nothing, or None.
 
     Args:
         last: Its train loss and validation accuracy decide; both have to be no better than a constant answer's. A task
             that has no accuracy has no constant answer either, and is never stuck.
-        train: Labels (N,) of the train split's marks.
-        validation: Labels (M,).
+        train: What a constant answer chooses from in the train split.
+        validation: In the validation split.
         classes: C.
         training: Seed, label smoothing and balance.
     """
     accuracy = last.validation.get("accuracy")
     if accuracy is None:
         return None
-    majority = float(np.bincount(validation, minlength=classes).max() / len(validation))
-    luck = ERRORS * float(np.sqrt(majority * (1 - majority) / len(validation)))
-    constant = constant_loss(train, classes, training)
+    majority = validation.accuracy
+    luck = ERRORS * float(np.sqrt(majority * (1 - majority) / len(validation.classes)))
+    constant = constant_loss(train.classes, classes, training) + train.nats
     if last.train_loss < NEAR * constant or accuracy > majority + luck:
         return None
     return Stuck(training.seed, last.train_loss, constant, accuracy, majority)
