@@ -43,7 +43,7 @@ def main() -> None:
     if packed.preprocess.kind not in ADVISED:
         _no_advice(strategies)
         return
-    machine, views = runtime.resolve(), views_of(training)
+    machine, views = runtime.resolve(source.backbone.hidden_size), views_of(training)
     # the test split is never looked at; the validation split is: what is chosen here is chosen on it again later
     rows = np.arange(learnt_from(packed))
     encoder = source_encoder(SOURCE, source)

@@ -14,7 +14,7 @@ def main(params_path: Path = PARAMS, out: Path = OUT) -> int:
     """Exit code 0, or 2 after a message about what is wrong. Reads no data and no weights."""
     try:
         params = load_params(params_path)
-        machine = params.runtime.resolve()
+        machine = params.runtime.resolve(params.backbone.hidden_size)
         text = params.task.preprocess(params.backbone.preprocess()).model_dump_json(indent=2) + "\n"
         lines = [f"{name}: {line(plan, sizes)}" for name, (plan, sizes) in outline(params, 2).items()]
     except ConfigError as error:

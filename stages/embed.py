@@ -19,9 +19,8 @@ SOURCE, PACKED, OUT = Path("models/source"), Path("data/packed"), Path("data/fea
 def main() -> None:
     """Write data/features/ and reports/training/embed/timing.json."""
     runtime: Runtime = config.load("runtime", Runtime)
-    machine = runtime.resolve()
-    packed = Packed.open(PACKED)
-    encoder = source_encoder(SOURCE, load_source(SOURCE))
+    packed, source = Packed.open(PACKED), load_source(SOURCE)
+    machine, encoder = runtime.resolve(source.backbone.hidden_size), source_encoder(SOURCE, source)
     begun = time.perf_counter()
     batches = embed(encoder, packed, machine, OUT, BATCH)
     done = sum(track(batches, f"embedding on {machine.describe()}", -(-learnt_from(packed) // BATCH), "batches"))

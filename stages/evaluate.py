@@ -19,15 +19,16 @@ from tlpipe.evaluate.spec import Evaluate
 from tlpipe.evaluate.tables import EVALUATED, scores, spread, write_json, write_tables
 from tlpipe.progress import track
 from tlpipe.train.device import Machine, Runtime
-from tlpipe.train.model import load_model
+from tlpipe.train.model import load_about, load_model
 
 
 def main(strategy: str, root: Path = Path()) -> None:
     """Write reports/evaluation/<strategy>/. Raises ConfigError about what is wrong."""
     spec: Evaluate = load("evaluate", Evaluate, root / PARAMS)
     runtime: Runtime = load("runtime", Runtime, root / PARAMS)
-    packed, machine = Packed.open(root / "data/packed"), runtime.resolve()
-    predictions = _predictions(root / "models/finetuned" / strategy, packed, spec, machine)
+    packed, trained = Packed.open(root / "data/packed"), root / "models/finetuned" / strategy
+    machine = runtime.resolve(load_about(trained).backbone.hidden_size)
+    predictions = _predictions(trained, packed, spec, machine)
     seeds = root / "models/seeds" / strategy
     others = [seeds / str(seed) for seed in json.loads((seeds / "seeds.json").read_text())]
     repeats = [_predictions(folder, packed, spec, machine) for folder in others]

@@ -49,7 +49,8 @@ def main(name: str) -> None:
     strategy: Strategy = config.load(f"finetune.{name}", AnyStrategy)
     training: Training = config.load("training", Training)
     runtime: Runtime = config.load("runtime", Runtime)
-    machine, packed, head = runtime.resolve(), Packed.open(PACKED), load_about(HEAD)
+    packed, head = Packed.open(PACKED), load_about(HEAD)
+    machine = runtime.resolve(head.backbone.hidden_size)
     samples, inputs = len(packed.rows("train")), (packed.fingerprint, hash_files([HEAD]), hash_code())
 
     def prepare(strategy: Strategy, seed: int = training.seed, attempt: int = 0) -> Run:

@@ -38,7 +38,7 @@ def main() -> None:
     """Write models/source/."""
     backbone: Backbone = config.load("backbone", AnyBackbone)
     runtime: Runtime = config.load("runtime", Runtime)
-    machine, begun = runtime.resolve(), time.perf_counter()
+    machine, begun = runtime.resolve(backbone.hidden_size), time.perf_counter()
     if make := MAKERS.get(backbone.kind):
         encoder, provenance = make(backbone, machine, runtime)
     elif machine.team.first:

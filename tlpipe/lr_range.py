@@ -26,7 +26,7 @@ def measure(params: Params, strategy: str, steps: int, high: float) -> tuple[lis
     head = load_about(HEAD)
     if not PACKED.is_dir():
         raise ConfigError(f"{PACKED} does not exist; the prepare stage writes it: run `dvc repro head`")
-    packed, machine = Packed.open(PACKED), params.runtime.resolve()
+    packed, machine = Packed.open(PACKED), params.runtime.resolve(head.backbone.hidden_size)
     samples = len(packed.rows("train"))
     plan = params.finetune[strategy].plan(head.plan.groups, params.training.scale(samples))
     plan, training = range_plan(plan, params.training, high, steps, samples)

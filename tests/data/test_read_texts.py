@@ -14,7 +14,7 @@ from tlpipe.data.corpus import train_wordpiece
 from tlpipe.data.pack import pack
 from tlpipe.data.packed import Packed
 from tlpipe.data.spec import Data
-from tlpipe.preprocess.text import TextPreprocess, Tokenizer
+from tlpipe.preprocess.text import TextPreprocess, Tokenizer, even
 from tlpipe.train.batches import epoch_order
 
 SPEC = TextPreprocess(max_length=16)
@@ -54,7 +54,11 @@ def test_rows_are_the_tokens_of_their_texts_the_shortest_of_a_split_first(tree: 
         line = lines[int(name.split(":")[1]) - 1]
         assert texts[row] == [line["text"]]
         expected = encode([(line["text"],)])
-        np.testing.assert_array_equal(packed.images[[row]][0], [expected[key][0] for key in SPEC.inputs])
+        length = packed.lengths[row]
+        found = packed.images[[row]][0]
+        np.testing.assert_array_equal(found[:, :length], [expected[key][0] for key in SPEC.inputs])
+        assert found.shape[1] == length + length % 2
+        assert not found[1, length:].any()
         assert packed.classes[packed.labels[row]] == line["label"]
     for split in ("train", "validation", "test"):
         lengths = packed.lengths[packed.rows(split)]
@@ -63,11 +67,11 @@ def test_rows_are_the_tokens_of_their_texts_the_shortest_of_a_split_first(tree: 
         assert [int(line["tokens"]) for line in csv.DictReader(file)] == packed.lengths.tolist()
 
 
-def test_a_batch_is_padded_to_its_longest_and_slices_are_rows(tree: Write, tmp_path: Path, tokenizer: Path):
+def test_a_batch_is_padded_to_an_even_length_and_slices_are_rows(tree: Write, tmp_path: Path, tokenizer: Path):
     _, packed = run(tree, tmp_path, tokenizer, [{"text": sentence(s), "label": "ab"[s % 2]} for s in range(30)])
     rows = np.array([0, 20, 5])
     batch = packed.images[rows]
-    assert batch.shape == (3, 3, packed.lengths[rows].max())
+    assert batch.shape == (3, 3, even(int(packed.lengths[rows].max()), SPEC.max_length))
     assert batch[:, 1].sum(1).tolist() == packed.lengths[rows].tolist()
     assert not batch[:, 0][batch[:, 1] == 0].any()
     np.testing.assert_array_equal(packed.images[2:5], packed.images[np.arange(2, 5)])
@@ -119,7 +123,7 @@ def test_batches_by_length_hold_every_row_once_with_little_padding():
     batches = epoch_order(np.zeros(3000, int), rows, 32, False, np.random.default_rng(1), lengths)
     assert sorted(np.concatenate(batches).tolist()) == rows.tolist()
     assert {len(batch) for batch in batches} <= {31, 32}
-    padded = sum(len(batch) * lengths[batch].max() for batch in batches)
+    padded = sum(len(batch) * even(int(lengths[batch].max()), 128) for batch in batches)
     assert 1 - lengths[rows].sum() / padded < 0.1
     other = epoch_order(np.zeros(3000, int), rows, 32, False, np.random.default_rng(2), lengths)
     assert {frozenset(batch.tolist()) for batch in batches} != {frozenset(batch.tolist()) for batch in other}

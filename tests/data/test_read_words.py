@@ -55,7 +55,9 @@ def test_windows_of_a_sentence_stand_together_and_only_first_tokens_have_labels(
         for window in made.windows(words):
             length = len(window.ids)
             assert packed.images[[row]][0, 0, :length].tolist() == window.ids.tolist()
-            assert ((packed.targets.batch([row])[0] != IGNORED) == (window.words >= 0)).all()
+            labels = packed.targets.batch([row])[0]
+            assert ((labels[:length] != IGNORED) == (window.words >= 0)).all()
+            assert (labels[length:] == IGNORED).all()
             row += 1
     assert row == len(packed.ids)
     for split in ("train", "validation", "test"):

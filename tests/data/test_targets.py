@@ -6,13 +6,14 @@ import pytest
 from tlpipe.data.targets import IGNORED, RowLabels, Targets, TokenLabels
 
 ROWS = RowLabels(np.array([3, 1, 2, 0]))
-TOKENS = TokenLabels(np.array([-100, 4, -100, -100, -100, 5, 6, 7, -100]), np.array([0, 3, 4, 9, 9]))
+TOKENS = TokenLabels(np.array([-100, 4, -100, -100, -100, 5, 6, 7, -100]), np.array([0, 3, 4, 9, 9]), most=5)
 EACH = pytest.mark.parametrize("targets", [ROWS, TOKENS], ids=["rows", "tokens"])
 
 
 def test_a_batch_of_tokens_is_padded_like_its_rows() -> None:
     assert TOKENS.batch([0, 2]).tolist() == [[-100, 4, -100, -100, -100], [-100, 5, 6, 7, -100]]
-    assert TOKENS.batch(np.array([1])).tolist() == [[-100]]
+    assert TOKENS.batch([0]).tolist() == [[-100, 4, -100, -100]]  # an even length, where that is not above `most`
+    assert TOKENS.batch(np.array([1])).tolist() == [[-100, -100]]
     assert ROWS.batch([2, 0]).tolist() == [2, 3]
 
 

@@ -160,6 +160,11 @@ class Backbone(Spec):
         """Whether its features are those of every token (B, L, D); else they are of the whole sample (B, D)."""
         return False
 
+    @property
+    def hidden_size(self) -> int | None:
+        """Of a transformer's hidden states on texts; None for networks on images. What bf16 gains depends on it."""
+        return None
+
     def preprocess(self) -> AnyPreprocess:
         """The preprocessing that these weights were trained with. Cheap: no weights are read."""
         raise NotImplementedError

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from tlpipe.backbones.base import Backbone, Encoder
-from tlpipe.backbones.huggingface import CONFIG, fetch, read_config
+from tlpipe.backbones.huggingface import CONFIG, fetch, read_config, width_of
 from tlpipe.backbones.text import Pooling, TextEncoder, build
 from tlpipe.config import ConfigError, Spec
 from tlpipe.data.corpus import read_documents, train_wordpiece
@@ -78,6 +78,11 @@ class Bert(Backbone):
     def tokens(self) -> bool:
         """Where nothing is pooled."""
         return self.pooling == "none"
+
+    @property
+    def hidden_size(self) -> int:
+        """Of the hidden states."""
+        return width_of(self.architecture())
 
     def preprocess(self) -> TextPreprocess:
         """Cut off at `max_length`; padding as the config says."""

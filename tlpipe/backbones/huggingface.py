@@ -44,6 +44,11 @@ class HuggingFace(Backbone):
         """Where nothing is pooled."""
         return self.pooling == "none"
 
+    @property
+    def hidden_size(self) -> int:
+        """Of the hidden states."""
+        return width_of(self._config())
+
     def preprocess(self) -> TextPreprocess:
         """Cut off at `max_length`; padding and token types as the config says."""
         config = self._config()
@@ -78,6 +83,11 @@ class HuggingFace(Backbone):
 
     def _config(self) -> dict[str, Any]:
         return self.config if self.config is not None else read_config(self.name, self.revision)
+
+
+def width_of(config: dict[str, Any]) -> int:
+    """Of the hidden states by a config.json; distilbert has its own word for it, and 768 is every family's default."""
+    return int(config.get("hidden_size") or config.get("dim") or 768)
 
 
 def has_token_types(config: dict[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tlpipe.backbones.base import Encoder
 from tlpipe.backbones.text_families import FAMILIES, Family
 from tlpipe.config import ConfigError
+from tlpipe.preprocess.text import even
 
 Pooling = Literal["pooler", "cls", "mean", "none"]
 
@@ -20,7 +21,7 @@ Pooling = Literal["pooler", "cls", "mean", "none"]
 class TextEncoder(Encoder):
     """Token batches (B, C, L) int64 (ids, mask and, for some, token types) -> features (B, D) of the whole text.
 
-    With `pooling: none` they are (B, L, D), of each token, L being that of the batch's longest text; zero where a text
+    With `pooling: none` they are (B, L, D), of each token, L being that of the batch; zero where a text
     has no token.
 
     Activations between groups are (B, max_length, D + 1): hidden states, zero where there is no token, and the mask.
@@ -117,9 +118,9 @@ def mean(hidden: Tensor, mask: Tensor) -> Tensor:
 
 
 def _trimmed(x: Tensor) -> tuple[Tensor, Tensor]:
-    """(hidden states, mask) of activations, without the columns in which no text has a token."""
+    """(hidden states, mask) of activations, without the columns in which no text has a token, but of an even length."""
     mask = (x[..., -1] > 0.5).long()
-    longest = max(1, int(mask.sum(1).max()))
+    longest = even(max(1, int(mask.sum(1).max())), x.shape[1])
     return x[:, :longest, :-1].contiguous(), mask[:, :longest]
 
 

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from tlpipe.preprocess.text import even
+
 Rows = NDArray[np.int64] | list[int]
 IGNORED = -100
 """The label of a token that has none: of padding, special tokens, and all that is not to be decided."""
@@ -77,6 +79,8 @@ class TokenLabels:
     """(T,), aligned with the tokens of all rows; IGNORED where there is none."""
     offsets: NDArray[np.int64]
     """(N + 1,), of the rows' tokens."""
+    most: int
+    """Tokens of a row that the network takes."""
 
     @cached_property
     def _starts(self) -> NDArray[np.int64]:
@@ -90,9 +94,9 @@ class TokenLabels:
         return np.asarray(self.values[self.values != IGNORED])
 
     def batch(self, rows: Rows) -> NDArray[np.int64]:
-        """(B, L), L of the longest row."""
+        """(B, L), L as `Tokens` has it."""
         lengths = self.offsets[np.add(rows, 1)] - self.offsets[rows]
-        padded = np.full((len(rows), int(lengths.max())), IGNORED, np.int64)
+        padded = np.full((len(rows), even(int(lengths.max()), self.most)), IGNORED, np.int64)
         for line, row, length in zip(padded, rows, lengths, strict=True):
             line[:length] = self.values[self.offsets[row] : self.offsets[row] + length]
         return padded
@@ -125,13 +129,13 @@ class SpanLabels(TokenLabels):
 
 
 def _of_tokens(labels: NDArray[np.int64], samples: Any) -> Targets:
-    return TokenLabels(labels, samples.offsets)
+    return TokenLabels(labels, samples.offsets, samples.preprocess.max_length)
 
 
 KINDS: dict[str, Callable[[NDArray[np.int64], Any], Targets]] = {
     "image": lambda labels, _: RowLabels(labels),
     "text": lambda labels, _: RowLabels(labels),
     "words": _of_tokens,
-    "questions": lambda labels, samples: SpanLabels(labels, samples.offsets),
+    "questions": lambda labels, samples: SpanLabels(labels, samples.offsets, samples.preprocess.max_length),
 }
 """From the array on disk and the samples, by the kind of preprocessing."""

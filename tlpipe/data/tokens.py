@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlpipe.preprocess.text import TokenPreprocess
+from tlpipe.preprocess.text import TokenPreprocess, even
 
 IDS, TYPES, OFFSETS = "tokens.npy", "token_types.npy", "offsets.npy"
 
@@ -17,7 +17,7 @@ IDS, TYPES, OFFSETS = "tokens.npy", "token_types.npy", "offsets.npy"
 class Tokens:
     """N texts: `tokens.npy` int32 and `token_types.npy` uint8 one after the other, `offsets.npy` int64 (N + 1,).
 
-    Indexing with row numbers or a slice gives a padded batch (B, C, L) int64 as `TokenPreprocess.pad` makes it.
+    Indexing with row numbers or a slice gives a padded batch (B, C, L) int64 as `TokenPreprocess.pad` makes it, L even.
     """
 
     ids: NDArray[np.int32]
@@ -37,7 +37,8 @@ class Tokens:
     def __getitem__(self, rows: Any) -> NDArray[np.int64]:
         chosen = range(len(self))[rows] if isinstance(rows, slice) else rows
         bounds = [(self.offsets[row], self.offsets[row + 1]) for row in chosen]
-        return self.preprocess.pad([(self.ids[low:high], self.types[low:high]) for low, high in bounds])
+        length = even(int(max(high - low for low, high in bounds)), self.preprocess.max_length)
+        return self.preprocess.pad([(self.ids[low:high], self.types[low:high]) for low, high in bounds], length)
 
     @property
     def lengths(self) -> NDArray[np.int64]:

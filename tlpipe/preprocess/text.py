@@ -68,6 +68,11 @@ class TokenPreprocess(Spec):
         return batch
 
 
+def even(longest: int, most: int) -> int:
+    """A length for a batch: on CPUs bf16 products over odd ones take twice as long. Not above `most` if it was not."""
+    return max(longest, min(longest + longest % 2, most))
+
+
 class TextPreprocess(TokenPreprocess):
     """Tokens of a text (or of a pair) between the tokenizer's special tokens, cut off at `max_length`."""
 

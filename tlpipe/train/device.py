@@ -22,7 +22,7 @@ class Runtime(Spec):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of the matrix products; auto = bf16 on CUDA devices that have it and on CPUs that have it in hardware and
-    measure faster with it (once; `.tlpipe/machine.json`), fp32 elsewhere. Weights stay fp32."""
+    measure faster with it (once a kind of network; `.tlpipe/machine.json`), fp32 elsewhere. Weights stay fp32."""
     compile: bool = False
     """torch.compile the network: a minute at the start, faster steps after; for long trainings on a GPU."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
@@ -35,8 +35,11 @@ class Runtime(Spec):
     """Share weights, gradients and the optimizer's moments out between the processes too (FSDP2), for models that do
     not fit beside them; slower. With one process there is nothing to share."""
 
-    def resolve(self) -> "Machine":
-        """The machine to run on. Raises ConfigError when what was asked for is not there."""
+    def resolve(self, width: int | None = None) -> "Machine":
+        """The machine to run on. Raises ConfigError when what was asked for is not there.
+
+        `width` is that of the backbone that is to run there (`Backbone.hidden_size`).
+        """
         device, together = self._device(), team()
         if self.processes > 1 and device.type == "cuda" and self.processes > torch.cuda.device_count():
             raise ConfigError(
@@ -47,7 +50,7 @@ class Runtime(Spec):
         if not self.compile:
             lean_optimizers()
         torch.set_num_threads(self.threads or max(1, usable_cores() // together.here))
-        bf16 = self.precision == "bf16" or (self.precision == "auto" and together.gather(_has_bf16(device))[0])
+        bf16 = self.precision == "bf16" or (self.precision == "auto" and together.gather(_has_bf16(device, width))[0])
         dtype = torch.bfloat16 if bf16 else torch.float32
         return Machine(device, dtype, self.compile, together, self.shard and together.size > 1)
 
@@ -69,9 +72,9 @@ def _numbered(name: str) -> torch.device:
     return torch.device(name, team().local_rank) if name == "cuda" and team().size > 1 else torch.device(name)
 
 
-def _has_bf16(device: torch.device) -> bool:
+def _has_bf16(device: torch.device, width: int | None) -> bool:
     if device.type == "cpu":
-        return bf16_pays_on_cpu()
+        return bf16_pays_on_cpu(width)
     return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlpipe.data.corpus import Corpus
+from tlpipe.preprocess.text import even
 
 SHORT = 0.1
 """Share of the pairs whose target length is drawn, so that the model also sees short texts."""
@@ -148,7 +149,7 @@ def collate(
 ) -> Masked:
     """The batch of the `chosen` pairs, padded to its longest; `masking` is (share, whole words)."""
     rows = assemble(corpus, chosen, length, generator)
-    longest = max(row.shape[1] for row in rows)
+    longest = even(max(row.shape[1] for row in rows), length)
     tokens = np.zeros((len(rows), 3, longest), np.int64)
     tokens[:, 0] = corpus.special["[PAD]"]
     labels = np.full((len(rows), longest), IGNORED, np.int64)
