@@ -1,4 +1,4 @@
-"""Run a stage exactly as `python -m stages.NAME` does, and note when its imports were over. Standard library only.
+"""Run a stage exactly as `python -m stages.NAME` does, and note when its imports were over.
 
 `python stage.py STAMP MODULES NAME [ARGUMENTS]`: the imports are timed in the very process that then does the work. A
 separate process that only imports would be another sample: measured while the machine was busier, it took longer than
