@@ -26,7 +26,7 @@ from tlpipe.serve.machine import PACKAGES, cores
 HERE = Path(__file__).parent
 CONTENDERS = ("tlpipe", "mlserver", "bentoml", "litserve")
 BATCH, DELAY = MOST["cpu"], 0.002
-"""Most samples a call and most seconds to wait for it; tlpipe's defaults."""
+"""Most samples a call on all threads, the fastest number here, and most seconds to wait for it; tlpipe's defaults."""
 START = 120.0
 """Seconds for a server to answer its first request."""
 
@@ -107,7 +107,7 @@ def _command(name: str, bundle: Path, port: int, folder: Path, options: tuple[st
     if name == "tlpipe":
         code = "from tlpipe.cli import main; main()"
         own = [sys.executable, "-c", code, "serve", str(bundle.resolve()), "--port", str(port), "--device", "cpu"]
-        return [*own, "--max-batch", str(BATCH), "--max-delay", str(DELAY), "--no-requests-log", *options]
+        return [*own, "--max-delay", str(DELAY), "--no-requests-log", *options]
     bins = python_of(name, HERE / "requirements", _shared()).parent
     if name == "mlserver":
         _write_mlserver(folder, port)

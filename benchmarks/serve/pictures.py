@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import chain
 from statistics import median
 from time import perf_counter
 from typing import cast
@@ -14,10 +15,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.serve.batcher import MOST
 from tlpipe.serve.load import Loaded, stack
 from tlpipe.serve.machine import cores
 from tlpipe.serve.predictor import ahead
 from tlpipe.serve.reading import Row
+from tlpipe.serve.session import Session
 
 
 @dataclass(frozen=True)
@@ -41,16 +44,37 @@ def sample(loaded: Loaded) -> Sample:
     return Sample(np.asarray(picture), file.getvalue())
 
 
-def call_seconds(loaded: Loaded, pixels: NDArray[np.uint8], batch: int, seconds: float) -> float:
-    """Median time of `session.run` on a batch, of calls one after the other."""
-    feeds = {loaded.session.inputs[0]: np.stack([pixels] * batch)}
-    found: list[float] = []
+@dataclass(frozen=True)
+class Calls:
+    """A way to call a graph: `lanes` calls at a time, of at most `most` samples."""
+
+    session: Session
+    lanes: int
+    most: int
+
+
+def calls_under_load(loaded: Loaded) -> Calls:
+    """As the server calls this graph when more than a lone client asks."""
+    if loaded.aside is None:
+        return Calls(loaded.session, 1, MOST[loaded.session.device])
+    return Calls(loaded.aside.session, loaded.aside.lanes, loaded.reading.together)
+
+
+def call_seconds(calls: Calls, pixels: NDArray[np.uint8], batch: int, seconds: float) -> float:
+    """Median time of a call on a batch, all lanes being busy with the like."""
+    feeds = {calls.session.inputs[0]: np.stack([pixels] * batch)}
     end = perf_counter() + seconds
-    while len(found) < 3 or perf_counter() < end:
-        begun = perf_counter()
-        loaded.session.run(feeds)
-        found.append(perf_counter() - begun)
-    return median(found)
+
+    def lane(number: int) -> list[float]:
+        found: list[float] = []
+        while len(found) < 3 or perf_counter() < end:
+            begun = perf_counter()
+            calls.session.run(feeds)
+            found.append(perf_counter() - begun)
+        return found
+
+    with ThreadPoolExecutor(calls.lanes) as pool:
+        return median(chain(*pool.map(lane, range(calls.lanes))))
 
 
 def raw_tensors(loaded: Loaded, pixels: NDArray[np.uint8], batch: int, seconds: float) -> float:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tlpipe.serve.batcher import Batcher, Batching
+from tlpipe.serve.batcher import Batcher, Batching, Lanes
 from tlpipe.serve.reading import Busy
 from tlpipe.serve.session import Tensors
 
@@ -35,10 +35,10 @@ def one(value: int, rows: int = 1, width: int = 2) -> Tensors:
     return {"x": np.full((rows, width), value)}
 
 
-def run(test: Callable[[Graph, Batcher], Awaitable[Any]], lanes: int = 1, **batching: Any) -> Graph:
+def run(test: Callable[[Graph, Batcher], Awaitable[Any]], width: int = 1, **batching: Any) -> Graph:
     async def whole() -> Graph:
         graph = Graph()
-        batcher = Batcher(graph, Batching().model_copy(update=batching), lanes=lanes)
+        batcher = Batcher(graph, Batching().model_copy(update=batching), width=width)
         async with asyncio.timeout(60):
             await test(graph, batcher)
             await batcher.close()
@@ -67,7 +67,7 @@ def test_what_arrives_during_a_call_runs_together():
     assert run(test, max_batch=4).batches == [1, 4, 3]
 
 
-def test_of_two_full_batches_one_runs_beside_the_call_where_there_are_two_lanes():
+def test_of_two_full_batches_one_runs_beside_the_call_where_two_run_at_a_time():
     meet = threading.Barrier(2)
 
     class Both(Graph):
@@ -78,7 +78,7 @@ def test_of_two_full_batches_one_runs_beside_the_call_where_there_are_two_lanes(
 
     async def whole() -> Graph:
         graph = Both()
-        batcher = Batcher(graph, Batching(max_batch=3), lanes=2)
+        batcher = Batcher(graph, Batching(max_batch=3), width=2)
         async with asyncio.timeout(60):
             first = asyncio.create_task(batcher.submit(one(0)))
             await asyncio.sleep(0.01)
@@ -91,7 +91,7 @@ def test_of_two_full_batches_one_runs_beside_the_call_where_there_are_two_lanes(
     assert sorted(asyncio.run(whole()).batches) == [1, 3, 3]
 
 
-def test_one_full_batch_waits_for_the_call_where_there_are_two_lanes():
+def test_one_full_batch_waits_for_the_call_where_two_run_at_a_time():
     async def test(graph: Graph, batcher: Batcher) -> None:
         first = await behind_a_call(graph, batcher)
         others = [asyncio.create_task(batcher.submit(one(value))) for value in range(1, 6)]
@@ -100,7 +100,77 @@ def test_one_full_batch_waits_for_the_call_where_there_are_two_lanes():
         graph.go.set()
         await asyncio.gather(first, *others)
 
-    assert run(test, lanes=2, max_batch=3).batches == [1, 3, 2]
+    assert run(test, width=2, max_batch=3).batches == [1, 3, 2]
+
+
+def with_lanes(
+    test: Callable[[Graph, Graph, Batcher], Awaitable[Any]], count: int, most: int, fewest: int
+) -> tuple[Graph, Graph]:
+    """The graph on all threads and the one of the lanes, after the test."""
+
+    async def whole() -> tuple[Graph, Graph]:
+        graph, aside = Graph(), Graph()
+        batcher = Batcher(graph, Batching(max_batch=4), lanes=Lanes(aside, count, most, fewest))
+        async with asyncio.timeout(60):
+            await test(graph, aside, batcher)
+            await batcher.close()
+        return graph, aside
+
+    return asyncio.run(whole())
+
+
+def test_a_lone_client_has_all_threads_and_the_lanes_begin_when_enough_is_in_hand():
+    async def test(graph: Graph, aside: Graph, batcher: Batcher) -> None:
+        for value in range(3):
+            np.testing.assert_array_equal((await batcher.submit(one(value)))["y"], 2 * one(value)["x"])
+        first = await behind_a_call(graph, batcher)
+        second = asyncio.create_task(batcher.submit(one(1)))
+        await asyncio.sleep(0.05)
+        assert (aside.batches, batcher.waiting) == ([], 1)  # two are in hand, the lanes begin with three
+        third = asyncio.create_task(batcher.submit(one(2)))
+        await asyncio.gather(second, third)  # while the call on all threads still runs
+        graph.go.set()
+        await first
+        await batcher.submit(one(3))  # all has come to rest
+
+    graph, aside = with_lanes(test, count=2, most=1, fewest=3)
+    assert (graph.batches, aside.batches) == ([1] * 5, [1, 1])
+
+
+def test_as_many_lanes_as_there_are_run_at_a_time_and_none_waits_while_one_is_free():
+    meet = threading.Barrier(3)
+
+    async def test(graph: Graph, aside: Graph, batcher: Batcher) -> None:
+        run = aside.__call__
+
+        def together(feeds: Tensors) -> Tensors:
+            meet.wait(60)  # three calls must have begun before one ends
+            return run(feeds)
+
+        batcher._lanes = Lanes(together, 3, 1, 2)
+        found = await asyncio.gather(*(batcher.submit(one(value)) for value in range(9)))
+        assert [each["y"][0, 0] for each in found] == [2 * value for value in range(9)]
+
+    graph, aside = with_lanes(test, count=3, most=1, fewest=2)
+    assert (graph.batches, aside.batches) == ([], [1] * 9)
+
+
+def test_what_waits_for_a_lane_shares_its_call():
+    async def test(graph: Graph, aside: Graph, batcher: Batcher) -> None:
+        aside.go.clear()
+        tasks = [asyncio.create_task(batcher.submit(one(value, width=2))) for value in range(2)]
+        await asyncio.sleep(0.05)
+        tasks += [asyncio.create_task(batcher.submit(one(value))) for value in range(2, 10)]
+        await asyncio.sleep(0.05)
+        assert batcher._calls == 4  # two run, two are handed over
+        aside.go.set()
+        for value, outputs in enumerate(await asyncio.gather(*tasks)):
+            np.testing.assert_array_equal(outputs["y"], 2 * one(value)["x"])
+
+    graph, aside = with_lanes(test, count=2, most=3, fewest=1)
+    assert graph.batches == []
+    assert sum(aside.batches) == 10
+    assert max(aside.batches) == 3
 
 
 def test_shapes_do_not_mix_and_keep_their_order():

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import accumulate
 from time import perf_counter
 from typing import Annotated, Any
 
@@ -21,20 +22,19 @@ Key = tuple[Any, ...]
 Called = tuple[list[Tensors | Exception], float, float]
 """An outcome a job, when the call began, and the seconds that it took."""
 MOST = {"cpu": 4, "cuda": 32}
-"""Samples a call: a CPU's caches do not hold the activations of more, which makes each sample slower."""
-LANES = {"cpu": 2, "cuda": 1}
-"""Calls that run side by side when as many full batches wait. On a CPU the threads of one call wait for one another
-after every operator, and whenever one of them is kept from its processor, by this server's own HTTP or by a neighbour,
-the others stand still; a second call uses what they leave. A GPU runs one call after the other anyway."""
+"""Samples a call on all threads: a CPU's caches do not hold the activations of more, which makes each sample slower."""
+WIDTH = {"cpu": 2, "cuda": 1}
+"""Calls on all threads that run at one time, when as many full batches wait. On a CPU the threads of a call wait for
+one another, and a second call uses what they leave. A GPU runs one call after the other anyway."""
 AHEAD = 2
-"""Calls that are begun or handed over at one time."""
+"""Calls on all threads that are begun or handed over at one time, or handed over to lanes that are all busy."""
 
 
 class Batching(Spec):
     """How requests share a call of the graph."""
 
     max_batch: Annotated[int, Field(ge=1, le=4096)] | None = None
-    """Most samples a call; None = `MOST` of the device."""
+    """Most samples a call; None = on all threads `MOST` of the device, on one what suits the task (`together`)."""
     max_delay: Annotated[float, Field(ge=0, le=1)] = 0.002
     """Seconds that a sample may wait for others while the graph is idle; a lone client never waits."""
     queue: Annotated[int, Field(ge=1)] = 256
@@ -60,14 +60,29 @@ class Job:
         return tuple((name, value.dtype, value.shape[1:]) for name, value in sorted(self.feeds.items()))
 
 
+@dataclass(frozen=True)
+class Lanes:
+    """Where calls run side by side, each on a thread of its own."""
+
+    run: Callable[[Tensors], Tensors]
+    count: int
+    most: int
+    """Samples a call."""
+    fewest: int
+    """Samples in hand, running or waiting, from which on calls are begun here."""
+
+
 class Batcher:
     """Begins jobs in the order of their arrival, those of equal shape together.
 
-    While a call runs, what arrives waits and makes the next batch. With one lane a full one is handed over at once, so
-    that the graph goes on without a pause; with two, one begins beside the call when two wait: earlier it would only
-    make the first one slower. When the graph is idle a call begins as soon as
+    A call on all threads: while it runs, what arrives waits and makes the next batch. One at a time, and a full one is
+    handed over at once, so that the graph goes on without a pause; where two run at a time, one begins beside the call
+    when two wait: earlier it would only make the first one slower. When the graph is idle a call begins as soon as
     as many samples are there as the call before had (at most `max_batch`), or the oldest has waited for `max_delay`:
     with one client the batch is one and nothing waits; with many, batches are as large as the traffic makes them.
+
+    With lanes, calls on all threads are for the lone client. Once more is in hand a lane takes what waits as soon as it
+    is free, until all have come to rest.
     """
 
     def __init__(
@@ -75,9 +90,10 @@ class Batcher:
         run: Callable[[Tensors], Tensors],
         batching: Batching,
         observe: Callable[[int, float, float], None] = lambda rows, seconds, waited: None,
-        lanes: int = 1,
+        width: int = 1,
+        lanes: Lanes | None = None,
     ) -> None:
-        """A queue for `run`, which `lanes` threads call.
+        """A queue for `run`, which `width` threads call, and for `lanes`.
 
         `observe` is told of each call: samples, seconds in the graph, seconds that the oldest job waited.
         """
@@ -88,11 +104,14 @@ class Batcher:
         self._observe = observe
         self._jobs: deque[Job] = deque()
         self._arrival = asyncio.Event()
+        self._lanes = lanes
         self._calls = 0
+        self._running = 0
+        self._aside = False
         self._last = 1
         self._closed = False
-        self._enough = lanes * self._most
-        self._threads = ThreadPoolExecutor(lanes, thread_name_prefix="graph")
+        self._enough = width * self._most
+        self._threads = ThreadPoolExecutor(lanes.count if lanes else width, thread_name_prefix="graph")
         self._worker = asyncio.create_task(self._work())
 
     async def submit(self, feeds: Tensors) -> Tensors:
@@ -125,23 +144,38 @@ class Batcher:
 
     async def _work(self) -> None:
         while self._jobs or self._calls or not self._closed:
+            self._aside = self._is_aside()
             left = self._left()
             if left is None or left > 0:
                 await self._wait(left)
             else:
-                self._begin(self._take())
+                self._begin()
+
+    def _is_aside(self) -> bool:
+        """Whether the next call belongs to a lane."""
+        if self._lanes is None:
+            return False
+        return (self._aside and self._calls > 0) or self._running + self.waiting >= self._lanes.fewest
 
     def _left(self) -> float | None:
         """Seconds until it is time to begin a call; None = not before something happens."""
-        if not self._jobs or self._calls >= AHEAD or (self._calls and self.waiting < self._enough):
+        if not self._jobs:
+            return None
+        if self._lanes and (self._aside or self._calls):
+            return 0.0 if self._aside and self._calls < self._lanes.count + AHEAD else None
+        if self._calls >= AHEAD or (self._calls and self.waiting < self._enough):
             return None
         if self._closed or self.waiting >= min(self._last, self._most):
             return 0.0
         return self._jobs[0].arrived + self.batching.max_delay - perf_counter()
 
-    def _begin(self, jobs: list[Job]) -> None:
+    def _begin(self) -> None:
+        lanes = self._lanes if self._aside else None
+        jobs = self._take(lanes.most if lanes else self._most)
         self._calls += 1
-        call = asyncio.get_running_loop().run_in_executor(self._threads, self._call, jobs)
+        self._running += sum(job.rows for job in jobs)
+        run = lanes.run if lanes else self._run
+        call = asyncio.get_running_loop().run_in_executor(self._threads, _call, run, jobs)
         call.add_done_callback(partial(self._end, jobs))
 
     def _end(self, jobs: list[Job], call: "asyncio.Future[Called]") -> None:
@@ -149,46 +183,53 @@ class Batcher:
         self._arrival.set()
         outcomes, started, seconds = call.result()
         self._last = sum(job.rows for job in jobs)
+        self._running -= self._last
         self._observe(self._last, seconds, started - jobs[0].arrived)
         for job, outcome in zip(jobs, outcomes, strict=True):
             _settle(job.answer, outcome)
 
     async def _wait(self, seconds: float | None) -> None:
         self._arrival.clear()
+        if seconds is None:
+            await self._arrival.wait()
+            return
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._arrival.wait()
 
-    def _take(self) -> list[Job]:
-        """The oldest job and all that fit in its batch; the others keep their places."""
-        taken: list[Job] = []
-        left: deque[Job] = deque()
-        rows = 0
-        for job in self._jobs:
-            if not taken or (job.key == taken[0].key and rows + job.rows <= self._most):
+    def _take(self, most: int) -> list[Job]:
+        """The oldest job and all that fit in a batch of `most` with it; the others keep their places."""
+        first = self._jobs.popleft()
+        taken, passed, rows = [first], [], first.rows
+        while self._jobs and rows < most:
+            job = self._jobs.popleft()
+            if job.key == first.key and rows + job.rows <= most:
                 taken.append(job)
                 rows += job.rows
             else:
-                left.append(job)
-        self._jobs = left
+                passed.append(job)
+        self._jobs.extendleft(reversed(passed))
         self.waiting -= rows
         return taken
 
-    def _call(self, jobs: list[Job]) -> Called:
-        started = perf_counter()
-        return self._outcomes(jobs), started, perf_counter() - started
 
-    def _outcomes(self, jobs: list[Job]) -> list[Tensors | Exception]:
-        """In a thread of the graph: one outcome a job. When a shared call fails, each job is tried alone."""
-        try:
-            outputs = self._run(_together(jobs))
-        except Exception as error:
-            return [error] if len(jobs) == 1 else [each for job in jobs for each in self._outcomes([job])]
-        ends = np.cumsum([job.rows for job in jobs])
-        return [
-            {name: value[end - job.rows : end] for name, value in outputs.items()}
-            for job, end in zip(jobs, ends, strict=True)
-        ]
+def _call(run: Callable[[Tensors], Tensors], jobs: list[Job]) -> Called:
+    """In a thread of the graph."""
+    started = perf_counter()
+    return _outcomes(run, jobs), started, perf_counter() - started
+
+
+def _outcomes(run: Callable[[Tensors], Tensors], jobs: list[Job]) -> list[Tensors | Exception]:
+    """One outcome a job. When a shared call fails, each job is tried alone."""
+    try:
+        outputs = run(_together(jobs))
+    except Exception as error:
+        return [error] if len(jobs) == 1 else [each for job in jobs for each in _outcomes(run, [job])]
+    ends = accumulate(job.rows for job in jobs)
+    return [
+        {name: value[end - job.rows : end] for name, value in outputs.items()}
+        for job, end in zip(jobs, ends, strict=True)
+    ]
 
 
 def _together(jobs: Iterable[Job]) -> Tensors:

@@ -18,6 +18,7 @@ class ImageLabels(Labels):
 
     media: ClassVar[tuple[str, ...]] = ("image/*", "application/octet-stream")
     form: ClassVar[str] = "image"
+    together: ClassVar[int] = 1
 
     def __init__(self, bundle: Bundle, folder: Path, max_pixels: int = MAX_PIXELS) -> None:
         super().__init__(bundle)

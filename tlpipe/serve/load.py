@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tlpipe.bundle import ABOUT, MODEL, Bundle, BundleError, read_bundle
+from tlpipe.serve.aside import Aside, aside
 from tlpipe.serve.reading import MAX_PIXELS, Reading, Row
 from tlpipe.serve.readings import reading
 from tlpipe.serve.session import Runtime, Session, Tensors
@@ -22,6 +23,8 @@ class Loaded:
     reading: Reading
     version: str
     """The first twelve digits of the model file's sha256."""
+    aside: Aside | None = None
+    """Where calls run side by side; None where one call at a time is what the device does."""
 
 
 def load(folder: Path, runtime: Runtime, max_pixels: int = MAX_PIXELS) -> Loaded:
@@ -41,11 +44,11 @@ def load(folder: Path, runtime: Runtime, max_pixels: int = MAX_PIXELS) -> Loaded
     expected = {port.name for port in bundle.inputs}, {port.name for port in bundle.outputs}
     if (set(session.inputs), set(session.outputs)) != expected:
         raise BundleError(f"{folder / MODEL} has other inputs or outputs than {ABOUT} says; export the bundle again")
-    loaded = Loaded(bundle, session, reading(bundle, folder, max_pixels), digest[:12])
-    example = loaded.reading.example().rows[0]
+    read = reading(bundle, folder, max_pixels)
+    example = read.example().rows[0]
     session.capture(example)
     session.run(stack([example]))
-    return loaded
+    return Loaded(bundle, session, read, digest[:12], aside(model, runtime, session, stack([example])))
 
 
 def stack(rows: Sequence[Row]) -> Tensors:

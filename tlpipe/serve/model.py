@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tlpipe.bundle import ABOUT
 from tlpipe.config import ConfigError
-from tlpipe.serve.batcher import LANES, Batcher
+from tlpipe.serve.batcher import WIDTH, Batcher, Lanes
 from tlpipe.serve.load import Loaded, load
 from tlpipe.serve.metrics import Metrics
 from tlpipe.serve.settings import Settings
@@ -63,11 +63,7 @@ class Model:
             before = self._served
             if before is not None and before.loaded.version == loaded.version:
                 return
-            batching = self.settings.batching
-            batching = batching.model_copy(update={"max_batch": batching.most(loaded.session.device)})
-            lanes = LANES.get(loaded.session.device, 1)
-            batcher = Batcher(loaded.session.run, batching, self.metrics.batch, lanes)
-            self._served = Served(loaded, batcher)
+            self._served = Served(loaded, self._batcher(loaded))
         self.metrics.model.values.clear()
         labels = {"model": self.settings.name, "version": loaded.version, "provider": loaded.session.provider}
         self.metrics.model.set(1, **labels)
@@ -76,6 +72,15 @@ class Model:
             task = asyncio.create_task(_retire(before))
             self._retiring.add(task)
             task.add_done_callback(self._retiring.discard)
+
+    def _batcher(self, loaded: Loaded) -> Batcher:
+        given, device = self.settings.batching, loaded.session.device
+        batching = given.model_copy(update={"max_batch": given.most(device)})
+        width, aside, lanes = WIDTH.get(device, 1), loaded.aside, None
+        if aside is not None:
+            most = given.max_batch or loaded.reading.together
+            lanes = Lanes(aside.session.run, aside.lanes, most, aside.fewest)
+        return Batcher(loaded.session.run, batching, self.metrics.batch, width, lanes)
 
     async def reload(self) -> None:
         """As `load`, but a bundle that cannot be served is logged and counted, and the one before stays."""

@@ -68,10 +68,11 @@ class Predictor:
 
         An item that is a reason already (BadInput) stays one.
         """
-        with ThreadPoolExecutor(self.workers) as pool:
+        aside = self.loaded.aside
+        with ThreadPoolExecutor(self.workers) as pool, ThreadPoolExecutor(aside.lanes if aside else 1) as lanes:
             decoded = ahead(pool, self._load, items, 2 * self.batch)
             while chunk := list(islice(decoded, self.batch)):
-                yield from self._answers(chunk)
+                yield from self._answers(chunk, lanes)
 
     def _load(self, item: Any) -> Sample | BadInput:
         try:
@@ -81,27 +82,29 @@ class Predictor:
         except MemoryError:
             return BadInput("there was not enough memory to read it")
 
-    def _answers(self, chunk: list[Sample | BadInput]) -> list[Answer | BadInput]:
+    def _answers(self, chunk: list[Sample | BadInput], lanes: ThreadPoolExecutor) -> list[Answer | BadInput]:
         read = [each for each in chunk if isinstance(each, Sample)]
-        outputs = iter(self._outputs([row for sample in read for row in sample.rows]))
+        outputs = iter(self._outputs([row for sample in read for row in sample.rows], lanes))
         answer = self.loaded.reading.answer
         return [
             each if isinstance(each, BadInput) else answer(each, list(islice(outputs, len(each.rows))), self.top)
             for each in chunk
         ]
 
-    def _outputs(self, rows: list[Row]) -> list[Row]:
-        """Of each row, those of equal shape computed together."""
+    def _outputs(self, rows: list[Row], lanes: ThreadPoolExecutor) -> list[Row]:
+        """Of each row, those of equal shape computed together, as many calls side by side as the device has lanes."""
         found: list[Row] = [{} for _ in rows]
+        session, most, aside = self.loaded.session, self.batch, self.loaded.aside
+        if aside and len(rows) >= aside.fewest:
+            session, most = aside.session, min(self.batch, self.loaded.reading.together)
         groups: dict[tuple[Any, ...], list[int]] = {}
         for at, row in enumerate(rows):
             groups.setdefault(tuple(value.shape for value in row.values()), []).append(at)
-        for group in groups.values():
-            for start in range(0, len(group), self.batch):
-                places = group[start : start + self.batch]
-                outputs = self.loaded.session.run(stack([rows[at] for at in places]))
-                for at, row in zip(places, unstack(outputs, len(places)), strict=True):
-                    found[at] = row
+        calls = [group[start : start + most] for group in groups.values() for start in range(0, len(group), most)]
+        answers = lanes.map(lambda places: session.run(stack([rows[at] for at in places])), calls)
+        for places, outputs in zip(calls, answers, strict=True):
+            for at, row in zip(places, unstack(outputs, len(places)), strict=True):
+                found[at] = row
         return found
 
 

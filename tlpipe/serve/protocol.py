@@ -19,6 +19,8 @@ DATATYPES = {
     "int16": "INT16", "int32": "INT32", "int64": "INT64", "float16": "FP16", "float32": "FP32", "float64": "FP64",
 }  # fmt: skip
 """The protocol's names of numpy's types."""
+NAMED = {np.dtype(name): datatype for name, datatype in DATATYPES.items()}
+ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 class Asked:
@@ -158,7 +160,7 @@ def answer(asked: Asked, outputs: Tensors, name: str, version: str) -> tuple[byt
     entries, blobs = [], []
     for output, binary in asked.outputs.items():
         value = np.ascontiguousarray(outputs[output])
-        entry: dict[str, Any] = {"name": output, "datatype": DATATYPES[value.dtype.name], "shape": list(value.shape)}
+        entry: dict[str, Any] = {"name": output, "datatype": NAMED[value.dtype], "shape": list(value.shape)}
         if binary:
             blobs.append(value.tobytes())
             entry["parameters"] = {"binary_data_size": len(blobs[-1])}
@@ -166,7 +168,7 @@ def answer(asked: Asked, outputs: Tensors, name: str, version: str) -> tuple[byt
             entry["data"] = value.ravel().tolist()
         entries.append(entry)
     document = {"model_name": name, "model_version": version, "outputs": entries}
-    head = json.dumps(document | ({"id": asked.id} if asked.id else {}), separators=(",", ":")).encode()
+    head = ENCODER.encode(document | ({"id": asked.id} if asked.id else {})).encode()
     if not blobs:
         return head, {"content-type": "application/json"}
     headers = {"content-type": "application/octet-stream", HEADER_LENGTH: str(len(head))}

@@ -25,6 +25,7 @@ class QuestionAnswers:
 
     media: ClassVar[tuple[str, ...]] = ("application/json",)
     form: ClassVar[str] = "question"
+    together: ClassVar[int] = 8
 
     def __init__(self, bundle: Bundle, folder: Path, max_pixels: int) -> None:
         self.preprocess = cast(QuestionPreprocess, bundle.preprocessing)  # of every bundle of this task

@@ -49,6 +49,9 @@ class Reading(Protocol):
     """Content types that `decode` takes; `image/*` stands for all of them."""
     form: ClassVar[str]
     """What the page at `/` asks for: `image` or `text`."""
+    together: ClassVar[int]
+    """Samples that one thread answers fastest in one call: one image fills it, and more do not fit its caches; of texts
+    a few share each read of the weights."""
 
     def __init__(self, bundle: Bundle, folder: Path, max_pixels: int) -> None: ...
 

@@ -21,6 +21,7 @@ class TextLabels(Labels):
 
     media: ClassVar[tuple[str, ...]] = ("text/plain", "application/json")
     form: ClassVar[str] = "text"
+    together: ClassVar[int] = 8
 
     def __init__(self, bundle: Bundle, folder: Path, max_pixels: int) -> None:
         super().__init__(bundle)

@@ -25,6 +25,7 @@ class TextEntities:
 
     media: ClassVar[tuple[str, ...]] = ("text/plain", "application/json")
     form: ClassVar[str] = "words"
+    together: ClassVar[int] = 8
 
     def __init__(self, bundle: Bundle, folder: Path, max_pixels: int) -> None:
         self.preprocess = cast(WordPreprocess, bundle.preprocessing)  # of every bundle of this task
