@@ -131,10 +131,20 @@ def test_a_lone_client_has_all_threads_and_the_lanes_begin_when_enough_is_in_han
         await asyncio.gather(second, third)  # while the call on all threads still runs
         graph.go.set()
         await first
-        await batcher.submit(one(3))  # all has come to rest
+        for _ in range(3):
+            await batcher.submit(one(3))
 
     graph, aside = with_lanes(test, count=2, most=1, fewest=3)
-    assert (graph.batches, aside.batches) == ([1] * 5, [1, 1])
+    assert sum(graph.batches + aside.batches) == 9
+    assert (len(graph.batches), len(aside.batches)) == (4 + 2, 2 + 1)  # of the last three the lanes had the first
+
+
+def test_a_request_of_many_samples_is_one_in_hand():
+    async def test(graph: Graph, aside: Graph, batcher: Batcher) -> None:
+        await batcher.submit(one(1, rows=50))
+
+    graph, aside = with_lanes(test, count=2, most=1, fewest=2)
+    assert (graph.batches, aside.batches) == ([50], [])
 
 
 def test_as_many_lanes_as_there_are_run_at_a_time_and_none_waits_while_one_is_free():

@@ -28,6 +28,8 @@ WIDTH = {"cpu": 2, "cuda": 1}
 one another, and a second call uses what they leave. A GPU runs one call after the other anyway."""
 AHEAD = 2
 """Calls on all threads that are begun or handed over at one time, or handed over to lanes that are all busy."""
+CALM = 4
+"""Calls in a row with too little in hand for the lanes, until all threads work on one call again."""
 
 
 class Batching(Spec):
@@ -69,7 +71,7 @@ class Lanes:
     most: int
     """Samples a call."""
     fewest: int
-    """Samples in hand, running or waiting, from which on calls are begun here."""
+    """Jobs in hand, running or waiting, from which on calls are begun here."""
 
 
 class Batcher:
@@ -81,8 +83,8 @@ class Batcher:
     as many samples are there as the call before had (at most `max_batch`), or the oldest has waited for `max_delay`:
     with one client the batch is one and nothing waits; with many, batches are as large as the traffic makes them.
 
-    With lanes, calls on all threads are for the lone client. Once more is in hand a lane takes what waits as soon as it
-    is free, until all have come to rest.
+    With lanes, calls on all threads are for few clients: under load they would hold up the lanes, and be held up.
+    Once enough is in hand a lane takes what waits as soon as it is free, until there was less for `CALM` calls.
     """
 
     def __init__(
@@ -107,7 +109,7 @@ class Batcher:
         self._lanes = lanes
         self._calls = 0
         self._running = 0
-        self._aside = False
+        self._calm = CALM
         self._last = 1
         self._closed = False
         self._enough = width * self._most
@@ -125,6 +127,8 @@ class Batcher:
             raise Busy("the queue is full; try again")
         job = Job(feeds, rows, asyncio.get_running_loop().create_future())
         self._jobs.append(job)
+        if self._crowded():
+            self._calm = 0
         self.waiting += rows
         self._arrival.set()
         try:
@@ -144,25 +148,23 @@ class Batcher:
 
     async def _work(self) -> None:
         while self._jobs or self._calls or not self._closed:
-            self._aside = self._is_aside()
             left = self._left()
             if left is None or left > 0:
                 await self._wait(left)
             else:
                 self._begin()
 
-    def _is_aside(self) -> bool:
-        """Whether the next call belongs to a lane."""
-        if self._lanes is None:
-            return False
-        return (self._aside and self._calls > 0) or self._running + self.waiting >= self._lanes.fewest
+    def _crowded(self) -> bool:
+        return self._lanes is not None and self._running + len(self._jobs) >= self._lanes.fewest
 
     def _left(self) -> float | None:
         """Seconds until it is time to begin a call; None = not before something happens."""
         if not self._jobs:
             return None
-        if self._lanes and (self._aside or self._calls):
-            return 0.0 if self._aside and self._calls < self._lanes.count + AHEAD else None
+        if self._lanes and self._calm < CALM:
+            return 0.0 if self._calls < self._lanes.count + AHEAD else None
+        if self._lanes and self._calls:
+            return None
         if self._calls >= AHEAD or (self._calls and self.waiting < self._enough):
             return None
         if self._closed or self.waiting >= min(self._last, self._most):
@@ -170,10 +172,10 @@ class Batcher:
         return self._jobs[0].arrived + self.batching.max_delay - perf_counter()
 
     def _begin(self) -> None:
-        lanes = self._lanes if self._aside else None
+        lanes = self._lanes if self._calm < CALM else None
         jobs = self._take(lanes.most if lanes else self._most)
         self._calls += 1
-        self._running += sum(job.rows for job in jobs)
+        self._running += len(jobs)
         run = lanes.run if lanes else self._run
         call = asyncio.get_running_loop().run_in_executor(self._threads, _call, run, jobs)
         call.add_done_callback(partial(self._end, jobs))
@@ -183,7 +185,8 @@ class Batcher:
         self._arrival.set()
         outcomes, started, seconds = call.result()
         self._last = sum(job.rows for job in jobs)
-        self._running -= self._last
+        self._running -= len(jobs)
+        self._calm += not self._crowded()
         self._observe(self._last, seconds, started - jobs[0].arrived)
         for job, outcome in zip(jobs, outcomes, strict=True):
             _settle(job.answer, outcome)
