@@ -85,7 +85,10 @@ def serve(
         list[int] | None, typer.Option(help="A size of batch to capture as a CUDA graph; several times for several.")
     ] = None,
     max_batch: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="Most samples a call of the graph (4 on a CPU, 32 on a GPU).")
+        int | None,
+        typer.Option(
+            min=1, max=4096, help="Most samples a call (by default 32 on a GPU, 1 image or 8 texts on a CPU)."
+        ),
     ] = None,
     max_delay: Annotated[float, typer.Option(min=0, max=1, help="Seconds a sample may wait for others.")] = 0.002,
     queue: Annotated[int, typer.Option(min=1, help="Most samples that wait; more get 503.")] = 256,

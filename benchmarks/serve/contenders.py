@@ -1,4 +1,4 @@
-"""The servers that take turns, each a process group of its own with the same graph, threads and batches."""
+"""The servers that take turns, each a process group of its own with the same graph and number of threads."""
 
 import base64
 import json
