@@ -16,8 +16,9 @@ SHOWS_ONLY = (
     "tlpipe/plan_table.py",
     "tlpipe/wording.py",
     "tlpipe/__init__.py",
+    "stages/__init__.py",
 )
-"""What can change how a stage looks or where its figures are also sent, but not what it writes."""
+"""What can change how a stage looks or ends, or where its figures are also sent, but not what it writes."""
 READ_BY_NEIGHBOURS = (".j2", ".css")
 """Files that the modules of their folder read; a .json is read by the module of its own name."""
 CODE = ("stages/", "tlpipe/")

@@ -1,6 +1,7 @@
 """dvc.yaml names, for every stage, exactly the files of ours that its result depends on."""
 
 import ast
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -39,3 +40,14 @@ def test_every_section_that_a_stage_loads_is_declared(name: str) -> None:
     declared = {param.split(".")[0] for param in STAGES[name].get("params", []) if isinstance(param, str)}
     shows_only = {"tracking"} if name in ("pretrain", "finetune", "export") else set()
     assert loaded - shows_only == declared or name == "check"
+
+
+@pytest.mark.parametrize("what", ["import stages", "from tlpipe.cli import main; main()"])
+def test_a_process_ends_without_a_search_for_garbage(what: str):
+    last = (
+        "import atexit, gc, sys; sys.argv = ['tlpipe', '--help']; atexit.register(lambda: print(gc.get_freeze_count()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"{last}; {what}"], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert int(done.stdout.split()[-1]) > 1000

@@ -1,6 +1,8 @@
 """The command line: what can be checked, seen and published without running a stage."""
 
 # Nothing heavy is imported above the commands: `tlpipe --help` must be there at once.
+import atexit
+import gc
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -208,4 +210,5 @@ def known_samples(report: Path = Path("reports/data.json")) -> int | None:
 
 def main() -> None:
     """The `tlpipe` command."""
+    atexit.register(gc.freeze)  # as in stages/__init__.py
     app()
