@@ -53,6 +53,8 @@ class Turn:
     """Milliseconds of a full call as the server makes it under load, around that."""
     perfect: float = 0.0
     """What `open_p99` would be for a perfect server at that rate."""
+    queue: float = 0.0
+    """The same for one whose calls take so long that its throughput is this server's: what waiting in line costs."""
 
 
 def turn(name: str, bundle: Path, loaded: Loaded, given: Sample, best: int, seconds: float, seed: int) -> Turn:
@@ -89,6 +91,8 @@ def _under_way(server: Running, found: Turn, loaded: Loaded, given: Sample, seco
     times = {size: mean(pair) for size, pair in zip(sizes, zip(before, after, strict=True), strict=True)}
     found.open_p99, found.batch = 1000 * outcome.percentile(99), 1000 * times[calls.most]
     found.perfect = 1000 * best_p99(times, rate, calls.lanes)
+    slower = calls.lanes * calls.most / times[calls.most] / found.rates["tensors"]
+    found.queue = 1000 * best_p99({size: slower * time for size, time in times.items()}, rate, calls.lanes)
     found.failures += outcome.failures.total()
 
 
@@ -164,11 +168,13 @@ def goals(turns: dict[str, list[Turn]], device: str, calls: Calls) -> None:
     print("\n| goal | found | limit | met |\n|---|---|---|---|")
     line("tensors, of raw", median(one.ratios["tensors"] for one in own), LEAST[device], least=True)
     line("JPEG files, of raw with decoding", median(one.ratios["files"] for one in own), 0.90, least=True)
-    batches, perfect = (
-        median(getattr(one, name) / (one.batch + 1000 * DELAY) for one in own) for name in ("open_p99", "perfect")
+    batches, perfect, queue = (
+        median(getattr(one, name) / (one.batch + 1000 * DELAY) for one in own)
+        for name in ("open_p99", "perfect", "queue")
     )
     line(f"p99 at 70 % load, of the time of a call of {calls.most}, {calls.lanes} at a time, + delay", batches, 1.3)
     print(f"| the same, of a perfect server with these calls | {perfect:.3f} | | |")
+    print(f"| the same, of a perfect server with the throughput of this one | {queue:.3f} | | |")
     line("idle CPU, %", 100 * median(one.idle for one in own), 1.0)
     line("failed requests", sum(one.failures for one in own), 0)
     if "mlserver" in turns:
