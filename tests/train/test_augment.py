@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.train.augment import DRAWS, Views, draw, mix, windows
@@ -85,3 +86,18 @@ def test_a_sample_gets_the_same_view_in_any_batch() -> None:
     together = views.training(batch, lively, draws)
     alone = torch.cat([views.training(batch[i : i + 1], lively, draws[i : i + 1]) for i in range(6)])
     assert torch.equal(together, alone)
+
+
+def test_a_view_is_torchs_sampling_then_light_then_the_norm() -> None:
+    augment = Augment(flip=True, zoom=(0.7, 1.2), rotate=20, shift=0.1, brightness=0.3, mixup=0, cutmix=0)
+    preprocess = ImagePreprocess(size=16, resize_to=20)
+    batch, draws = torch.from_numpy(images(5, 20)), draw(5, torch_generator(4))
+    grid = functional.affine_grid(windows(draws, 16 / 20, augment), [5, 3, 16, 16], align_corners=False)
+    pixels = batch.permute(0, 3, 1, 2).double() / 255
+    views = functional.grid_sample(pixels, grid.double(), padding_mode="reflection", align_corners=False)
+    brightness, contrast = (1 + 0.3 * (2 * draws[:, 5:7].double() - 1)).T.reshape(2, 5, 1, 1, 1)
+    mean = views.mean(dim=(1, 2, 3), keepdim=True)
+    lit = ((views - mean) * contrast + mean * brightness).clamp(0, 1)
+    expected = (lit - torch.tensor(preprocess.mean).view(1, 3, 1, 1)) / torch.tensor(preprocess.std).view(1, 3, 1, 1)
+    found = Views(preprocess, CPU).training(batch, augment, draws)
+    torch.testing.assert_close(found.double(), expected, atol=2e-5, rtol=1e-4)

@@ -35,25 +35,22 @@ class Views:
         size, edge = self.preprocess.size, packed.shape[1]
         margin = (edge - size) // 2
         crop = packed[:, margin : margin + size, margin : margin + size]
-        return self._normalise(crop.permute(0, 3, 1, 2).float() / 255)
+        normalised: Tensor = (crop.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
+        return normalised.contiguous()
 
     def training(self, packed: Tensor, augment: Augment, draws: Tensor) -> Tensor:
         """A window of each image by its `draws` (B, DRAWS): flipped, zoomed, rotated, shifted, brightened."""
         if augment.still:
             return self.evaluation(packed)
-        images = packed.permute(0, 3, 1, 2).float() / 255
+        images = packed.permute(0, 3, 1, 2).contiguous().float()
         draws = draws.to(packed.device, non_blocking=True)
         theta = windows(draws, self.preprocess.size / packed.shape[1], augment)
-        shape = (len(packed), 3, self.preprocess.size, self.preprocess.size)
-        grid = functional.affine_grid(theta, list(shape), align_corners=False)
+        grid = _grid(theta, self.preprocess.size)
         views = functional.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
+        # In place, and on the scale of the pixels: each new array of this size costs as much as the sums in it.
         if augment.brightness:
-            views = _light(views, augment.brightness, draws[:, 5:7])
-        return self._normalise(views)
-
-    def _normalise(self, images: Tensor) -> Tensor:
-        normalised: Tensor = (images - self.mean) / self.std
-        return normalised.contiguous()
+            _light(views, augment.brightness, draws[:, 5:7])
+        return views.sub_(255 * self.mean).div_(255 * self.std)
 
 
 def windows(draws: Tensor, crop: float, augment: Augment) -> Tensor:
@@ -68,12 +65,18 @@ def windows(draws: Tensor, crop: float, augment: Augment) -> Tensor:
     return rows.view(len(draws), 2, 3)
 
 
-def _light(images: Tensor, strength: float, draws: Tensor) -> Tensor:
-    """Multiply brightness and contrast (around each image's mean) by 1 +- strength; stays in [0, 1]."""
+def _grid(theta: Tensor, size: int) -> Tensor:
+    """`affine_grid` (B, S, S, 2) for square images, as one sum of what depends on the column and on the row."""
+    line = ((2 * torch.arange(size, device=theta.device) + 1) / size - 1)[None, :, None]
+    columns, rows = line * theta[:, None, :, 0], line * theta[:, None, :, 1] + theta[:, None, :, 2]
+    return columns[:, None] + rows[:, :, None]
+
+
+def _light(images: Tensor, strength: float, draws: Tensor) -> None:
+    """Multiply brightness and contrast (around each image's mean) by 1 +- strength, in place; stays in [0, 255]."""
     brightness, contrast = (1 + strength * (2 * draws - 1)).T.reshape(2, len(images), 1, 1, 1)
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
-    lit: Tensor = ((images - mean) * contrast + mean * brightness).clamp(0, 1)
-    return lit
+    images.mul_(contrast).add_(mean * (brightness - contrast)).clamp_(0, 255)
 
 
 def mix(images: Tensor, targets: Tensor, augment: Augment, generator: torch.Generator) -> tuple[Tensor, Tensor]:

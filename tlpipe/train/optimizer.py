@@ -22,6 +22,7 @@ class Update:
         if plan.lora:
             matrices = [pair for group in model.encoder.groups for pair in adapted(model, group, "lora", plan.lora)]
             self.adapters = Adapters(matrices, plan.lora, training.seed)
+        self.parameters = tuple(model.parameters())
         self.start = self._start()
         self.optimizer = self._build(training, training.decay(samples) if plan.l2_sp is None else 0.0)
 
@@ -66,10 +67,12 @@ class Update:
     def begin(self, phase: Phase) -> None:
         """Freeze what the phase freezes."""
         apply_freeze(self.model, phase, self.plan.lora)
+        self.parameters = tuple(self.model.parameters())  # a model that was sharded meanwhile has others
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        self.model.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
 
     def step(self, phase: Phase, factor: float) -> None:
         """One step at the phase's peak rates x `factor`, from the gradients that the model has."""
