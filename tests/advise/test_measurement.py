@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.advisor import auto
 from benchmarks.advisor.cell import read
 from benchmarks.advisor.fit import Outcome, fit_all, left_out, outcomes, ridge
 from benchmarks.advisor.policies import Case, Choice, race_only
@@ -116,6 +117,18 @@ def test_a_training_with_ends_counts_as_the_interpolation_with_the_lowest_loss(t
     assert rows[1] == "| interpolation by loss | +5.00 (0.00) | +15.00 (0.00) |"
     assert rows[2] == rows[0].replace("best epoch", "interpolation by accuracy")
     assert rows[3].endswith("| +1.00 (0.00) | +11.00 (0.00) |")
+
+
+def test_settings_of_auto_are_compared_within_their_cells() -> None:
+    def lines(target: str, *tests: float) -> list[dict[str, Any]]:
+        head = {"target": target, "size": 8, "seed": 0}
+        return [{**head, "strategy": name, "test": test} for name, test in zip(auto.SETTINGS, tests, strict=False)]
+
+    whole = lines("a", 0.5, 0.4, 0.6, 0.5) + lines("b", 0.7, 0.4, 0.8, 0.9)
+    # a cell whose settings are not all there would shift the rule's own mean
+    assert list(auto.table(whole + lines("c", 0.1)))[2:] == [
+        "| 8 | 2 (2) | 60.0 | -20.00 ± 10.00 | +10.00 ± 0.00 | +10.00 ± 10.00 |"
+    ]
 
 
 def test_frozen_heads_share_a_rule_against_their_own_probes(make_evidence: Callable[..., Evidence]) -> None:
