@@ -52,8 +52,9 @@ def table(lines: list[Record]) -> Iterator[str]:
         cells[line["size"], line["target"], line["seed"]][line["strategy"]] = 100 * line["test"]
     yield "| labels a class | cells (targets) | the rule | " + " | ".join(list(SETTINGS)[1:]) + " |"
     yield f"|---|---|{'---|' * len(SETTINGS)}"
-    for size in sorted({cell[0] for cell in cells}):
-        own = {cell: found for cell, found in cells.items() if cell[0] == size and set(SETTINGS) <= set(found)}
+    whole = {cell: found for cell, found in cells.items() if set(SETTINGS) <= set(found)}
+    for size in sorted({cell[0] for cell in whole}):
+        own = {cell: found for cell, found in whole.items() if cell[0] == size}
         base = np.array([found[RULE] for found in own.values()])
         others = [np.array([found[name] for found in own.values()]) - base for name in list(SETTINGS)[1:]]
         said = [f"{each.mean():+.2f} ± {each.std(ddof=1) / math.sqrt(len(each)):.2f}" for each in others]
@@ -66,11 +67,12 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=1e6)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--sizes", default="8,32")
     parser.add_argument("--targets", default=",".join(target.name for target in TARGETS if target.fitted))
     asked = parser.parse_args()
     auto = Auto(asked.out, time.time() + 60 * asked.minutes)
     chosen = [target for target in TARGETS if target.fitted and target.name in asked.targets.split(",")]
-    for seed, size, target in product(range(asked.seeds), (8, 32), chosen):
+    for seed, size, target in product(range(asked.seeds), map(int, asked.sizes.split(",")), chosen):
         auto.run(target, size, seed, tuple(SETTINGS))
     print(*table(read(auto.file)), sep="\n")
 
