@@ -4,7 +4,8 @@
 
 Regret is the oracle's test accuracy minus the policy's, in points. The oracle is cross-fitted: for each seed of a
 (target, size) the best strategy is the one with the highest mean test accuracy over its *other* seeds, so a lucky test
-score cannot choose itself; regret can be negative. Cells whose (target, size) has one seed so far are left out, but for
+score cannot choose itself; regret can be negative. All seeds share a test split, whose luck is crossed out only where
+its halves were recorded (`halved`). Cells whose (target, size) has one seed so far are left out, but for
 `--oracle own`, which takes the best strategy of the cell itself and so makes every regret too large. Cost is
 the training time of all that a policy trains, relative to one fine-tuning of all layers in the same cell.
 """
@@ -13,74 +14,17 @@ import argparse
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.advisor.fit import Cell, Outcome, allowed, evidences, fit_all, outcomes
-from benchmarks.advisor.grid import ENDING, FROZEN, FULL
-from benchmarks.advisor.policies import Case, Policy, above, always, raced, searched, single, table
+from benchmarks.advisor.breakdown import by_size, halves
+from benchmarks.advisor.fit import Cell, allowed, evidences, fit_all, outcomes
+from benchmarks.advisor.grid import ENDING
+from benchmarks.advisor.policies import Case, Policy, above, always, race_only, raced, searched, single, table
+from benchmarks.advisor.regret import ALL, CONSTANT, judge, oracle, own_oracle
 from benchmarks.advisor.targets import TARGETS
 from benchmarks.advisor.tuning import ends, regrets
 from tlpipe.advise.experience import Experience, load_experience
-
-ALL = (*FROZEN, *FULL)
-DRAWS = 2000
-POINT = 0.01
-
-
-class Row(NamedTuple):
-    """One policy on one set of cells; regrets in points."""
-
-    mean: float
-    low: float
-    high: float
-    median: float
-    p90: float
-    worst: float
-    hits: float
-    cost: float
-
-
-def own_oracle(cells: Mapping[Cell, Mapping[str, Outcome]]) -> dict[Cell, float]:
-    """The best test accuracy in every cell: biased up by its luck."""
-    return {cell: max(found[name].test for name in ALL) for cell, found in cells.items()}
-
-
-def oracle(cells: Mapping[Cell, Mapping[str, Outcome]]) -> dict[Cell, float]:
-    """The cross-fitted oracle's test accuracy in every cell whose target and size have at least two seeds."""
-    groups: dict[tuple[str, int], list[Cell]] = defaultdict(list)
-    for cell in cells:
-        groups[cell[0], cell[1]].append(cell)
-    found = {}
-    for group in groups.values():
-        for cell in group:
-            others = [cells[other] for other in group if other != cell]
-            if others:
-                best = max(ALL, key=lambda name: float(np.mean([other[name].test for other in others])))
-                found[cell] = cells[cell][best].test
-    return found
-
-
-def judge(policy: Policy, cases: Sequence[Case], best: Mapping[Cell, float]) -> Row:
-    """All figures of one policy; the interval is a bootstrap over targets, which are what generalises."""
-    regrets: dict[str, list[float]] = defaultdict(list)
-    costs = []
-    for case in cases:
-        choice = policy(case)
-        regrets[case.cell[0]].append(100 * (best[case.cell] - choice.test))
-        costs.append(choice.seconds / case.outcomes["all_layers"].seconds)
-    values = np.concatenate([np.array(each) for each in regrets.values()])
-    names, generator = sorted(regrets), np.random.default_rng(0)
-    draws = [
-        np.mean(np.concatenate([regrets[names[index]] for index in generator.integers(0, len(names), len(names))]))
-        for _ in range(DRAWS)
-    ]
-    low, high = np.percentile(draws, [2.5, 97.5])
-    return Row(
-        float(values.mean()), float(low), float(high), float(np.median(values)), float(np.percentile(values, 90)),
-        float(values.max()), float((values <= 100 * POINT).mean()), float(np.mean(costs)),
-    )  # fmt: skip
 
 
 def policies(cases: Sequence[Case], fitted: Sequence[Case], best: Mapping[Cell, float]) -> dict[str, Policy]:
@@ -97,6 +41,7 @@ def policies(cases: Sequence[Case], fitted: Sequence[Case], best: Mapping[Cell, 
         "static table, LogME above its median": table(above("logme", fitted)),
         "train both: all_depth_head, all_layers": searched(("all_depth_head", "all_layers")),
         "train three: with scratch": searched(("all_depth_head", "all_layers", "scratch")),
+        "race only, without advice": race_only,
         "full search": searched(ALL),
     }
     if all("bit" in case.outcomes for case in cases):
@@ -110,7 +55,8 @@ def render(folder: Path, crossfitted: bool = True) -> str:
     others = left_out_rules(folder)
     cells = {cell: found for cell, found in outcomes(folder).items() if set(ALL) <= set(found) and cell in known}
     best = oracle(cells) if crossfitted else own_oracle(cells)
-    cases = [Case(cell, cells[cell], *known[cell], others.get(cell[0], experience)) for cell in sorted(best)]
+    every = [Case(cell, cells[cell], *known[cell], others.get(cell[0], experience)) for cell in sorted(cells)]
+    cases = [case for case in every if case.cell in best]
     half = {target.name: target.fitted for target in TARGETS}
     fitted = [case for case in cases if half[case.cell[0]]]
     unseen = [case for case in cases if not half[case.cell[0]]]
@@ -119,9 +65,13 @@ def render(folder: Path, crossfitted: bool = True) -> str:
         f"Rules fitted on {experience.cells} cells of {', '.join(experience.targets)}.",
         *_table("Unseen targets", unseen, fitted, best),
         *_table("Fitting half, each target with rules fitted on the other ones", fitted, fitted, best),
+        *by_size(every, {"cross-fitted": oracle(cells), "own": own_oracle(cells)}),
+        *halves(cells),
+        *_bit("Unseen targets", unseen, fitted, best),
+        *_bit("Fitting half", fitted, fitted, best),
         *regrets(cases, best),
         *ends(folder),
-        *_means(cases),
+        *_means(every),
     ]
     return "\n".join(lines) + "\n"
 
@@ -144,23 +94,30 @@ def _table(title: str, cases: Sequence[Case], fitted: Sequence[Case], best: Mapp
     names = sorted({case.cell[0] for case in cases})
     rows = [
         f"| {name} | {row.mean:+.2f} [{row.low:+.2f}, {row.high:+.2f}] | {row.median:+.2f} | {row.p90:+.2f} | "
-        f"{row.worst:+.1f} | {row.hits:.0%} | {row.cost:.2f} |"
+        f"{row.worst:+.1f} | {row.hits:.0%} | {row.better} / {row.worse} | {row.cost:.2f} |"
         for name, policy in policies(cases, fitted, best).items()
         for row in [judge(policy, cases, best)]
     ]
     return [
         f"\n**{title}**: {len(cases)} cells of {len(names)} targets ({', '.join(names)})\n",
-        "| policy | mean regret [95 % over targets] | median | p90 | worst | within 1 point | cost |",
-        "|---|---|---|---|---|---|---|",
+        "| policy | mean regret [95 % over targets] | median | p90 | worst | within 1 point | "
+        f"better / worse than {CONSTANT} | cost |",
+        "|---|---|---|---|---|---|---|---|",
         *rows,
     ]
+
+
+def _bit(title: str, cases: Sequence[Case], fitted: Sequence[Case], best: Mapping[Cell, float]) -> list[str]:
+    """The table on the cells where BiT-HyperRule was run."""
+    own = [case for case in cases if "bit" in case.outcomes]
+    return _table(f"{title} where BiT-HyperRule was run", own, fitted, best) if own else []
 
 
 def _means(cases: Sequence[Case]) -> list[str]:
     groups: dict[tuple[str, int], list[Case]] = defaultdict(list)
     for case in cases:
         groups[case.cell[0], case.cell[1]].append(case)
-    shown = (*ALL, *ENDING[:1])
+    shown = (*ALL, *ENDING[:1], "bit")
     lines = [f"\n**Mean test accuracy**\n\n| target, labels a class, seeds | {' | '.join(shown)} | advised |",
              f"|---|{'---|' * (len(shown) + 1)}"]  # fmt: skip
     for (target, size), group in sorted(groups.items()):

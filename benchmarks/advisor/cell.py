@@ -69,12 +69,15 @@ def predicted(model: Classifier, packed: Packed, split: str, machine: Machine) -
 
 
 def scores(logits: dict[str, Tensor], cell: Cell) -> Record:
-    """Accuracy on validation and test, and cross-entropy (nats) on validation."""
+    """Accuracy on validation, test and two random halves of test, and cross-entropy (nats) on validation."""
     right: Record = {
         split: float((logits[split].argmax(1) == cell.labels(split)).double().mean()) for split in SPLITS[1:]
     }
+    hits = (logits["test"].argmax(1) == cell.labels("test")).double()
+    order = torch.from_numpy(np.random.default_rng(0).permutation(len(hits)))
     loss = float(functional.cross_entropy(logits["validation"].double(), cell.labels("validation")))
-    return {**right, "validation_loss": round(loss, 5)}
+    halves = [float(hits[order[start::2]].mean()) for start in range(2)]
+    return {**right, "test_halves": halves, "validation_loss": round(loss, 5)}
 
 
 def read(file: Path) -> list[Record]:

@@ -47,6 +47,8 @@ class Outcome(NamedTuple):
     """Validation accuracy by epoch."""
     mixed: bool = False
     """Whether it ends with an interpolation, which its epochs say little of."""
+    halves: tuple[float, ...] = ()
+    """Test accuracy on two halves of the test split, where they were recorded."""
 
 
 def outcomes(folder: Path) -> dict[Cell, dict[str, Outcome]]:
@@ -61,7 +63,8 @@ def outcomes(folder: Path) -> dict[Cell, dict[str, Outcome]]:
         best = max(points, key=lambda point: (point["validation"], -point["validation_loss"]))
         seconds = float(np.mean([point["seconds"] for point in points]))
         curve = tuple(best.get("curve", ()))
-        cells[cell][strategy] = Outcome(best["validation"], best["test"], seconds, curve, "ends" in best)
+        halves = tuple(best.get("test_halves", ()))
+        cells[cell][strategy] = Outcome(best["validation"], best["test"], seconds, curve, "ends" in best, halves)
     return cells
 
 

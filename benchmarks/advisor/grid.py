@@ -85,7 +85,7 @@ class Grid:
         self.folder, self.deadline = folder, deadline
         self.bench = Bench(folder, self.machine)
         self.file = folder / "cells.jsonl"
-        self.done = {_key(record) for record in read(self.file)}
+        self.done = {key(record) for record in read(self.file)}
 
     def run(self, target: Target, size: int, seed: int, names: tuple[str, ...]) -> None:
         """All points of one cell, those that are there left out; stops between two when time is up."""
@@ -93,7 +93,7 @@ class Grid:
         missing = [
             each
             for each in points
-            if _key({"target": target.name, "size": size, "seed": seed, "strategy": each[0], "lr": each[1]})
+            if key({"target": target.name, "size": size, "seed": seed, "strategy": each[0], "lr": each[1]})
             not in self.done
         ]
         if not missing or time.time() > self.deadline:
@@ -120,7 +120,7 @@ class Grid:
         record = {**head, "classes": len(cell.packed.classes), "counts": counts, **found}
         with self.file.open("a") as file:
             file.write(json.dumps(record) + "\n")
-        self.done.add(_key(record))
+        self.done.add(key(record))
         print(
             *head.values(), found["strategy"], found["lr"], f"{found['test']:.4f} {found['seconds']:.0f} s", flush=True
         )
@@ -184,7 +184,8 @@ class Grid:
         return Classifier(encoder, layers)
 
 
-def _key(record: Record) -> tuple[Any, ...]:
+def key(record: Record) -> tuple[Any, ...]:
+    """What is trained once."""
     return tuple(record[name] for name in ("target", "size", "seed", "strategy", "lr"))
 
 

@@ -3,19 +3,20 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from benchmarks.advisor.fit import Cell, Outcome
-from benchmarks.advisor.grid import BATCH, FROZEN, STEPS, trained
+from benchmarks.advisor.grid import BATCH, FROZEN, FULL, STEPS, trained
 from benchmarks.advisor.targets import EVERY
 from tlpipe.advise.advice import Advice, advise
 from tlpipe.advise.cost import Clock
 from tlpipe.advise.decision import typical, weighed
 from tlpipe.advise.evidence import Evidence
 from tlpipe.advise.experience import Experience
-from tlpipe.advise.race import laps
+from tlpipe.advise.race import SHARE, laps
 from tlpipe.advise.region import REGIONS, SMALL, region
 from tlpipe.strategies.all_depth_head import AllDepthHead
 from tlpipe.strategies.base import Strategy
@@ -111,15 +112,26 @@ def raced(case: Case) -> Choice:
     """The advisor's race, replayed from the recorded epochs: laps, one survivor, frozen rivals by validation."""
     advice, strategies, groups, clock = case.advice()
     entries = laps(advice, strategies, groups, clock, VIEWS)
+    return _raced(case, entries, partial(_judged, case, advice))
+
+
+def race_only(case: Case) -> Choice:
+    """The same race without advice: everything runs, each for its share of SHARE, and validation alone judges."""
+    laps = {name: max(1, int(SHARE / (len(FULL) - 1) * len(case.outcomes[name].curve))) for name in FULL}
+    return _raced(case, {**laps, **dict.fromkeys(FROZEN, 0)}, lambda name, accuracy: accuracy)
+
+
+def _raced(case: Case, entries: Mapping[str, int], judged: Callable[[str, float], float]) -> Choice:
+    """`entries` holds the epochs of each lap, 0 for who trains to the end; `judged` weighs what validation says."""
     finalists = [name for name, epochs in entries.items() if not epochs]
     seconds, reached = 0.0, {name: _lap(case, name, epochs) for name, epochs in entries.items() if epochs}
     if reached:
-        survivor = max(reached, key=lambda name: _judged(case, advice, name, reached[name]))
+        survivor = max(reached, key=lambda name: judged(name, reached[name]))
         finalists.insert(0, survivor)
         for name in set(reached) - {survivor}:
             outcome = case.outcomes[name]
             seconds += outcome.seconds * entries[name] / len(outcome.curve)
-    best = max(finalists, key=lambda name: _judged(case, advice, name, _lap(case, name, None)))
+    best = max(finalists, key=lambda name: judged(name, _lap(case, name, None)))
     return Choice(case.outcomes[best].test, seconds + sum(case.outcomes[name].seconds for name in finalists))
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.advisor.analyse import judge, oracle, own_oracle
+from benchmarks.advisor import auto
 from benchmarks.advisor.cell import read
 from benchmarks.advisor.fit import Outcome, fit_all, left_out, outcomes, ridge
-from benchmarks.advisor.policies import Case, Choice
+from benchmarks.advisor.policies import Case, Choice, race_only
+from benchmarks.advisor.regret import halved, judge, oracle, own_oracle
 from benchmarks.advisor.targets import SIZES, TARGETS, Arrays
 from benchmarks.advisor.tuning import ends
 from tlpipe.advise.evidence import Evidence
@@ -37,6 +38,32 @@ def test_the_oracle_is_chosen_on_other_seeds() -> None:
     assert own_oracle(cells)["t", 8, 0] == 0.9
 
 
+def test_the_halved_oracle_is_scored_on_the_half_that_did_not_choose_it() -> None:
+    def seed(first: tuple[float, float], second: tuple[float, float]) -> dict[str, Outcome]:
+        halves = {"head_only": first, "scratch": second}
+        return {name: Outcome(0.5, 0.1, 2.0, (), halves=halves.get(name, (0.1, 0.1))) for name in NAMES}
+
+    cells = {("t", 8, 0): seed((0.9, 0.5), (0.6, 0.7)), ("t", 8, 1): seed((0.2, 0.4), (0.3, 0.8))}
+    # seed 1 chooses scratch on both halves; seed 0 head_only on the first half, scratch on the second
+    assert halved(cells) == {("t", 8, 0): pytest.approx((0.7 + 0.6) / 2), ("t", 8, 1): pytest.approx((0.4 + 0.3) / 2)}
+    cells["t", 8, 1]["scratch"] = Outcome(0.5, 0.9, 2.0, ())
+    assert halved(cells) == {}
+
+
+def test_a_race_without_advice_judges_by_validation_alone_and_pays_for_every_lap() -> None:
+    def run(early: float, late: float) -> Outcome:
+        return Outcome(late, late, 8.0, (early,) * 8 + (late,) * 8)
+
+    found = {
+        "head_only": Outcome(0.6, 0.61, 1.0, ()), "all_depth_head": Outcome(0.7, 0.71, 1.0, ()),
+        "top_layers": run(0.5, 0.9), "all_layers": run(0.6, 0.8), "scratch": run(0.1, 0.95),
+    }  # fmt: skip
+    choice = race_only(Case(("t", 8, 0), found, None, {}, None))  # type: ignore[arg-type]
+    # laps of 2 of 16 epochs; all_layers survives at 0.6 and beats the heads; 1 + 1 + 8 + two laps of 1 s
+    assert choice.test == 0.8
+    assert choice.seconds == pytest.approx(12.0)
+
+
 def test_regret_hits_and_cost_by_hand() -> None:
     cases = [
         Case((name, 8, seed), made(), None, {}, None)  # type: ignore[arg-type]
@@ -51,6 +78,8 @@ def test_regret_hits_and_cost_by_hand() -> None:
     assert row.hits == pytest.approx(2 / 3)
     assert row.cost == pytest.approx(0.5)
     assert row.low <= row.mean <= row.high
+    # always all_depth_head has 0.1 everywhere
+    assert (row.better, row.worse) == (3, 0)
 
 
 def test_validation_chooses_the_point_and_half_a_sweep_does_not_count(tmp_path: Path) -> None:
@@ -88,6 +117,18 @@ def test_a_training_with_ends_counts_as_the_interpolation_with_the_lowest_loss(t
     assert rows[1] == "| interpolation by loss | +5.00 (0.00) | +15.00 (0.00) |"
     assert rows[2] == rows[0].replace("best epoch", "interpolation by accuracy")
     assert rows[3].endswith("| +1.00 (0.00) | +11.00 (0.00) |")
+
+
+def test_settings_of_auto_are_compared_within_their_cells() -> None:
+    def lines(target: str, *tests: float) -> list[dict[str, Any]]:
+        head = {"target": target, "size": 8, "seed": 0}
+        return [{**head, "strategy": name, "test": test} for name, test in zip(auto.SETTINGS, tests, strict=False)]
+
+    whole = lines("a", 0.5, 0.4, 0.6, 0.5) + lines("b", 0.7, 0.4, 0.8, 0.9)
+    # a cell whose settings are not all there would shift the rule's own mean
+    assert list(auto.table(whole + lines("c", 0.1)))[2:] == [
+        "| 8 | 2 (2) | 60.0 | -20.00 ± 10.00 | +10.00 ± 0.00 | +10.00 ± 10.00 |"
+    ]
 
 
 def test_frozen_heads_share_a_rule_against_their_own_probes(make_evidence: Callable[..., Evidence]) -> None:
