@@ -90,7 +90,7 @@ def test_ties_are_between_families(make_evidence: Make, experience: Experience) 
 
 def test_the_summary_is_what_the_issue_asks_for(make_evidence: Make, experience: Experience) -> None:
     found = json.loads(json.dumps(ranked(make_evidence(), experience).summary()))
-    assert {"recommended", "ranking", "tie", "evidence", "region", "experience"} == set(found)
+    assert {"score", "recommended", "ranking", "tie", "evidence", "region", "experience"} == set(found)
     keys = {"strategy", "kind", "predicted", "sigma", "measured", "cost_seconds", "reasons"}
     scores = [row["predicted"] for row in found["ranking"]]
     assert scores == sorted(scores, reverse=True)

@@ -15,7 +15,7 @@ from tlpipe.strategies.plan import Plan
 from tlpipe.strategies.scale import Scale
 
 INDIFFERENT = 0.005
-"""Accuracy that is worth no training: of strategies so near to the best the cheapest is recommended."""
+"""Of the score that is worth no training: of strategies so near to the best the cheapest is recommended."""
 CLOSE = 0.5
 """Strategies are tied when their difference is less than so many standard deviations of it."""
 MOST = 3
@@ -56,6 +56,7 @@ class Advice:
         """The content of reports/advice.json."""
         where = region(self.evidence)
         return {
+            "score": self.evidence.score.name,
             "recommended": self.recommended.name,
             "ranking": [
                 {
@@ -72,7 +73,11 @@ class Advice:
             "tie": [option.name for option in self.tied],
             "region": {"name": where.name, "recipe": where.kind, "unfreeze": where.unfreeze},
             "evidence": self.evidence.summary(),
-            "experience": {"targets": list(self.experience.targets), "cells": self.experience.cells},
+            "experience": {
+                "targets": list(self.experience.targets),
+                "cells": self.experience.cells,
+                "doubt": self.evidence.score.doubt,
+            },
         }
 
 

@@ -50,7 +50,7 @@ class Experience(Spec):
 
 
 class Predicted(NamedTuple):
-    """An accuracy with its uncertainty."""
+    """An accuracy, or another score, with its uncertainty."""
 
     accuracy: float
     sigma: float
@@ -83,10 +83,13 @@ def terms(evidence: Evidence) -> tuple[float, ...]:
 
 
 def predict(rule: Rule, evidence: Evidence, borrowed: bool = False) -> Predicted:
-    """Accuracy on unseen data after training with all labelled samples."""
+    """Score on unseen data after training with all labelled samples.
+
+    The rules are of accuracies; for another score they hold by assumption, with its `doubt`.
+    """
     base = evidence.last if rule.probe == "last" else evidence.best
     error = error_of(base)
     ratio = math.exp(sum(weight * term for weight, term in zip(rule.weights, terms(evidence), strict=True)))
     expected = min(max((error + D) * ratio - D, 0.0), 1.0)
-    spread = (expected + D) * rule.sigma * (BORROWED if borrowed else 1.0)
+    spread = (expected + D) * rule.sigma * (BORROWED if borrowed else 1.0) * evidence.score.doubt
     return Predicted(1 - expected, math.hypot(spread, base.sigma * ratio), spread)

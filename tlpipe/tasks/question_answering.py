@@ -38,7 +38,6 @@ class QuestionAnswering(Task):
     monitors: ClassVar[tuple[str, ...]] = ("accuracy", "loss")
     metrics: ClassVar[tuple[str, ...]] = tuple(ANSWER_METRICS)
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
-    advised: ClassVar[bool] = False
 
     kind: Literal["question_answering"] = "question_answering"
     stride: Annotated[int, Field(ge=0)] = 128
