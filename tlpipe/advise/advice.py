@@ -99,6 +99,8 @@ def advise(
     options.sort(key=lambda option: (-option.predicted.accuracy, option.name))
     best = options[0].predicted.accuracy
     near = [option for option in options if best - option.predicted.accuracy <= INDIFFERENT]
+    if evidence.best.accuracy <= evidence.best.sigma:  # a head that finds nothing is cheap, and no use
+        near = [option for option in near if option.family != "frozen"] or near
     cheapest = min(near, key=lambda option: (sum(clock.passes(plans[option.name], views)), option.name))
     return Advice(tuple(options), cheapest, _tied(options), evidence, experience)
 
@@ -118,7 +120,8 @@ def _judge(name: str, plan: Plan, evidence: Evidence, experience: Experience, cl
     kind = NEAREST[own] if borrowed else plan.strategy
     rule: Rule = experience.rules[kind]
     seconds = clock.seconds(plan, evidence.samples, views) or clock.forward * evidence.samples
-    found = predict(rule, evidence, borrowed)
+    carried = evidence.score.doubt > 1
+    found = predict(rule, evidence, borrowed, experience.rules[NEAREST["frozen"]] if carried else None)
     return Option(name, plan.strategy, own, found, plan.strategy in FROZEN, borrowed, seconds)
 
 

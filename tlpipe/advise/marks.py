@@ -33,6 +33,8 @@ class Marks:
     """(U,) what folds and nested parts are stratified by."""
     answers: Floats
     """(M, C) what a probe is to give."""
+    logistic: bool
+    """Whether the probe is the head itself, logistic regression, instead of ridge regression."""
     counts: Counts
     """Of scores (M, C): (U, 2), how much of what is at stake in each unit is won, and how much is at stake."""
 
@@ -43,13 +45,14 @@ def of_samples(labels: Labels, classes: int) -> Marks:
     def counts(scores: Floats) -> Floats:
         return np.stack([scores.argmax(1) == labels, np.ones(len(labels))], 1).astype(np.float64)
 
-    return Marks(labels, np.arange(len(labels)), labels, np.eye(classes)[labels], counts)
+    return Marks(labels, np.arange(len(labels)), labels, np.eye(classes)[labels], False, counts)
 
 
 def of_words(labels: Labels, sentences: Labels, names: tuple[str, ...]) -> Marks:
     """A sentence is a unit; what is counted adds up to the F1 of entities (seqeval's default mode, micro average).
 
     F1 = right / ((predicted + actual) / 2): what is at stake is half of all entities that are predicted or there.
+    The probe is logistic: where nearly all words are O, ridge regression calls nearly nothing an entity.
 
     Args:
         labels: (M,) tag of each word.
@@ -63,7 +66,7 @@ def of_words(labels: Labels, sentences: Labels, names: tuple[str, ...]) -> Marks
         right, said, true = table[:, :-5].reshape(len(table), -1, 3).sum(1).T
         return np.stack([right, (said + true) / 2], 1)
 
-    return Marks(labels, units, rarest(labels, units), np.eye(len(names))[labels], counts)
+    return Marks(labels, units, rarest(labels, units), np.eye(len(names))[labels], True, counts)
 
 
 def of_questions(labels: Labels, contexts: Labels) -> Marks:
@@ -90,7 +93,7 @@ def of_questions(labels: Labels, contexts: Labels) -> Marks:
         owner = units[firsts]
         return np.stack([np.bincount(owner, won), 2.0 * np.bincount(owner)], 1)
 
-    return Marks(labels, units, answered(labels, units), answers.astype(np.float64), counts)
+    return Marks(labels, units, answered(labels, units), answers.astype(np.float64), False, counts)
 
 
 def rarest(labels: Labels, units: Labels) -> Labels:
