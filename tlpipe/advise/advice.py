@@ -99,7 +99,7 @@ def advise(
     options.sort(key=lambda option: (-option.predicted.accuracy, option.name))
     best = options[0].predicted.accuracy
     near = [option for option in options if best - option.predicted.accuracy <= INDIFFERENT]
-    if evidence.best.accuracy <= evidence.best.sigma:  # a head that finds nothing is cheap, and no use
+    if evidence.best.accuracy <= 2 * evidence.best.sigma:  # a head that finds nothing is cheap, and no use
         near = [option for option in near if option.family != "frozen"] or near
     cheapest = min(near, key=lambda option: (sum(clock.passes(plans[option.name], views)), option.name))
     return Advice(tuple(options), cheapest, _tied(options), evidence, experience)

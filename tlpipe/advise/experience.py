@@ -95,7 +95,10 @@ def predict(rule: Rule, evidence: Evidence, borrowed: bool = False, beside: Rule
     error = error_of(base)
     own, other = np.array(rule.weights), np.array(beside.weights if beside else np.zeros(len(TERMS)))
     ratio = math.exp(float((own - other) @ np.array(terms(evidence))))
-    doubt = evidence.score.doubt if beside and (own != other).any() else 1.0
+    itself = beside is not None and bool((own == other).all())
+    doubt = 1.0 if beside is None or itself else evidence.score.doubt
     expected = min(max((error + D) * ratio - D, 0.0), 1.0)
     spread = (expected + D) * rule.sigma * (BORROWED if borrowed else 1.0) * doubt
+    if itself and evidence.score.exact:
+        return Predicted(1 - expected, base.sigma, base.sigma)
     return Predicted(1 - expected, math.hypot(spread, base.sigma * ratio), spread)

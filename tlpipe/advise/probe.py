@@ -22,7 +22,7 @@ Labels = NDArray[np.int64]
 STRENGTHS = 10.0 ** np.arange(-5, 3)
 """Candidate penalties, in units of the mean eigenvalue of the features' Gram matrix."""
 FOLDS = 5
-HEAD = Head(penalties=(0.03, 0.003, 0.0003), balance="none", iterations=300)
+HEAD = Head(penalties=(0.03, 0.003, 0.0003), balance="none", iterations=100)
 """Of the logistic probes."""
 FITTED = 1000
 """Marks that one probe is fitted on at most, so that words and tokens cost no more than samples do."""

@@ -30,6 +30,8 @@ class Score:
     """What `Evidence.per_class` counts, in words."""
     doubt: float
     """Factor on the uncertainty of the rules."""
+    exact: bool
+    """Whether a probe is the frozen head itself, so that nothing but the draw of samples is uncertain of its score."""
     count: Callable[[Packed, int, int], int]
     """Examples in rows `low` to `high` of the packed arrays: samples, entities, windows that hold an answer."""
     classes: Callable[[Packed], int]
@@ -54,6 +56,7 @@ ACCURACY = Score(
     samples="samples",
     examples="samples a class",
     doubt=1.0,
+    exact=False,
     count=lambda _, low, high: high - low,
     classes=lambda packed: len(packed.classes),
 )
@@ -65,6 +68,7 @@ ENTITY_F1 = Score(
     samples="sentences",
     examples="entities a type",
     doubt=CARRIED,
+    exact=True,
     count=_entities,
     classes=lambda packed: sum(name.startswith("B-") for name in packed.classes),
 )
@@ -76,6 +80,7 @@ CHOICES = Score(
     samples="questions",
     examples="windows with an answer",
     doubt=CARRIED,
+    exact=False,
     count=_answers,
     classes=lambda _: 1,
 )
