@@ -85,7 +85,7 @@ def test_a_params_file_says_what_is_asked_and_of_which_strategies(tmp_path: Path
     )
     (found,) = answers(path, [str(folder)], machine)
     content = found.advice.summary()
-    assert content["score"] == "choice_accuracy"
+    assert content["score"] == "place_accuracy"
     assert content["evidence"]["samples"] < 72  # the test split stays unseen
     assert [option["strategy"] for option in content["ranking"]] == ["frozen"]
 

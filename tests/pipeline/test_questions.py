@@ -58,11 +58,11 @@ def questions(tmp_path_factory: pytest.TempPathFactory) -> Project:
 def test_advice_on_questions_trains_a_model(questions: Any) -> None:
     questions.repro()
     strategies = questions.json("reports/comparison.json")["strategies"]
-    check_auto(questions, "choice_accuracy", strategies["auto"]["test"]["f1"]["value"])
+    check_auto(questions, "place_accuracy", strategies["auto"]["test"]["f1"]["value"])
     assert questions.json("reports/parity.json")["passed"]
     assert questions.json("models/finetuned/raced/model.json")["strategy"] == "raced"
     assert strategies["auto"]["mlflow_run_id"]
     page = (questions.folder / "reports/report.html").read_text()
-    assert "advised<br>choice accuracy" in page
+    assert "advised<br>place accuracy" in page
     assert "(another figure)" in page
     assert questions.repro() == []

@@ -58,7 +58,7 @@ def test_the_ranking_stands_beside_what_was_reached(made: Path, tmp_path: Path) 
 def test_a_figure_that_evaluations_do_not_have_is_not_passed_off_as_theirs(made: Path, tmp_path: Path) -> None:
     root = tmp_path / "project"
     shutil.copytree(made, root)
-    (root / "reports/advice.json").write_text(json.dumps({**ADVICE, "score": "choice_accuracy"}))
+    (root / "reports/advice.json").write_text(json.dumps({**ADVICE, "score": "place_accuracy"}))
     page = render(collect(root))
-    for part in ("advised<br>choice accuracy", "test accuracy<br>(another figure)", "labelled questions", "assumption"):
+    for part in ("advised<br>place accuracy", "test accuracy<br>(another figure)", "labelled questions", "assumption"):
         assert part in page

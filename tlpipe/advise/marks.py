@@ -70,9 +70,10 @@ def of_words(labels: Labels, sentences: Labels, names: tuple[str, ...]) -> Marks
 
 
 def of_questions(labels: Labels, contexts: Labels) -> Marks:
-    """A context with all questions about it is a unit; what is counted are the choices of each window.
+    """A context with all questions about it is a unit; what is counted is `place_accuracy` of `QuestionAnswering`.
 
-    Two of them, a start and an end among its tokens, as in `QuestionAnswering.scores`.
+    That is, of windows with an answer, whether its first and its last token have the highest scores of all but the
+    row's first.
 
     Args:
         labels: (M,) bits of each token, window after window.
@@ -82,16 +83,18 @@ def of_questions(labels: Labels, contexts: Labels) -> Marks:
     firsts = np.flatnonzero(labels & FIRST)
     row = np.cumsum(labels & FIRST > 0) - 1
     place = np.arange(len(labels)) - firsts[row]
-    answers = np.stack([labels & bit > 0 for bit in (START, END)], 1)
+    inside = labels & FIRST == 0
+    answers = np.stack([(labels & bit > 0) & inside for bit in (START, END)], 1)
+    held = np.bincount(row, answers[:, 0])
 
     def counts(scores: Floats) -> Floats:
         won = np.zeros(len(firsts))
         for which in range(2):
             padded = np.full((len(firsts), int(place.max()) + 1), -np.inf)
-            padded[row, place] = scores[:, which]
+            padded[row[inside], place[inside]] = scores[inside, which]
             won += answers[firsts + padded.argmax(1), which]
         owner = units[firsts]
-        return np.stack([np.bincount(owner, won), 2.0 * np.bincount(owner)], 1)
+        return np.stack([np.bincount(owner, won), np.bincount(owner, 2 * held)], 1)
 
     return Marks(labels, units, answered(labels, units), answers.astype(np.float64), False, counts)
 

@@ -136,13 +136,15 @@ def held_out(blocks: Blocks, marks: Marks, fold: NDArray[np.int64], among: NDArr
         blocks: Features of the marks.
         marks: What is asked of them.
         fold: (U,) fold of each unit; a probe is fitted on all others.
-        among: (U,) units that probes may be fitted on.
+        among: (U,) units that probes may be fitted on; where a fold leaves less than two of them, all that it leaves.
         seed: Of the marks that a probe is fitted on where there are more than FITTED.
     """
     scores = np.empty(marks.answers.shape)
     for each in np.unique(fold):
         held = np.flatnonzero((fold == each)[marks.units])
-        used = np.flatnonzero(((fold != each) & among)[marks.units])
+        others = fold != each
+        mine = others & among
+        used = np.flatnonzero((mine if mine.sum() > 1 else others)[marks.units])
         fit = _logistic if marks.logistic else _ridge
         scores[held] = fit(blocks, marks, used, held, seed)
     return scores

@@ -72,10 +72,10 @@ ENTITY_F1 = Score(
     count=_entities,
     classes=lambda packed: sum(name.startswith("B-") for name in packed.classes),
 )
-CHOICES = Score(
-    name="choice_accuracy",
-    title="choice accuracy",
-    validation="accuracy",
+PLACES = Score(
+    name="place_accuracy",
+    title="place accuracy",
+    validation="place_accuracy",
     test=None,
     samples="questions",
     examples="windows with an answer",
@@ -84,10 +84,11 @@ CHOICES = Score(
     count=_answers,
     classes=lambda _: 1,
 )
-"""Of each window the first and the last token of the answer, or twice the row's first token where it holds none: the
-share of these choices that are right. It is what validation has each epoch, and neither answer F1 nor exact match."""
+"""Of the windows that hold an answer, the share of its first and last tokens that are found among all others but the
+row's first: to say "not here" of every window, as weak networks do, is right on most of them and worth nothing. It is
+what validation has each epoch, and neither answer F1 nor exact match."""
 
-SCORES: dict[str, Score] = {"image": ACCURACY, "text": ACCURACY, "words": ENTITY_F1, "questions": CHOICES}
+SCORES: dict[str, Score] = {"image": ACCURACY, "text": ACCURACY, "words": ENTITY_F1, "questions": PLACES}
 """By the kind of preprocessing."""
 
 
