@@ -1,6 +1,5 @@
 """advise: which strategy for this data and this backbone, with what score, at what cost, and why; trains nothing."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,7 @@ from tlpipe import config
 from tlpipe.advise.advice import Advice, advise
 from tlpipe.advise.cost import Clock, views_of
 from tlpipe.advise.decision import Decision
-from tlpipe.advise.evidence import gather
+from tlpipe.advise.evidence import gather, subject
 from tlpipe.advise.experience import load_experience
 from tlpipe.advise.passes import shares
 from tlpipe.advise.race import decide
@@ -28,8 +27,6 @@ from tlpipe.train.source import load_source, source_encoder
 from tlpipe.train.spec import Training
 
 SOURCE, PACKED, FEATURES = Path("models/source"), Path("data/packed"), Path("data/features")
-ADVISED = ("image", "text")
-"""Kinds of preprocessing whose samples have one label each."""
 REPORT, DECISIONS = Path("reports/advice.json"), Path("data/advice")
 
 
@@ -40,17 +37,14 @@ def main() -> None:
     training: Training = config.load("training", Training)
     strategies: dict[str, Strategy] = config.load("finetune", dict[str, AnyStrategy])
     packed, features, source = Packed.open(PACKED), Features.open(FEATURES), load_source(SOURCE)
-    if packed.preprocess.kind not in ADVISED:
-        _no_advice(strategies)
-        return
     machine, views = runtime.resolve(source.backbone.hidden_size), views_of(training)
     # the test split is never looked at; the validation split is: what is chosen here is chosen on it again later
-    rows = np.arange(learnt_from(packed))
     encoder = source_encoder(SOURCE, source)
+    seen = subject(packed, learnt_from(packed), encoder.feature_dim * len(source.groups), settings.seed)
     torch.manual_seed(derive(settings.seed, "control"))
     control = source.backbone.encoder()
-    depths = {group: np.array(features.at(group)[rows]) for group in features.groups}
-    evidence = gather(depths, encoder, control, packed, rows, machine, settings.seed, settings.directions)
+    depths = {group: np.array(features.at(group)[seen.lines]) for group in features.groups}
+    evidence = gather(depths, encoder, control, packed, seen, machine, settings.seed, settings.directions)
     clock = Clock(evidence.forward, shares(encoder, packed, machine))
     candidates = {name: strategy for name, strategy in strategies.items() if strategy.settled}
     scale = training.scale(len(packed.rows("train")))
@@ -64,17 +58,10 @@ def main() -> None:
     print(*_lines(advice), sep="\n")
 
 
-def _no_advice(strategies: Iterable[str]) -> None:
-    """Empty files in place of advice, which measures what classifies whole samples."""
-    write_json(REPORT, {})
-    for name in strategies:
-        Decision(contenders=()).write(DECISIONS / f"{name}.json")
-    print("no advice: it is for tasks that classify whole samples")
-
-
 def _lines(advice: Advice) -> list[str]:
+    score = advice.evidence.score
     lines = [
-        f"{option.name}: {option.predicted.accuracy:.3f} +- {option.predicted.sigma:.3f}"
+        f"{option.name}: {score.title} {option.predicted.accuracy:.3f} +- {option.predicted.sigma:.3f}"
         f"{' (measured)' if option.measured else ''}, {option.seconds:.0f} s"
         for option in advice.options
     ]

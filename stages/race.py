@@ -7,6 +7,7 @@ from typing import Any
 
 from stages.shell import follow, resume
 from tlpipe.advise.decision import Contender, Decision, typical
+from tlpipe.advise.scores import SCORES
 from tlpipe.strategies.base import Strategy
 from tlpipe.train.checkpoint import Keeper
 from tlpipe.train.events import Epoch
@@ -16,7 +17,7 @@ DECISIONS = Path("data/advice")
 Prepare = Callable[[Strategy], tuple[Trainer, Keeper]]
 """A strategy's trainer, as its own stage would make it, and where its recovery state is."""
 Lap = dict[str, Any]
-"""What a contender did: strategy, epochs, seconds, validation samples, and its `typical` accuracy on them."""
+"""What a contender did: strategy, epochs, seconds, validation examples, and its `typical` accuracy or other score."""
 
 
 def settle(name: str, strategy: Strategy, prepare: Prepare) -> tuple[Strategy, list[Lap]]:
@@ -55,20 +56,21 @@ def _best(contenders: list[Contender], laps: list[Lap]) -> Contender:
 def _lap(contender: Contender, prepare: Prepare, epochs: int | None) -> Lap:
     """Train until so many epochs are done (None = to the end), or find that this was done before a kill."""
     trainer, keeper = prepare(contender.strategy)
-    start = trainer.validate()
+    packed, start = trainer.batches.packed, trainer.validate()
+    score = SCORES[packed.preprocess.kind]
     seen = resume(trainer, keeper)
     for _ in _until(trainer, keeper, contender.name, seen, epochs):
         pass
     counted = seen[:epochs]
-    accuracy = typical([epoch.validation["accuracy"] for epoch in counted] or [start["accuracy"]])
+    accuracy = typical([epoch.validation[score.validation] for epoch in counted] or [start[score.validation]])
     if epochs is None and trainer.plan.wise_ft:
-        accuracy = trainer.validate()["accuracy"]  # its end lies between two, so its epochs say little of it
-    print(f"race: {contender.name} is at {accuracy:.4f} after {len(counted)} epochs", file=sys.stderr)
+        accuracy = trainer.validate()[score.validation]  # its end lies between two, so its epochs say little of it
+    print(f"race: {contender.name} is at {score.title} {accuracy:.4f} after {len(counted)} epochs", file=sys.stderr)
     return {
         "strategy": contender.name,
         "epochs": len(counted),
         "seconds": sum(epoch.seconds for epoch in counted),
-        "samples": len(trainer.batches.packed.rows("validation")),
+        "samples": score.count(packed, *packed.ranges["validation"]),
         "accuracy": accuracy,
     }
 

@@ -271,7 +271,7 @@ TOKENS = read(ROOT / "recipes/token_classification.yaml")
         ("training/balance", "sampling", ["training.balance (line ", "none, weights"]),
         ("training/monitor", "accuracy", []),
         ("compare/metric", "macro_f1", ["compare.metric (line ", "entity_f1, entity_precision"]),
-        ("finetune/auto", {"kind": "auto", "race": True}, ["finetune.auto", "no advice for token_classification"]),
+        ("finetune/auto", {"kind": "auto", "race": True}, []),
         ("training/cache/noise", 0.1, ["training.cache.noise", "set it to 0"]),
     ],
 )

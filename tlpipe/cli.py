@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 SCHEMA = Path("params.schema.json")
 FALLBACK_CLASSES = 2
+PLACES = (
+    "A folder of class folders, a .csv with columns image and label, a .conll or .jsonl of tagged words, a SQuAD "
+    ".json, or a params.yaml, whose task and data count."
+)
 WAITS = "the advise stage chooses (reports/advice.json)"
 
 
@@ -128,20 +132,21 @@ def lr_range(
 
 @app.command()
 def advise(
-    place: Annotated[Path, typer.Argument(help="A folder of class folders, or a .csv with columns image and label.")],
+    place: Annotated[Path, typer.Argument(help=PLACES)],
     backbone: Annotated[
         list[str],
         typer.Option(
-            help="torchvision:NAME, timm:NAME, checkpoint:FILE@torchvision:NAME, a params.yaml or models/source."
+            help="torchvision:NAME, timm:NAME, huggingface:NAME, checkpoint:FILE@torchvision:NAME, a params.yaml or "
+            "models/source."
         ),
     ],
     strategies: Annotated[Path | None, typer.Option(help="A params.yaml whose `finetune` entries are judged.")] = None,
-    size: Annotated[int | None, typer.Option(min=8, help="Edge of the images, pixels.")] = None,
+    size: Annotated[int | None, typer.Option(min=8, help="Edge of images in pixels, tokens of texts.")] = None,
     directions: Annotated[int, typer.Option(min=0, help="Of linearised fine-tuning; 0 = off.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Equal seed, equal advice.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="For programs instead of tables.")] = False,
 ) -> None:
-    """Say which strategy, and which of several backbones, for these images: nothing is trained, no pipeline needed."""
+    """Say which strategy, and which of several backbones, for these samples: nothing is trained, no pipeline needed."""
     from tlpipe.advise.standalone import answers
     from tlpipe.train.device import Runtime
 

@@ -115,8 +115,6 @@ def across(raw: Mapping[str, Any], sections: Mapping[str, Any], path: Path | Non
         yield from _training(task, sections["training"], path)
     if task is not None and sections["compare"] is not None:
         yield from _choice(task, "compare.metric", sections["compare"].metric, task.metrics, path)
-    if task is not None:
-        yield from _advised(task, sections["finetune"], path)
     if sections["strategies"] is not None and isinstance(raw.get("finetune"), dict):
         there = [str(name) for name in raw["finetune"]]
         unsettled = {name for name, spec in sections["finetune"].items() if not spec.settled}
@@ -186,13 +184,6 @@ def _choice(task: Any, where: str, given: str, allowed: tuple[str, ...], path: P
         section, leaf = where.split(".")
         details = {"given": given, "allowed": ", ".join(allowed), "do": "choose one of these"}
         yield block(where, f"is nothing that {task.kind} has", details, line_of(path, section, [leaf]))
-
-
-def _advised(task: Any, strategies: Mapping[str, Any], path: Path | None) -> Iterator[str]:
-    for name in (name for name, spec in strategies.items() if not spec.settled and not task.advised):
-        details = {"do": "take it out of strategies and of finetune, and let the comparison choose"}
-        line = line_of(path, "finetune", [name])
-        yield block(f"finetune.{name}", f"there is no advice for {task.kind}", details, line)
 
 
 def _views(task: Any, training: Any, path: Path | None) -> Iterator[str]:

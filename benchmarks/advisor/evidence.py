@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.advisor.cell import read
 from benchmarks.advisor.targets import SIZES, TARGETS, Bench, Target
-from tlpipe.advise.evidence import gather
+from tlpipe.advise.evidence import gather, subject
 from tlpipe.advise.passes import look
 from tlpipe.advise.probe import Floats, Labels
 from tlpipe.train.device import Machine, Runtime
@@ -70,7 +70,9 @@ def cell(bench: Bench, target: Target, size: int, seed: int, machine: Machine) -
     control = bench.encoder(target.backbone, pretrained=False)
     begun = time.process_time()
     features, seconds = look(encoder, packed, rows, machine)
-    found = gather(features, encoder, control, packed, rows, machine, seed, DIRECTIONS)
+    seen = subject(packed, len(rows), encoder.feature_dim * len(encoder.groups), seed)
+    own = {group: each[seen.lines] for group, each in features.items()}
+    found = gather(own, encoder, control, packed, seen, machine, seed, DIRECTIONS)
     spent = time.process_time() - begun
     top, labels = list(features.values())[-1].astype(float), packed.labels[rows]
     return {

@@ -102,6 +102,7 @@ def _evidence(plain: dict[str, Any]) -> Evidence:
         shift=plain["input_shift"],
         curve=(),
         forward=0.0,
+        examples=plain["samples"],
     )
 
 

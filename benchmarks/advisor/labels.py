@@ -16,6 +16,7 @@ import numpy as np
 from benchmarks.advisor.cell import embedded
 from benchmarks.advisor.targets import TARGETS, Bench, Target
 from tlpipe.advise.curve import AHEAD, learning_curve
+from tlpipe.advise.marks import of_samples
 from tlpipe.advise.probe import probe, rank_in_class
 from tlpipe.data.packed import Packed
 from tlpipe.train.device import Runtime
@@ -36,7 +37,7 @@ def deviations(bench: Bench, target: Target, start: int, seed: int) -> list[tupl
     known, test = np.arange(large.ranges["validation"][1]), large.rows("test")
     order = known[np.argsort(rank_in_class(labels[known], seed), kind="stable")]
     own, found = order[: start * classes], []
-    curve = learning_curve([each[own] for each in every], labels[own], classes, seed)
+    curve = learning_curve([each[own] for each in every], of_samples(labels[own], classes), seed)
     for point in (each for each in curve if not each.measured):
         if point.samples > len(order):
             continue

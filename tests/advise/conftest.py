@@ -41,6 +41,7 @@ def make_evidence() -> Callable[..., Evidence]:
             samples=samples, classes=5, parameters=10_000, probed=samples,
             depths={"stem": measured(0.4), "middle": measured(0.6), "top": measured(last)},
             all_depths=measured(every), random=measured(random), linearised=None, shift=0.5, curve=(), forward=0.001,
+            examples=samples,
         )  # fmt: skip
 
     return make

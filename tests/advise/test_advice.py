@@ -3,16 +3,18 @@
 import json
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from tests.advise.conftest import GROUPS
+from tests.advise.conftest import GROUPS, measured
 from tests.train.conftest import make_training
 from tlpipe.advise.advice import INDIFFERENT, advise, family
 from tlpipe.advise.cost import Clock, views_of
 from tlpipe.advise.evidence import Evidence
 from tlpipe.advise.experience import Experience, error_of, load_experience, predict, terms
 from tlpipe.advise.region import REGIONS, region
+from tlpipe.advise.scores import ENTITY_F1
 from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.explicit import Explicit
 from tlpipe.strategies.head_only import HeadOnly
@@ -90,7 +92,7 @@ def test_ties_are_between_families(make_evidence: Make, experience: Experience) 
 
 def test_the_summary_is_what_the_issue_asks_for(make_evidence: Make, experience: Experience) -> None:
     found = json.loads(json.dumps(ranked(make_evidence(), experience).summary()))
-    assert {"recommended", "ranking", "tie", "evidence", "region", "experience"} == set(found)
+    assert {"score", "recommended", "ranking", "tie", "evidence", "region", "experience"} == set(found)
     keys = {"strategy", "kind", "predicted", "sigma", "measured", "cost_seconds", "reasons"}
     scores = [row["predicted"] for row in found["ranking"]]
     assert scores == sorted(scores, reverse=True)
@@ -130,3 +132,28 @@ def test_the_shipped_rules_come_from_the_fitting_half_alone() -> None:
     assert set(shipped.targets) <= {target.name for target in TARGETS if target.fitted}
     assert {"head_only", "all_depth_head", "top_layers", "all_layers", "scratch"} <= set(shipped.rules)
     assert all(rule.cells > 0 and rule.sigma > 0 for rule in shipped.rules.values())
+
+
+def test_for_another_score_rules_are_in_relation_to_the_measured_head(make_evidence: Make) -> None:
+    rules, whole = load_experience(), make_evidence(last=0.4, every=0.5, random=0.2)
+    words = replace(whole, score=ENTITY_F1)
+    found = {option.name: option.predicted for option in ranked(words, rules).options}
+    usual = {option.name: option.predicted for option in ranked(whole, rules).options}
+    assert found["head"].accuracy == pytest.approx(1 - error_of(words.last))
+    expected = (1 - usual["all"].accuracy + 0.01) / (1 - usual["head"].accuracy + 0.01)
+    errors = [error_of(each) + 0.01 for each in (words.best, words.last)]
+    relation = (1 - found["all"].accuracy + 0.01) / errors[0]
+    assert relation == pytest.approx(expected * errors[1] / errors[0])
+    assert found["all"].spread / (1.01 - found["all"].accuracy) == pytest.approx(
+        2 * usual["all"].spread / (1.01 - usual["all"].accuracy)
+    )
+
+
+def test_a_head_that_finds_nothing_is_not_recommended_for_being_cheap(
+    make_evidence: Make, experience: Experience
+) -> None:
+    nothing = replace(make_evidence(last=0.0, every=0.0, random=0.0), score=ENTITY_F1)
+    two = {name: STRATEGIES[name] for name in ("head", "top")}
+    assert ranked(nothing, experience, two).recommended.name == "top"
+    little = replace(nothing, all_depths=measured(0.05), depths={"top": measured(0.05)}, random=measured(0.05))
+    assert ranked(little, experience, two).recommended.name == "head"

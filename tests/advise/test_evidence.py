@@ -6,7 +6,8 @@ from collections.abc import Callable
 import numpy as np
 
 from tests.advise.conftest import small_encoder
-from tlpipe.advise.evidence import LIMIT, Evidence, chosen, gather
+from tlpipe.advise.evidence import LIMIT, Evidence, chosen, gather, subject
+from tlpipe.advise.marks import of_samples
 from tlpipe.advise.passes import look
 from tlpipe.advise.probe import cross_validate
 from tlpipe.data.packed import Packed
@@ -14,31 +15,33 @@ from tlpipe.train.device import Machine
 
 
 def test_everything_is_measured_and_the_same_every_time(packed: Packed, machine: Machine) -> None:
-    rows = np.arange(75)
+    seen = subject(packed, 75, 30, seed=0)
     encoder, control = small_encoder(0), small_encoder(1)
-    features = look(encoder, packed, rows, machine).depths
-    found = gather(features, encoder, control, packed, rows, machine, seed=0, directions=1)
-    again = gather(features, encoder, control, packed, rows, machine, seed=0, directions=1)
+    features = look(encoder, packed, seen.rows, machine).depths
+    found = gather(features, encoder, control, packed, seen, machine, seed=0, directions=1)
+    again = gather(features, encoder, control, packed, seen, machine, seed=0, directions=1)
     first, second = (json.dumps(each.summary(), sort_keys=True) for each in (found, again))
     assert first == second
     assert (found.samples, found.classes, found.probed) == (75, 3, 75)
     assert found.parameters == sum(parameter.numel() for parameter in encoder.parameters())
     assert list(found.depths) == ["stem", "middle", "top"]
     for group, each in found.depths.items():
-        assert each == cross_validate([features[group]], packed.labels[:75], 3, seed=0)
+        assert each == cross_validate([features[group]], of_samples(packed.labels[:75], 3), seed=0)
     assert found.linearised is not None
     assert found.forward > 0
-    assert gather(features, encoder, control, packed, rows, machine, 0, 0).linearised is None
+    assert gather(features, encoder, control, packed, seen, machine, 0, 0).linearised is None
 
 
 def test_the_test_split_is_never_looked_at(packed: Packed, machine: Machine) -> None:
-    rows, encoder = np.arange(75), small_encoder(0)
-    features = look(encoder, packed, rows, machine).depths
-    before = gather(features, encoder, small_encoder(1), packed, rows, machine, 0, 1).summary()
+    seen, encoder = subject(packed, 75, 30, 0), small_encoder(0)
+    features = look(encoder, packed, seen.rows, machine).depths
+    before = gather(features, encoder, small_encoder(1), packed, seen, machine, 0, 1).summary()
     images, labels = np.array(packed.images), packed.labels.copy()
     images[75:], labels[75:] = 0, 0
     other = Packed(packed.folder, images, labels, packed.classes, packed.preprocess, packed.ranges, packed.fingerprint)
-    assert gather(features, encoder, small_encoder(1), other, rows, machine, 0, 1).summary() == before
+    unseen = subject(other, 75, 30, 0)
+    assert unseen.rows.tolist() == seen.rows.tolist() == list(range(75))
+    assert gather(features, encoder, small_encoder(1), other, unseen, machine, 0, 1).summary() == before
 
 
 def test_gaps_by_hand(make_evidence: Callable[..., Evidence]) -> None:
@@ -50,7 +53,7 @@ def test_gaps_by_hand(make_evidence: Callable[..., Evidence]) -> None:
 
 def test_large_data_is_drawn_from_evenly() -> None:
     labels = np.repeat([0, 1, 2], [3000, 900, 100])
-    rows = chosen(labels, seed=0)
+    rows = chosen(labels, np.ones(4000), 0, seed=0)
     assert len(rows) == LIMIT == len(np.unique(rows))
     assert np.abs(np.bincount(labels[rows]) - np.array([750, 225, 25])).max() <= 1
-    assert chosen(labels[:500], seed=0).tolist() == list(range(500))
+    assert chosen(labels[:500], np.ones(500), 0, seed=0).tolist() == list(range(500))

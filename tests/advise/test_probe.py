@@ -5,6 +5,7 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from tests.advise.conftest import clouds
+from tlpipe.advise.marks import of_samples
 from tlpipe.advise.probe import STRENGTHS, cross_validate, deal, measured, probe
 
 
@@ -49,7 +50,7 @@ def test_blocks_weigh_the_same_however_wide_they_are() -> None:
 def test_cross_validation_cannot_be_better_than_chance_on_random_labels() -> None:
     generator = np.random.default_rng(0)
     x, y = generator.normal(size=(300, 200)).astype(np.float32), generator.integers(0, 2, 300)
-    found = cross_validate([x], y, 2, seed=0)
+    found = cross_validate([x], of_samples(y, 2), seed=0)
     assert abs(found.accuracy - 0.5) < 3 * found.sigma
 
 
@@ -57,15 +58,15 @@ def test_cross_validation_foretells_the_accuracy_on_new_samples() -> None:
     x, y = clouds(250, 5, 2, seed=1)
     new, labels = clouds(5000, 5, 2, seed=2)
     truth = (probe([x], y, [new], 5).argmax(1) == labels).mean()
-    found = cross_validate([x], y, 5, seed=0)
+    found = cross_validate([x], of_samples(y, 5), seed=0)
     assert abs(found.accuracy - truth) < 3 * found.sigma
-    assert found == cross_validate([x], y, 5, seed=0)
+    assert found == cross_validate([x], of_samples(y, 5), seed=0)
 
 
 def test_a_constant_feature_and_a_class_of_one_do_no_harm() -> None:
     x, y = clouds(41, 2, 3, seed=1)
     x[:, 0], y[-1] = 5.0, 2
-    assert cross_validate([x], y, 3, seed=0).accuracy > 0.8
+    assert cross_validate([x], of_samples(y, 3), seed=0).accuracy > 0.8
 
 
 def test_folds_are_stratified() -> None:
@@ -78,5 +79,5 @@ def test_folds_are_stratified() -> None:
 
 
 def test_all_right_is_not_certainty() -> None:
-    assert measured(np.ones(20, bool)).accuracy == 1
-    assert 0.02 < measured(np.ones(20, bool)).sigma < 0.1
+    assert measured(np.ones((20, 2))).accuracy == 1
+    assert 0.02 < measured(np.ones((20, 2))).sigma < 0.1

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tlpipe.advise.evidence import gather
+from tlpipe.advise.evidence import gather, subject
 from tlpipe.advise.passes import look, shares
 from tlpipe.backbones.bert import Bert, Size
 from tlpipe.config import parse
@@ -45,8 +45,8 @@ def texts(tmp_path: Path) -> Packed:
 def test_probes_read_the_first_token_and_the_mean_at_every_depth(texts: Packed, machine: Machine) -> None:
     torch.manual_seed(0)
     encoder, control = BERT.encoder(), BERT.encoder()
-    rows = np.arange(texts.ranges["test"][0])
-    depths = look(encoder, texts, rows, machine).depths
+    seen = subject(texts, texts.ranges["test"][0], 80, 0)
+    rows, depths = seen.rows, look(encoder, texts, seen.rows, machine).depths
     assert {group: each.shape[1] for group, each in depths.items()} == {"embeddings": 32, "layer1": 32, "layer2": 16}
     x = torch.from_numpy(texts.images[rows[-3:]])
     with torch.no_grad():
@@ -54,7 +54,7 @@ def test_probes_read_the_first_token_and_the_mean_at_every_depth(texts: Packed, 
         shown = x[:, 1].unsqueeze(-1)
         expected = torch.cat([tokens[:, 0], (tokens * shown).sum(1) / shown.sum(1)], 1).numpy()
     assert np.allclose(depths["embeddings"][-3:], expected, atol=1e-5)
-    found = gather(depths, encoder, control, texts, rows, machine, 0, 1)
+    found = gather(depths, encoder, control, texts, seen, machine, 0, 1)
     assert (found.samples, found.classes, found.shift) == (len(rows), 2, None)
     assert found.depths["embeddings"].accuracy > 0.9
     assert found.linearised is not None

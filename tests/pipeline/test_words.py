@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.pipeline.advised import check_auto
 from tests.pipeline.conftest import Project, make_project
 from tests.tagged import conll, sentence
 from tlpipe.serve import Predictor
@@ -27,10 +28,12 @@ CHANGES = {
     "runtime.threads": 1,
     "runtime.precision": "fp32",
     "head.penalties": [0.01, 0.0001],
-    "strategies": ["head_only", "all_layers"],
+    "strategies": ["head_only", "all_layers", "auto"],
     "finetune": {
         "head_only": {"kind": "head_only"},
         "all_layers": {"kind": "all_layers", "lr": 3e-3, "gamma": 0.8, "stages": 2, "stage_epochs": 1, "epochs": 8},
+        "scratch": {"kind": "scratch", "lr": 3e-3, "epochs": 12},
+        "auto": {"kind": "auto", "race": True},
     },
     "evaluate.resamples": 100,
     "compare.resamples": 100,
@@ -68,6 +71,7 @@ def test_two_processes_train_a_tagger_from_text_to_answers(words: Any) -> None:
     comparison, parity = words.json("reports/comparison.json"), words.json("reports/parity.json")
     found = {name: entry["test"]["entity_f1"]["value"] for name, entry in comparison["strategies"].items()}
     assert found["all_layers"] > 0.5
+    check_auto(words, "entity_f1", found["auto"])
     assert parity["passed"]
     entities = Predictor(words.folder / "models/bundle", device="cpu")(["Emmy Noether ran in the old New York"])[0]
     assert {(each["text"], each["type"]) for each in entities["entities"]} & {

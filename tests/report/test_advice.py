@@ -10,6 +10,7 @@ from tlpipe.report.render import render
 
 POINTS = [(20, 0.5, True), (40, 0.6, True), (80, 0.65, True), (160, 0.7, False), (320, 0.72, False)]
 ADVICE = {
+    "score": "accuracy",
     "recommended": "all_layers",
     "ranking": [
         {
@@ -52,3 +53,12 @@ def test_the_ranking_stands_beside_what_was_reached(made: Path, tmp_path: Path) 
     for part in ("87.1 %", "not run", "all_layers and elsewhere were too close to call", "&lt;to&gt;", "12 measured"):
         assert part in page
     assert page.count("stroke-dasharray") > render(collect(made)).count("stroke-dasharray")
+
+
+def test_a_figure_that_evaluations_do_not_have_is_not_passed_off_as_theirs(made: Path, tmp_path: Path) -> None:
+    root = tmp_path / "project"
+    shutil.copytree(made, root)
+    (root / "reports/advice.json").write_text(json.dumps({**ADVICE, "score": "place_accuracy"}))
+    page = render(collect(root))
+    for part in ("advised<br>place accuracy", "test accuracy<br>(another figure)", "labelled questions", "assumption"):
+        assert part in page

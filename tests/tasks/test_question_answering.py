@@ -79,6 +79,9 @@ def test_flat_tokens_become_the_same_choices():
         for side, place in enumerate(span)
     ]
     assert found["accuracy"] == pytest.approx(np.mean(hits))
+    inside = scores.clone()
+    inside[:, 0] = -torch.inf
+    assert found["place_accuracy"] == pytest.approx((inside.argmax(1) == right)[right > 0].double().mean())
     assert float(TASK.likelihood(flat, marks)) == pytest.approx(6 * by_hand(logits))
 
 

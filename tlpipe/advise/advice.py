@@ -15,7 +15,7 @@ from tlpipe.strategies.plan import Plan
 from tlpipe.strategies.scale import Scale
 
 INDIFFERENT = 0.005
-"""Accuracy that is worth no training: of strategies so near to the best the cheapest is recommended."""
+"""Of the score that is worth no training: of strategies so near to the best the cheapest is recommended."""
 CLOSE = 0.5
 """Strategies are tied when their difference is less than so many standard deviations of it."""
 MOST = 3
@@ -56,6 +56,7 @@ class Advice:
         """The content of reports/advice.json."""
         where = region(self.evidence)
         return {
+            "score": self.evidence.score.name,
             "recommended": self.recommended.name,
             "ranking": [
                 {
@@ -72,7 +73,11 @@ class Advice:
             "tie": [option.name for option in self.tied],
             "region": {"name": where.name, "recipe": where.kind, "unfreeze": where.unfreeze},
             "evidence": self.evidence.summary(),
-            "experience": {"targets": list(self.experience.targets), "cells": self.experience.cells},
+            "experience": {
+                "targets": list(self.experience.targets),
+                "cells": self.experience.cells,
+                "doubt": self.evidence.score.doubt,
+            },
         }
 
 
@@ -94,6 +99,8 @@ def advise(
     options.sort(key=lambda option: (-option.predicted.accuracy, option.name))
     best = options[0].predicted.accuracy
     near = [option for option in options if best - option.predicted.accuracy <= INDIFFERENT]
+    if evidence.best.accuracy <= 2 * evidence.best.sigma:  # a head that finds nothing is cheap, and no use
+        near = [option for option in near if option.family != "frozen"] or near
     cheapest = min(near, key=lambda option: (sum(clock.passes(plans[option.name], views)), option.name))
     return Advice(tuple(options), cheapest, _tied(options), evidence, experience)
 
@@ -113,7 +120,8 @@ def _judge(name: str, plan: Plan, evidence: Evidence, experience: Experience, cl
     kind = NEAREST[own] if borrowed else plan.strategy
     rule: Rule = experience.rules[kind]
     seconds = clock.seconds(plan, evidence.samples, views) or clock.forward * evidence.samples
-    found = predict(rule, evidence, borrowed)
+    carried = evidence.score.doubt > 1
+    found = predict(rule, evidence, borrowed, experience.rules[NEAREST["frozen"]] if carried else None)
     return Option(name, plan.strategy, own, found, plan.strategy in FROZEN, borrowed, seconds)
 
 

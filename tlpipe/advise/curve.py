@@ -1,12 +1,12 @@
 """The learning curve of a frozen probe, and what more labels would bring: never further than four times as many."""
 
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tlpipe.advise.probe import Blocks, Floats, Labels, deal, probe, rank_in_class
+from tlpipe.advise.marks import Marks
+from tlpipe.advise.probe import Blocks, Floats, deal, held_out, measured, rank_in_class
 
 FRACTIONS = (1 / 8, 1 / 4, 1 / 2, 1)
 """Nested parts of each training part on which probes are fitted."""
@@ -20,11 +20,11 @@ DOUBT = 0.2
 """Standard deviation, a doubling, of the logarithm of the true error over the extrapolated one: what the form itself
 misses. From the fitting half of benchmarks/advisor; curves that still lie near chance miss by more."""
 LEAST = 2
-"""Samples a class of the smallest part."""
+"""Units a stratum of the smallest part."""
 
 
 class Point(NamedTuple):
-    """Accuracy with so many labelled samples, with its 90 % band."""
+    """The probe's score with so many labelled samples, with its 90 % band."""
 
     samples: int
     accuracy: float
@@ -33,45 +33,48 @@ class Point(NamedTuple):
     measured: bool
 
 
-def anchors(blocks: Blocks, labels: Labels, classes: int, seed: int) -> tuple[list[int], Floats]:
-    """Training sizes, and how often each sample is classified rightly at each of them when held out, (sizes, N)."""
-    fractions = [share for share in FRACTIONS if share == 1 or share * len(labels) >= LEAST * classes]
-    right, counts = np.zeros((len(fractions), len(labels))), np.zeros(len(fractions))
+def anchors(blocks: Blocks, marks: Marks, seed: int) -> tuple[list[int], Floats]:
+    """Training sizes in units, and what each held-out unit wins and has at stake at each of them, (sizes, U, 2)."""
+    units, least = len(marks.strata), LEAST * len(np.unique(marks.strata))
+    fractions = [share for share in FRACTIONS if share == 1 or share * units >= least]
+    counts, sizes = np.zeros((len(fractions), units, 2)), np.zeros(len(fractions))
     for repeat in range(REPEATS):
-        fold, rank = deal(labels, REPEATS * seed + repeat), rank_in_class(labels, REPEATS * seed + repeat)
-        folds = np.unique(fold).tolist()
-        for (index, share), each in product(enumerate(fractions), folds):
-            held, used = fold == each, (fold != each) & (rank < share)
-            scores = probe([block[used] for block in blocks], labels[used], [block[held] for block in blocks], classes)
-            right[index, held] += (scores.argmax(1) == labels[held]) / REPEATS
-            counts[index] += used.sum() / len(folds) / REPEATS
-    return np.rint(counts).astype(int).tolist(), right
+        own = REPEATS * seed + repeat
+        fold, rank = deal(marks.strata, own), rank_in_class(marks.strata, own)
+        for index, share in enumerate(fractions):
+            among = rank < share
+            counts[index] += marks.counts(held_out(blocks, marks, fold, among, own)) / REPEATS
+            sizes[index] += np.mean([(among & (fold != each)).sum() for each in np.unique(fold)]) / REPEATS
+    return np.rint(sizes).astype(int).tolist(), counts
 
 
-def learning_curve(blocks: Blocks, labels: Labels, classes: int, seed: int) -> list[Point]:
+def learning_curve(blocks: Blocks, marks: Marks, seed: int, each: float = 1.0) -> list[Point]:
     """What was measured at nested sizes, then the extrapolation to two and four times all labelled samples.
 
     The form is a - b n^-c (Cortes et al. 1994; `pow3` of LCDB) with a <= 1 and b >= 0. Its band holds two doubts: the
-    samples are drawn again with replacement, and the exponent, which few anchors do not determine, is drawn by how
+    units are drawn again with replacement, and the exponent, which few anchors do not determine, is drawn by how
     well it fits each time. DOUBT is added, and nothing falls below what was measured. Fewer than three anchors cannot
-    be extrapolated.
+    be extrapolated. `each` is how many samples a unit has, on average.
     """
-    sizes, right = anchors(blocks, labels, classes, seed)
+    sizes, counts = anchors(blocks, marks, seed)
     generator = np.random.default_rng([seed, 17])
-    rows = generator.integers(0, right.shape[1], (DRAWS, right.shape[1]))
-    drawn = right[:, rows].mean(2).T
+    units = counts.shape[1]
+    rows = generator.integers(0, units, (DRAWS, units))
+    won, stake = np.moveaxis(counts[:, rows].sum(2), 2, 0)
+    drawn = (won / np.maximum(stake, 1e-12)).T
     points = [
-        Point(size, float(right[index].mean()), *_band(drawn[:, index]), True) for index, size in enumerate(sizes)
+        Point(round(each * size), measured(counts[index]).accuracy, *_band(drawn[:, index]), True)
+        for index, size in enumerate(sizes)
     ]
     if len(sizes) < 3:
         return points
     noise = drawn.std(0).mean() + 1e-3
-    more = [times * right.shape[1] for times in AHEAD]
-    futures = np.stack([_extrapolated(np.array(sizes), each, more, noise, generator) for each in drawn])
+    more = [times * units for times in AHEAD]
+    futures = np.stack([_extrapolated(np.array(sizes), one, more, noise, generator) for one in drawn])
     missed = np.exp(DOUBT * generator.normal(size=(DRAWS, 1)) * np.log2(AHEAD))
     futures = np.maximum(1 - (1 - futures) * missed, drawn[:, -1:])
     return points + [
-        Point(size, float(np.median(futures[:, index])), *_band(futures[:, index]), False)
+        Point(round(each * size), float(np.median(futures[:, index])), *_band(futures[:, index]), False)
         for index, size in enumerate(more)
     ]
 

@@ -15,13 +15,13 @@ class Contender(Spec):
     epochs: int
     """After which it is judged; 0 = it does not race: nothing trains in it, or in no other one."""
     predicted: float
-    """Accuracy that the advice expects of it."""
+    """Score that the advice expects of it: an accuracy, or another share (`tlpipe.advise.scores`)."""
     spread: float
     """Standard deviation of that, as far as it tells contenders apart."""
     strategy: AnyStrategy
 
     def judged(self, accuracy: float, samples: int) -> float:
-        """What to believe after `accuracy` was seen on so many validation samples: both, weighted by their precision.
+        """What to believe after `accuracy` was seen on so many validation examples: both, weighted by their precision.
 
         Twenty samples must not overrule what is known of the data; a thousand may.
         """
@@ -29,7 +29,7 @@ class Contender(Spec):
 
 
 def weighed(predicted: float, spread: float, accuracy: float, samples: int) -> float:
-    """The mean of two normal estimates of one accuracy; the seen one's variance is Laplace's, so never 0."""
+    """The mean of two normal estimates of one share; the seen one's variance is Laplace's, so never 0."""
     share = (accuracy * samples + 1) / (samples + 2)
     known, seen = 1 / max(spread, 1e-3) ** 2, samples / (share * (1 - share))
     return (known * predicted + seen * accuracy) / (known + seen)

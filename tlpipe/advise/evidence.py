@@ -8,23 +8,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlpipe.advise.curve import Point, learning_curve
+from tlpipe.advise.marks import KINDS, Labels, Marks
 from tlpipe.advise.passes import Depths, input_shift, look, tangents
-from tlpipe.advise.probe import Labels, Measured, cross_validate, rank_in_class
+from tlpipe.advise.probe import Measured, cross_validate, rank_in_class
+from tlpipe.advise.scores import ACCURACY, SCORES, Score
 from tlpipe.backbones.base import Encoder
 from tlpipe.data.packed import Packed
 from tlpipe.train.device import Machine
 
 LIMIT = 1000
 """Samples that the probes use at most: a stratified draw, so that advice takes seconds whatever the data."""
+NUMBERS = 10**8
+"""Of the features of all marks of these samples, 400 MB: a base-sized BERT gives 10,000 for a word."""
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Accuracies are of cross-validated probes."""
+    """Accuracies are the scores of cross-validated probes: `score` says what they are."""
 
     samples: int
     """Labelled samples, all classes."""
     classes: int
+    """To be told apart: of samples, of entities; 1 where it is a place that is looked for."""
     parameters: int
     """Of the backbone."""
     probed: int
@@ -43,6 +48,9 @@ class Evidence:
     """The learning curve of the better frozen probe."""
     forward: float
     """Seconds of one sample's forward pass on this machine."""
+    examples: int
+    """Of all classes: samples, or what is to be found in them."""
+    score: Score = ACCURACY
 
     @property
     def last(self) -> Measured:
@@ -56,8 +64,8 @@ class Evidence:
 
     @property
     def per_class(self) -> float:
-        """Samples a class."""
-        return self.samples / self.classes
+        """Examples a class."""
+        return self.examples / self.classes
 
     @property
     def depth_gap(self) -> float:
@@ -75,6 +83,7 @@ class Evidence:
         linearised = None if self.linearised is None else round(self.linearised.accuracy, 4)
         return {
             "samples": self.samples,
+            "examples": self.examples,
             "classes": self.classes,
             "samples_per_class": round(self.per_class, 1),
             "parameters_per_sample": round(self.parameters / self.samples, 1),
@@ -102,11 +111,51 @@ def _plain(measured: Measured) -> dict[str, float]:
     return {"accuracy": round(measured.accuracy, 4), "sigma": round(measured.sigma, 4)}
 
 
-def chosen(labels: Labels, seed: int) -> NDArray[np.int64]:
-    """Positions of at most LIMIT samples, ascending: a stratified, seeded draw; all of them where they are fewer."""
-    if len(labels) <= LIMIT:
-        return np.arange(len(labels))
-    return np.sort(np.argsort(rank_in_class(labels, seed), kind="stable")[:LIMIT])
+@dataclass(frozen=True)
+class Subject:
+    """The labelled samples that are looked at."""
+
+    rows: NDArray[np.int64]
+    """Of the packed arrays, ascending: all rows of these samples."""
+    lines: NDArray[np.int64]
+    """(M,) numbers of their marks, which are the lines of kept features."""
+    marks: Marks
+    labelled: int
+    """Labelled samples in all, looked at or not."""
+    samples: int
+    """That are looked at."""
+    examples: int
+    """Of all labelled samples, as `Score.count` has them."""
+
+
+def subject(packed: Packed, count: int, width: int, seed: int) -> Subject:
+    """At most LIMIT samples of the first `count` rows: a stratified, seeded draw; all of them where they are fewer.
+
+    Of samples with many marks fewer are drawn, so that all their features, `width` numbers a mark, are not more than
+    NUMBERS.
+    """
+    kind, score = KINDS[packed.preprocess.kind], SCORES[packed.preprocess.kind]
+    sample = kind.sample(packed, count)
+    bounds = np.array([packed.targets.range(row, row + 1) for row in range(count)])
+    each = bounds[:, 1] - bounds[:, 0]
+    labels = packed.targets.marks[: bounds[-1, 1]]
+    kept = chosen(kind.strata(labels, np.repeat(sample, each)), np.bincount(sample, each), NUMBERS // width, seed)
+    rows = np.flatnonzero(np.isin(sample, kept))
+    lines = np.concatenate([np.arange(*bounds[row]) for row in rows])
+    marks = kind.marks(packed, labels[lines], np.repeat(sample[rows], each[rows]))
+    return Subject(rows, lines, marks, int(sample[-1]) + 1, len(kept), score.count(packed, 0, count))
+
+
+def chosen(strata: Labels, marks: NDArray[Any], most: int, seed: int) -> NDArray[np.int64]:
+    """Numbers of at most LIMIT samples, ascending, a share of each stratum.
+
+    With at most `most` of their marks in all, or LIMIT where that is more.
+    """
+    order = np.arange(len(strata))
+    if len(strata) > LIMIT or marks.sum() > max(most, LIMIT):
+        order = np.argsort(rank_in_class(strata, seed), kind="stable")[:LIMIT]
+        order = order[: max(1, int((np.cumsum(marks[order]) <= max(most, LIMIT)).sum()))]
+    return np.sort(order)
 
 
 def gather(
@@ -114,45 +163,45 @@ def gather(
     encoder: Encoder,
     control: Encoder,
     packed: Packed,
-    rows: NDArray[np.int64],
+    seen: Subject,
     machine: Machine,
     seed: int,
     directions: int,
 ) -> Evidence:
-    """The evidence on the labelled `rows` of `packed`.
+    """The evidence on the labelled samples that are `seen`.
 
     Args:
-        features: Of the frozen backbone on `rows`.
+        features: Of the frozen backbone on their marks.
         encoder: The backbone.
         control: The same network with random weights.
-        packed: The images.
-        rows: Labelled samples that may be looked at.
+        packed: The samples.
+        seen: Which of them may be looked at.
         machine: Where the control's pass runs.
         seed: Of the folds, the nested parts and the directions.
         directions: Random directions of the linearised fine-tuning; 0 = leave it out.
     """
-    labels, classes = packed.labels[rows], len(packed.classes)
-    used = chosen(labels, seed)
-    known, own = labels[used], {group: each[used] for group, each in features.items()}
-    random, seconds = look(control, packed, rows[used], machine)
-    depths = {group: cross_validate([each], known, classes, seed) for group, each in own.items()}
-    every = cross_validate(list(own.values()), known, classes, seed)
-    top = list(own.values())[-1:]
+    marks, score = seen.marks, SCORES[packed.preprocess.kind]
+    random, seconds = look(control, packed, seen.rows, machine)
+    depths = {group: cross_validate([each], marks, seed) for group, each in features.items()}
+    every = cross_validate(list(features.values()), marks, seed)
+    top = list(features.values())[-1:]
     linearised = None
     if directions:
-        changes = tangents(encoder, packed, rows[used], machine, seed, directions)
-        linearised = cross_validate([*top, *changes], known, classes, seed)
-    better = list(own.values()) if every.accuracy > list(depths.values())[-1].accuracy else top
+        changes = tangents(encoder, packed, seen.rows, machine, seed, directions)
+        linearised = cross_validate([*top, *changes], marks, seed)
+    better = list(features.values()) if every.accuracy > list(depths.values())[-1].accuracy else top
     return Evidence(
-        samples=len(labels),
-        classes=classes,
+        samples=seen.labelled,
+        classes=score.classes(packed),
         parameters=sum(parameter.numel() for parameter in encoder.parameters()),
-        probed=len(used),
+        probed=seen.samples,
         depths=depths,
         all_depths=every,
-        random=cross_validate(list(random.values()), known, classes, seed),
+        random=cross_validate(list(random.values()), marks, seed),
         linearised=linearised,
-        shift=input_shift(encoder, packed, rows[used], machine),
-        curve=tuple(learning_curve(better, known, classes, seed)),
-        forward=seconds / len(used),
+        shift=input_shift(encoder, packed, seen.rows, machine),
+        curve=tuple(learning_curve(better, marks, seed, seen.samples / len(marks.strata))),
+        forward=seconds / seen.samples,
+        examples=seen.examples,
+        score=score,
     )

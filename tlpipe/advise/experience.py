@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
+
 from tlpipe.advise.evidence import Evidence
 from tlpipe.advise.probe import Measured
 from tlpipe.config import Spec, parse
@@ -50,7 +52,7 @@ class Experience(Spec):
 
 
 class Predicted(NamedTuple):
-    """An accuracy with its uncertainty."""
+    """An accuracy, or another score, with its uncertainty."""
 
     accuracy: float
     sigma: float
@@ -82,11 +84,21 @@ def terms(evidence: Evidence) -> tuple[float, ...]:
     )
 
 
-def predict(rule: Rule, evidence: Evidence, borrowed: bool = False) -> Predicted:
-    """Accuracy on unseen data after training with all labelled samples."""
+def predict(rule: Rule, evidence: Evidence, borrowed: bool = False, beside: Rule | None = None) -> Predicted:
+    """Score on unseen data after training with all labelled samples.
+
+    The rules are of accuracies. For another score they hold by assumption, in relation to that of the frozen head
+    (`beside`), whose score is the probe's as it is: how probes of whole samples differ from heads says nothing there.
+    What this is for all others has the score's `doubt`.
+    """
     base = evidence.last if rule.probe == "last" else evidence.best
     error = error_of(base)
-    ratio = math.exp(sum(weight * term for weight, term in zip(rule.weights, terms(evidence), strict=True)))
+    own, other = np.array(rule.weights), np.array(beside.weights if beside else np.zeros(len(TERMS)))
+    ratio = math.exp(float((own - other) @ np.array(terms(evidence))))
+    itself = beside is not None and bool((own == other).all())
+    doubt = 1.0 if beside is None or itself else evidence.score.doubt
     expected = min(max((error + D) * ratio - D, 0.0), 1.0)
-    spread = (expected + D) * rule.sigma * (BORROWED if borrowed else 1.0)
+    spread = (expected + D) * rule.sigma * (BORROWED if borrowed else 1.0) * doubt
+    if itself and evidence.score.exact:
+        return Predicted(1 - expected, base.sigma, base.sigma)
     return Predicted(1 - expected, math.hypot(spread, base.sigma * ratio), spread)

@@ -2,14 +2,18 @@
 
 A probe is ridge regression on class indicators over standardised features. Its penalty is chosen inside each training
 part by leave-one-out, which one eigendecomposition gives for all penalties at once: what a fold is judged on was never
-looked at.
+looked at. Where nearly all marks have one label the probe is the head itself instead, logistic regression.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from tlpipe.advise.marks import Marks
+from tlpipe.train.head import Head
 
 Floats = NDArray[np.float64]
 Blocks = Sequence[NDArray[np.float32]]
@@ -18,16 +22,20 @@ Labels = NDArray[np.int64]
 STRENGTHS = 10.0 ** np.arange(-5, 3)
 """Candidate penalties, in units of the mean eigenvalue of the features' Gram matrix."""
 FOLDS = 5
+HEAD = Head(penalties=(0.03, 0.003, 0.0003), balance="none", iterations=100)
+"""Of the logistic probes."""
+FITTED = 1000
+"""Marks that one probe is fitted on at most, so that words and tokens cost no more than samples do."""
 
 
 class Measured(NamedTuple):
-    """An accuracy that was measured, not predicted."""
+    """A score that was measured, not predicted: an accuracy, or another share (`tlpipe.advise.scores`)."""
 
     accuracy: float
     sigma: float
-    """Standard error over the samples; Agresti and Coull's two added successes and failures keep it from being 0."""
+    """Standard error over the units; Agresti and Coull's two added successes and failures keep it from being 0."""
     samples: int
-    """How many were held out, each once."""
+    """What it is a share of: samples that were held out, each once, or what was at stake in them."""
 
 
 def probe(train: Blocks, labels: Labels, test: Blocks, classes: int) -> Floats:
@@ -35,31 +43,37 @@ def probe(train: Blocks, labels: Labels, test: Blocks, classes: int) -> Floats:
 
     Features that do not vary at all leave the class frequencies.
     """
-    x, z = _standardised(train, test)
-    targets = np.eye(classes)[labels]
-    mean = targets.mean(0)
-    left, values = _decomposed(x)
+    return ridge(train, np.eye(classes)[labels], test, np.ones(len(labels)))
+
+
+def ridge(train: Blocks, targets: Floats, test: Blocks, weights: Floats) -> Floats:
+    """`probe` for any targets (N, C), with weights (N,): how many marks each of these stands for."""
+    x, z = _standardised(train, test, weights)
+    mean, root = np.average(targets, 0, weights), np.sqrt(weights / weights.mean())[:, None]
+    left, values = _decomposed(root * x)
     if not len(values):
         return np.tile(mean, (len(z), 1))
-    projected = left.T @ (targets - mean)
+    centred = root * (targets - mean)
+    projected = left.T @ centred
     best, chosen = np.inf, STRENGTHS[0]
     for strength in STRENGTHS:
         kept = values / (values + strength * values.mean())
-        residual = targets - mean - left @ (kept[:, None] * projected)
-        leverage = (left**2) @ kept + 1 / len(x)
+        residual = centred - left @ (kept[:, None] * projected)
+        leverage = (left**2) @ kept + root[:, 0] ** 2 / len(x)
         error = float(((residual / (1 - np.minimum(leverage, 1 - 1e-9))[:, None]) ** 2).mean())
         if error < best:
             best, chosen = error, strength
     dual = left @ (projected / (values + chosen * values.mean())[:, None])
-    scores: Floats = z @ (x.T @ dual) + mean
+    scores: Floats = z @ ((root * x).T @ dual) + mean
     return scores
 
 
-def _standardised(train: Blocks, test: Blocks) -> tuple[Floats, Floats]:
+def _standardised(train: Blocks, test: Blocks, weights: Floats) -> tuple[Floats, Floats]:
     """All blocks side by side, with mean 0 and deviation 1 on the training part, divided by the root of their width."""
     parts = []
     for own, other in zip(train, test, strict=True):
-        mean, deviation = own.mean(0, dtype=np.float64), own.std(0, dtype=np.float64)
+        mean = np.average(own, 0, weights)
+        deviation = np.sqrt(np.average((own - mean) ** 2, 0, weights))
         # as in `tlpipe.train.head`: a feature that hardly varies is noise
         scale = 1 / np.maximum(np.maximum(deviation, 0.1 * deviation.mean()), 1e-12) / own.shape[1] ** 0.5
         parts.append(((own - mean) * scale, (other - mean) * scale))
@@ -100,17 +114,83 @@ def rank_in_class(labels: Labels, seed: int) -> Floats:
     return rank
 
 
-def cross_validate(blocks: Blocks, labels: Labels, classes: int, seed: int) -> Measured:
-    """Accuracy of probes on samples that they were not fitted on: every sample is held out once."""
-    fold, right = deal(labels, seed), np.zeros(len(labels), bool)
+def few(labels: Labels, seed: int) -> tuple[NDArray[np.int64], Floats]:
+    """Positions of at most FITTED marks, ascending, and how many marks each stands for.
+
+    All of the rarer labels are kept and a seeded draw of the commoner ones, so that O, or a token that begins nothing,
+    does not crowd out what there is to learn.
+    """
+    counts = np.bincount(labels)
+    cap = int(counts.max())
+    if len(labels) > FITTED:
+        caps = np.arange(1, cap + 1)
+        cap = int(caps[np.minimum(counts, caps[:, None]).sum(1) <= FITTED].max(initial=1))
+    kept = np.flatnonzero(rank_in_class(labels, seed) * counts[labels] < cap)
+    return kept, np.maximum(counts / cap, 1.0)[labels[kept]]
+
+
+def held_out(blocks: Blocks, marks: Marks, fold: NDArray[np.int64], among: NDArray[np.bool_], seed: int) -> Floats:
+    """Scores (M, C) of all marks by probes that saw no mark of their unit.
+
+    Args:
+        blocks: Features of the marks.
+        marks: What is asked of them.
+        fold: (U,) fold of each unit; a probe is fitted on all others.
+        among: (U,) units that probes may be fitted on; where a fold leaves less than two of them, all that it leaves.
+        seed: Of the marks that a probe is fitted on where there are more than FITTED.
+    """
+    scores = np.empty(marks.answers.shape)
     for each in np.unique(fold):
-        held = fold == each
-        scores = probe([block[~held] for block in blocks], labels[~held], [block[held] for block in blocks], classes)
-        right[held] = scores.argmax(1) == labels[held]
-    return measured(right)
+        held = np.flatnonzero((fold == each)[marks.units])
+        others = fold != each
+        mine = others & among
+        used = np.flatnonzero((mine if mine.sum() > 1 else others)[marks.units])
+        fit = _logistic if marks.logistic else _ridge
+        scores[held] = fit(blocks, marks, used, held, seed)
+    return scores
 
 
-def measured(right: NDArray[np.bool_]) -> Measured:
-    """The accuracy of `right` with its standard error."""
-    share = (right.sum() + 2) / (len(right) + 4)
-    return Measured(float(right.mean()), float(np.sqrt(share * (1 - share) / (len(right) + 4))), len(right))
+def _ridge(blocks: Blocks, marks: Marks, used: Labels, held: Labels, seed: int) -> Floats:
+    kept, weights = few(marks.labels[used], seed)
+    own = used[kept]
+    return ridge([block[own] for block in blocks], marks.answers[own], [block[held] for block in blocks], weights)
+
+
+def _logistic(blocks: Blocks, marks: Marks, used: Labels, held: Labels, seed: int) -> Floats:
+    """The head itself; its penalty is chosen on every fourth unit of those that may be `used`."""
+    place = np.unique(marks.units[used], return_inverse=True)[1]
+    own, judges = used[place % 4 > 0], used[place % 4 == 0]
+    kept, weights = few(marks.labels[own], seed)
+    own, classes = own[kept], marks.answers.shape[1]
+    stands_for = np.ones(classes)
+    stands_for[marks.labels[own]] = weights
+    train, validation = ((_side_by_side(blocks, rows), torch.from_numpy(marks.labels[rows])) for rows in (own, judges))
+    widths = [block.shape[1] for block in blocks]
+    fitted = HEAD.fit(train, validation, classes, widths, stands_for=torch.from_numpy(stands_for))
+    scores: Floats = (_side_by_side(blocks, held).double() @ fitted.weight.T + fitted.bias).numpy()
+    return scores
+
+
+def _side_by_side(blocks: Blocks, rows: Labels) -> torch.Tensor:
+    return torch.from_numpy(np.concatenate([block[rows] for block in blocks], 1))
+
+
+def cross_validate(blocks: Blocks, marks: Marks, seed: int) -> Measured:
+    """What probes win on units that they were not fitted on: every unit is held out once."""
+    fold = deal(marks.strata, seed)
+    return measured(marks.counts(held_out(blocks, marks, fold, np.ones(len(fold), bool), seed)))
+
+
+def measured(counts: Floats) -> Measured:
+    """The share that is won of what is at stake, counts (U, 2), with its standard error.
+
+    Where a unit has more than one thing at stake they hang together: the error of independent ones is multiplied by the
+    root of the design effect (Kish 1965), the variance over units in relation to theirs, where that is above 1.
+    """
+    won, stake = counts.sum(0)
+    value, share = won / max(stake, 1e-12), (won + 2) / (stake + 4)
+    independent = value * (1 - value) * stake
+    apart = float(((counts[:, 0] - value * counts[:, 1]) ** 2).sum())
+    effect = max(1.0, apart / independent) if independent > 1e-9 else 1.0
+    sigma = np.sqrt(share * (1 - share) / (stake + 4) * effect)
+    return Measured(float(value), float(sigma), round(float(stake)))

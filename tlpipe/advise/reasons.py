@@ -7,7 +7,7 @@ from tlpipe.advise.evidence import Evidence
 RISKY = 100
 """Trainable parameters a sample from which overfitting is worth a word."""
 POINT = 0.02
-"""A difference in accuracy that is worth a word."""
+"""A difference in the score that is worth a word."""
 
 
 def reasons(kind: str, family: str, evidence: Evidence, borrowed: bool) -> tuple[str, ...]:
@@ -18,14 +18,15 @@ def reasons(kind: str, family: str, evidence: Evidence, borrowed: bool) -> tuple
 
 
 def _family(kind: str, family: str, evidence: Evidence) -> Iterator[str]:
-    last, every, random = evidence.last, evidence.all_depths, evidence.random
+    last, every, random, score = evidence.last, evidence.all_depths, evidence.random, evidence.score
     if family == "frozen":
         own = every if kind == "all_depth_head" else last
-        yield f"measured: {own.accuracy:.1%} +- {own.sigma:.1%} of {evidence.probed:,} held-out samples are right"
+        held = f"{evidence.probed:,} held-out {score.samples}"
+        yield f"measured: {score.title} {own.accuracy:.1%} +- {own.sigma:.1%} on {held}"
         yield _depths(evidence)
         return
-    kept = f"frozen features are right on {every.accuracy:.1%}, those of a random network on {random.accuracy:.1%}"
-    few = f"{evidence.per_class:.0f} samples a class"
+    kept = f"{score.title} of frozen features {every.accuracy:.1%}, of those of a random network {random.accuracy:.1%}"
+    few = f"{evidence.per_class:,.0f} {score.examples}"
     if family == "scratch":
         yield f"{kept}: {'little' if evidence.fit < 0.3 else 'much'} of what the source taught would be lost"
         yield f"{few}, {evidence.parameters / evidence.samples:,.0f} parameters a sample to learn from nothing"

@@ -10,6 +10,7 @@ from rich.text import Text
 from tlpipe.advise.advice import Advice
 from tlpipe.advise.reasons import reasons
 from tlpipe.advise.region import region
+from tlpipe.advise.scores import assumption
 from tlpipe.advise.standalone import Answer
 
 
@@ -40,7 +41,7 @@ def _backbones(answers: Sequence[Answer]) -> Table:
 
 def _ranking(advice: Advice) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
-    for name in ("strategy", "predicted accuracy", "", "cost", "why"):
+    for name in ("strategy", f"predicted {advice.evidence.score.title}", "", "cost", "why"):
         table.add_column(name)
     for option in advice.options:
         why = "\n".join(reasons(option.kind, option.family, advice.evidence, option.borrowed))
@@ -56,25 +57,25 @@ def _seconds(value: float) -> str:
 
 def lines(advice: Advice) -> Iterator[str]:
     """The advice in a few sentences."""
-    evidence, where = advice.evidence, region(advice.evidence)
+    evidence, where, score = advice.evidence, region(advice.evidence), advice.evidence.score
     yield f"recommended: {advice.recommended.name}"
     if advice.tied:
         yield f"tie: race these {len(advice.tied)}: {', '.join(option.name for option in advice.tied)}"
     yield (
-        f"region: {where.name} ({evidence.per_class:.0f} samples a class; frozen features remove {evidence.fit:.0%} of "
-        f"a random network's errors); the classical recipe there: {where.kind}, unfreeze {where.unfreeze}"
+        f"region: {where.name} ({evidence.per_class:,.0f} {score.examples}; frozen features remove "
+        f"{evidence.fit:.0%} of a random network's errors); the classical recipe there: {where.kind}, unfreeze "
+        f"{where.unfreeze}"
     )
     for point in evidence.curve:
         if not point.measured:
             yield (
-                f"with {point.samples:,} labelled samples a frozen probe would reach {point.accuracy:.1%} "
-                f"[{point.low:.1%}, {point.high:.1%}]; {evidence.samples:,} give {_best(advice):.1%} now"
+                f"with {point.samples:,} labelled {score.samples} a frozen probe would reach {score.title} "
+                f"{point.accuracy:.1%} [{point.low:.1%}, {point.high:.1%}]; {evidence.probed:,} give "
+                f"{evidence.best.accuracy:.1%} now"
             )
     yield (
         f"predictions rest on {advice.experience.cells} measured cells of {len(advice.experience.targets)} data sets: "
         "few; trust what is measured more"
     )
-
-
-def _best(advice: Advice) -> float:
-    return max(advice.evidence.last.accuracy, advice.evidence.all_depths.accuracy)
+    if score.doubt > 1:
+        yield assumption(score)

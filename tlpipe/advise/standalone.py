@@ -1,4 +1,4 @@
-"""Advice on a folder of images, or on a table of them, without a pipeline."""
+"""Advice on images, texts, tagged words or questions, without a pipeline."""
 
 import tempfile
 import time
@@ -6,22 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from tlpipe.advise.advice import Advice, advise
 from tlpipe.advise.backbone import Candidate, candidate
 from tlpipe.advise.cost import Clock
-from tlpipe.advise.evidence import gather
+from tlpipe.advise.evidence import gather, subject
 from tlpipe.advise.experience import load_experience
 from tlpipe.advise.passes import look, shares
-from tlpipe.config import ConfigError, parse, read
-from tlpipe.data.image_folder import ImageFolder
-from tlpipe.data.image_table import ImageTable
+from tlpipe.advise.place import Place, place_of, strategies_of
+from tlpipe.config import ConfigError
 from tlpipe.data.pack import pack
 from tlpipe.data.packed import Packed
-from tlpipe.data.spec import Data, SplitShares
-from tlpipe.preprocess.image import ImagePreprocess
-from tlpipe.strategies import AnyStrategy
+from tlpipe.preprocess import AnyPreprocess
 from tlpipe.strategies.all_depth_head import AllDepthHead
 from tlpipe.strategies.all_depth_tuning import AllDepthTuning
 from tlpipe.strategies.base import Strategy
@@ -31,9 +26,6 @@ from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
 from tlpipe.train.device import Machine
 
-TABLES = (".csv", ".tsv", ".parquet")
-SHARE = 0.2
-"""Of a split that the source does not give; all samples are labelled, and none of them is held back from the advice."""
 VIEWS = 4
 """Kept views of frozen activations that costs are reckoned with, as in the shipped params.yaml."""
 
@@ -59,25 +51,29 @@ def answers(
     """The advice for each backbone, the one with the best prediction first.
 
     Args:
-        place: A folder of class folders (or of split folders with them), or a table with columns image and label.
+        place: As in `place_of`.
         forms: Backbones in short form.
         machine: Where the passes run.
-        strategies: A params.yaml whose `finetune` entries are judged; None = `default_strategies`.
+        strategies: A params.yaml whose `finetune` entries are judged; None = those of `place`, if it is one, or
+            `default_strategies`.
         size: As in `candidate`.
         seed: Of everything that is drawn.
         directions: Of linearised fine-tuning; 0 = off.
     """
-    given = read(strategies).get("finetune") if strategies else None
-    named = None if given is None else parse(given, dict[str, AnyStrategy], "finetune", strategies)
+    asked = place_of(place)
+    named = strategies_of(strategies) if strategies else asked.finetune
     found = []
     with tempfile.TemporaryDirectory() as scratch:
-        packed: dict[ImagePreprocess, tuple[Packed, int]] = {}
+        packed: dict[tuple[AnyPreprocess, bytes], tuple[Packed, int]] = {}
         for form in forms:
-            backbone = candidate(form, size, seed)
-            if backbone.preprocess not in packed:
-                packed[backbone.preprocess] = _packed(place, backbone.preprocess, Path(scratch, str(len(packed))))
+            backbone = candidate(form, size, seed, asked.task)
+            tokenizer = Path(tempfile.mkdtemp(dir=scratch))
+            backbone.prepare_tokenizer(tokenizer)
+            key = backbone.preprocess, b"".join(path.read_bytes() for path in tokenizer.iterdir())
+            if key not in packed:
+                packed[key] = _packed(asked, backbone, tokenizer, Path(scratch, str(len(packed))))
             own = named or default_strategies(backbone.encoder.groups)
-            found.append(_answer(backbone, *packed[backbone.preprocess], own, machine, seed, directions))
+            found.append(_answer(backbone, *packed[key], own, machine, seed, directions))
     return sorted(found, key=lambda answer: -answer.advice.options[0].predicted.accuracy)
 
 
@@ -96,19 +92,11 @@ def default_strategies(groups: Sequence[str]) -> dict[str, Strategy]:
     }
 
 
-def _packed(place: Path, preprocess: ImagePreprocess, folder: Path) -> tuple[Packed, int]:
-    """The images, and how many of them, from the first row, are labelled samples to look at."""
-    source: ImageFolder | ImageTable = ImageFolder(path=str(place))
-    if place.is_file() and place.suffix.lower() in TABLES:
-        source = ImageTable(path=str(place.parent), table=place.name)
-    given = {sample.split for sample in source.scan()} - {None}
-    shares_made = SplitShares(
-        validation=None if "validation" in given else SHARE, test=None if "test" in given else SHARE
-    )
-    pack(Data(source=source, split=shares_made), preprocess, folder)
+def _packed(place: Place, backbone: Candidate, tokenizer: Path, folder: Path) -> tuple[Packed, int]:
+    """The samples, and how many rows, from the first one, are of labelled samples to look at."""
+    pack(place.data, backbone.preprocess, folder, tokenizer=tokenizer)
     packed = Packed.open(folder)
-    # a test split of the user's own stays unseen; one that was made here is made for nothing
-    return packed, packed.ranges["validation" if "test" in given else "test"][1]
+    return packed, packed.ranges["test"][0] if place.unseen else packed.ranges["test"][1]
 
 
 def _answer(
@@ -120,9 +108,10 @@ def _answer(
     seed: int,
     directions: int,
 ) -> Answer:
-    begun, rows = time.perf_counter(), np.arange(count)
-    features = look(backbone.encoder, packed, rows, machine).depths
-    evidence = gather(features, backbone.encoder, backbone.control, packed, rows, machine, seed, directions)
+    begun, encoder = time.perf_counter(), backbone.encoder
+    seen = subject(packed, count, encoder.feature_dim * len(encoder.groups), seed)
+    features = look(encoder, packed, seen.rows, machine).depths
+    evidence = gather(features, encoder, backbone.control, packed, seen, machine, seed, directions)
     clock = Clock(evidence.forward, shares(backbone.encoder, packed, machine))
     settled = {name: strategy for name, strategy in strategies.items() if strategy.settled}
     if not settled:

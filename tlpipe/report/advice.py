@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
+from tlpipe.advise.scores import SCORES, Score, assumption
 from tlpipe.evaluate.figures import style
 from tlpipe.report.figures import VARIABLES, inline_svg
 
@@ -15,24 +16,27 @@ FILE = "reports/advice.json"
 
 
 def advice_facts(root: Path, comparison: Mapping[str, Any]) -> dict[str, Any] | None:
-    """reports/advice.json with the test accuracy that each strategy reached (None = not run) and the curve as SVG.
+    """reports/advice.json with the test figure that each strategy reached (None = not run) and the curve as SVG.
 
-    None where there is no advice for the task.
+    `reached_metric` is the figure that was predicted; where evaluations do not have it, the one that strategies are
+    compared by, and `same` is false. None where the advise stage has not been.
     """
     path = root / FILE
     if not path.is_file():
         return None
     advice: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if not advice:
-        return None
-    reached = {name: entry["test"].get("accuracy", {}).get("value") for name, entry in comparison["strategies"].items()}
+    score = next(each for each in SCORES.values() if each.name == advice["score"])
+    metric = score.test or comparison["metric"]
+    reached = {name: entry["test"].get(metric, {}).get("value") for name, entry in comparison["strategies"].items()}
     ranking = [{**row, "reached": reached.get(row["strategy"])} for row in advice["ranking"]]
-    curve = inline_svg(curve_figure(advice["evidence"]["learning_curve"]), "learning curve of a frozen probe")
-    return {**advice, "ranking": ranking, "curve": curve}
+    curve = inline_svg(curve_figure(advice["evidence"]["learning_curve"], score), "learning curve of a frozen probe")
+    about = {"title": score.title, "samples": score.samples, "reached_metric": metric, "same": score.test is not None}
+    note = assumption(score) if score.doubt > 1 else None
+    return {**advice, **about, "ranking": ranking, "curve": curve, "assumption": note}
 
 
-def curve_figure(points: list[dict[str, Any]]) -> Figure:
-    """Accuracy of the frozen probe over labelled samples; what is extrapolated is dashed, bands are 90 %."""
+def curve_figure(points: list[dict[str, Any]], score: Score) -> Figure:
+    """The score of the frozen probe over labelled samples; what is extrapolated is dashed, bands are 90 %."""
     figure = Figure(figsize=(7.2, 2.6), layout="constrained")
     axes = figure.add_subplot()
     samples = [point["samples"] for point in points]
@@ -48,5 +52,5 @@ def curve_figure(points: list[dict[str, Any]]) -> Figure:
     axes.set_xticks(samples, [f"{count:,}" for count in samples])
     axes.minorticks_off()
     axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.4g} %"))
-    axes.set_xlabel("labelled samples", fontsize=9)
+    axes.set_xlabel(f"labelled {score.samples}", fontsize=9)
     return figure

@@ -32,6 +32,7 @@ class Task(Spec):
     what they do for a task in tables by `form`.
     """
 
+    kind: str
     modality: ClassVar[Literal["image", "text"]]
     form: ClassVar[str]
     """The kind of preprocessing that its samples need."""
@@ -47,8 +48,6 @@ class Task(Spec):
     """What `compare.metric` may be."""
     outputs: ClassVar[tuple[str, ...]] = ("logits", "probabilities")
     """What the exported graph gives, the logits first: divided by the temperature, in the shape of the head's."""
-    advised: ClassVar[bool] = True
-    """Whether there is advice, so that a strategy may be `auto`."""
 
     def preprocess(self, given: Any) -> Any:
         """The preprocessing of the task's samples, for that of the backbone."""

@@ -38,7 +38,6 @@ class QuestionAnswering(Task):
     monitors: ClassVar[tuple[str, ...]] = ("accuracy", "loss")
     metrics: ClassVar[tuple[str, ...]] = tuple(ANSWER_METRICS)
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
-    advised: ClassVar[bool] = False
 
     kind: Literal["question_answering"] = "question_answering"
     stride: Annotated[int, Field(ge=0)] = 128
@@ -88,10 +87,16 @@ class QuestionAnswering(Task):
         return functional.cross_entropy(*choices(*rows(logits, labels)), reduction="sum")
 
     def scores(self, logits: Tensor, labels: Tensor, packed: Packed) -> Scores:
-        """Cross-entropy of the choices and the share of them that are right, window by window."""
+        """Cross-entropy of the choices and the share of them that are right, window by window.
+
+        `place_accuracy` is the share of windows with an answer only, the first token aside: 0 where there are none.
+        """
         scores, right = choices(*rows(logits, labels))
-        accuracy = (scores.argmax(1) == right).double().mean()
-        return {"loss": float(functional.cross_entropy(scores, right)), "accuracy": float(accuracy)}
+        loss, accuracy = functional.cross_entropy(scores, right), (scores.argmax(1) == right).double().mean()
+        held = right > 0
+        placed = int((scores[held, 1:].argmax(1) + 1 == right[held]).sum()) if held.any() else 0
+        place = placed / max(int(held.sum()), 1)
+        return {"loss": float(loss), "accuracy": float(accuracy), "place_accuracy": place}
 
     def blind(self, labels: NDArray[np.int64]) -> Blind:
         """Always the first token (class 0), "not here"; or another one (class 1), without knowing which."""

@@ -29,7 +29,6 @@ class TokenClassification(Task):
     balances: ClassVar[tuple[str, ...]] = ("none", "weights")
     monitors: ClassVar[tuple[str, ...]] = ("entity_f1", "accuracy", "loss")
     metrics: ClassVar[tuple[str, ...]] = tuple(ENTITY_METRICS)
-    advised: ClassVar[bool] = False
 
     kind: Literal["token_classification"] = "token_classification"
     stride: Annotated[int, Field(ge=0)] = 32

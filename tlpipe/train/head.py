@@ -55,12 +55,14 @@ class Head(Spec):
         classes: int,
         blocks: Sequence[int] | None = None,
         tilt: float = 0.0,
+        stands_for: Tensor | None = None,
     ) -> Fitted:
         """Fit on features (N, D) and labels (N,); choose the penalty on `validation`. Deterministic.
 
         Features are standardised with the training split's statistics, which are folded into the result. `blocks` are
         the widths of feature sets that stand side by side: each gets the same total variance, so that one penalty
-        weighs on all of them alike; with a `tilt` the later ones get more (`factors`). The path goes from the strongest
+        weighs on all of them alike; with a `tilt` the later ones get more (`factors`). `stands_for` (C,), in place of
+        `balance`, is how many samples each one of a class stands for. The path goes from the strongest
         penalty to the weakest, each start being the last one's end.
         """
         features, labels = train[0].double(), train[1]
@@ -69,7 +71,7 @@ class Head(Spec):
         basis = _basis(inputs)
         if basis is not None:
             inputs, held_out = inputs @ basis, held_out @ basis
-        weights = _balanced(labels, classes) if self.balance == "weights" else None
+        weights = _balanced(labels, classes) if self.balance == "weights" else stands_for
         weight = torch.zeros(classes, inputs.shape[1], dtype=torch.float64, device=features.device)
         bias = torch.zeros(classes, dtype=torch.float64, device=features.device)
         path: list[Point] = []
