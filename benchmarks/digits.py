@@ -127,7 +127,7 @@ class Bench:
         with TemporaryDirectory() as folder:
             report = pack(Data(source=POOL), self.source.preprocess, Path(folder, "packed"), workers=1)
             self.pool = Packed.open(Path(folder, "packed"))
-            self.images, ids = np.array(self.pool.images), self.pool.ids
+            self.images, ids = np.array(self.pool.samples), self.pool.ids
         # The pipeline's ids begin with the split's folder, and the draw depends on them.
         self.samples = [Sample(id=f"train/{name}", label=name.partition("/")[0]) for name in ids]
         place = {name: row for row, name in enumerate(ids)}
@@ -150,7 +150,7 @@ class Bench:
         rows = np.concatenate([np.array(part, np.int64) for part in parts])
         ends = np.cumsum([0, *map(len, parts)]).tolist()
         packed = replace(
-            self.pool, images=self.images[rows], labels=self.pool.labels[rows], fingerprint=f"digits/{labels}/{seed}",
+            self.pool, samples=self.images[rows], labels=self.pool.labels[rows], fingerprint=f"digits/{labels}/{seed}",
             ranges=dict(zip(SPLITS, pairwise(ends), strict=True)),
         )  # fmt: skip
         return packed, self.features[torch.from_numpy(rows)]
@@ -178,7 +178,7 @@ class Bench:
             pass
         views, seconds = views_of(packed.preprocess, self.machine.device), time.process_time() - begun
         with torch.inference_mode():
-            images = batches.images.stream(chunks(packed.rows("test"), 250))
+            images = batches.samples.stream(chunks(packed.rows("test"), 250))
             parts = [model.eval()(views.evaluation(part)).argmax(1) for part in images]
         accuracy = float((torch.cat(parts) == _labels(packed, "test")).double().mean())
         return {"accuracy": accuracy, "seconds": seconds}

@@ -52,7 +52,7 @@ def write_fold(packed: Packed, rows: tuple[NDArray[np.int64], ...], folder: Path
     """The packed arrays of one fold, as `prepare` would have written them."""
     folder.mkdir(parents=True)
     order = np.concatenate(rows)
-    np.save(folder / "images.npy", packed.images[order])
+    np.save(folder / "images.npy", packed.samples[order])
     np.save(folder / "labels.npy", packed.labels[order])
     about = json.loads((packed.folder / "dataset.json").read_text())
     bounds = np.cumsum([0, *map(len, rows)]).tolist()

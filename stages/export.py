@@ -85,7 +85,7 @@ def raw_images(source: Source, ids: Iterator[str], max_pixels: int) -> Iterator[
 def held_out_images(source: Source, packed: Packed, rows: list[int], checks: Checks) -> HeldOut:
     """The images of these rows, decoded from their raw bytes when their turn comes."""
     ids = track([packed.ids[row] for row in rows], "torch against onnxruntime", unit="images")
-    return HeldOut(raw_images(source, ids, checks.max_pixels), packed.images[rows])
+    return HeldOut(raw_images(source, ids, checks.max_pixels), packed.samples[rows])
 
 
 def held_out_texts(source: Source, packed: Packed, rows: list[int], checks: Checks) -> HeldOutTexts:

@@ -42,7 +42,7 @@ def fine_tune(model: Classifier, packed: Packed, machine: Machine, seed: int) ->
         chosen = stream[step * BATCH : (step + 1) * BATCH]
         for group in optimizer.param_groups:
             group["lr"] = rate(step)
-        logits = model(views.evaluation(batches.images.take(chosen)))
+        logits = model(views.evaluation(batches.samples.take(chosen)))
         loss = functional.cross_entropy(logits, batches.labels_of(chosen))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -56,7 +56,7 @@ def embedded(encoder: Encoder, packed: Packed, machine: Machine) -> dict[str, Te
     views, batches = views_of(packed.preprocess, machine.device), Batches(packed, machine.device)
     parts = chunks(np.arange(len(packed.labels)), 128)
     with torch.inference_mode():
-        found = [dict(encoder.depths(views.evaluation(images))) for images in batches.images.stream(parts)]
+        found = [dict(encoder.depths(views.evaluation(images))) for images in batches.samples.stream(parts)]
     return {group: torch.cat([each[group] for each in found]).clone() for group in found[0]}
 
 
@@ -65,7 +65,7 @@ def predicted(model: Classifier, packed: Packed, split: str, machine: Machine) -
     views, batches = views_of(packed.preprocess, machine.device), Batches(packed, machine.device)
     parts = chunks(np.arange(*packed.ranges[split]), 128)
     with torch.inference_mode():
-        return torch.cat([model.eval()(views.evaluation(images)) for images in batches.images.stream(parts)])
+        return torch.cat([model.eval()(views.evaluation(images)) for images in batches.samples.stream(parts)])
 
 
 def scores(logits: dict[str, Tensor], cell: Cell) -> Record:

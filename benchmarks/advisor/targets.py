@@ -87,7 +87,7 @@ class Arrays:
         ends = np.cumsum([0, *map(len, parts)]).tolist()
         return Packed(
             folder=Path(),
-            images=self.images[rows],
+            samples=self.images[rows],
             labels=self.labels[rows],
             classes=tuple(str(label) for label in np.unique(self.labels)),
             preprocess=preprocess,

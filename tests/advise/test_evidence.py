@@ -36,7 +36,7 @@ def test_the_test_split_is_never_looked_at(packed: Packed, machine: Machine) -> 
     seen, encoder = subject(packed, 75, 30, 0), small_encoder(0)
     features = look(encoder, packed, seen.rows, machine).depths
     before = gather(features, encoder, small_encoder(1), packed, seen, machine, 0, 1).summary()
-    images, labels = np.array(packed.images), packed.labels.copy()
+    images, labels = np.array(packed.samples), packed.labels.copy()
     images[75:], labels[75:] = 0, 0
     other = Packed(packed.folder, images, labels, packed.classes, packed.preprocess, packed.ranges, packed.fingerprint)
     unseen = subject(other, 75, 30, 0)

@@ -161,7 +161,7 @@ def test_samples_are_nested_and_never_from_the_test_rows() -> None:
     before: dict[str, set[int]] = {"train": set(), "validation": set()}
     for size in SIZES:
         packed = arrays.sample(size, 3, ImagePreprocess(size=8, resize_to=8), "t")
-        low, high = packed.images[:, 0, 0, :2].astype(int).T
+        low, high = packed.samples[:, 0, 0, :2].astype(int).T
         numbers = low + 256 * high
         for split, inner in before.items():
             rows = set(numbers[slice(*packed.ranges[split])].tolist())

@@ -16,7 +16,7 @@ ROWS = np.arange(60)
 def test_features_are_those_of_the_encoder_at_every_depth(packed: Packed, machine: Machine) -> None:
     encoder = small_encoder().eval()
     found = look(encoder, packed, ROWS[3:9], machine)
-    view = packed.preprocess.normalise(packed.images[3:9])
+    view = packed.preprocess.normalise(packed.samples[3:9])
     expected = dict(encoder.depths(torch.from_numpy(view)))
     assert tuple(found.depths) == GROUPS
     assert found.seconds > 0
@@ -40,7 +40,7 @@ def test_tangents_are_the_derivative_along_a_direction(packed: Packed, machine: 
     start = {name: value.detach().clone() for name, value in encoder.named_parameters()}
     with stepped(encoder, 4, 1):
         direction = {name: (value - start[name]).detach().double() / STEP for name, value in encoder.named_parameters()}
-    view = torch.from_numpy(packed.preprocess.normalise(packed.images[:8])).double()
+    view = torch.from_numpy(packed.preprocess.normalise(packed.samples[:8])).double()
     tiny, ends = 1e-6, []
     for sign in (1, -1):
         moved = {name: value.double() + sign * tiny * direction[name] for name, value in start.items()}
@@ -60,7 +60,7 @@ def test_the_shift_is_none_without_norms_and_zero_on_the_source(packed: Packed, 
     for norm in (encoder.stages["stem"][1], encoder.stages["middle"][1]):
         norm.momentum = None
     with torch.no_grad():
-        encoder(torch.from_numpy(packed.preprocess.normalise(packed.images[ROWS])))
+        encoder(torch.from_numpy(packed.preprocess.normalise(packed.samples[ROWS])))
     near = input_shift(encoder, packed, ROWS, machine)
     assert near < 0.05 < 0.3 < far
 

@@ -48,7 +48,7 @@ def test_probes_read_the_first_token_and_the_mean_at_every_depth(texts: Packed, 
     seen = subject(texts, texts.ranges["test"][0], 80, 0)
     rows, depths = seen.rows, look(encoder, texts, seen.rows, machine).depths
     assert {group: each.shape[1] for group, each in depths.items()} == {"embeddings": 32, "layer1": 32, "layer2": 16}
-    x = torch.from_numpy(texts.images[rows[-3:]])
+    x = torch.from_numpy(texts.samples[rows[-3:]])
     with torch.no_grad():
         tokens = encoder.model.embeddings(input_ids=x[:, 0], token_type_ids=x[:, 2])
         shown = x[:, 1].unsqueeze(-1)

@@ -49,12 +49,12 @@ def manifest(out: Path) -> list[dict[str, str]]:
 def test_rows_are_what_the_preprocessing_makes(tree: Write, tmp_path: Path, files: dict[str, Any], workers: int):
     root = tree(files)
     report, packed = run(root, tmp_path / "out", workers)
-    assert packed.images.shape == (18, 12, 12, 3)
+    assert packed.samples.shape == (18, 12, 12, 3)
     assert packed.classes == ("a", "b", "c")
     assert list(packed.ranges) == ["train", "validation", "test"]
     for row, name in enumerate(packed.ids):
         expected = SPEC.pack(decode((root / name).read_bytes(), 10**6))
-        np.testing.assert_array_equal(packed.images[row], expected)
+        np.testing.assert_array_equal(packed.samples[row], expected)
         assert packed.classes[packed.labels[row]] == name[0]
     assert report["counts"]["test"] == {"a": 1, "b": 1, "c": 1}
     assert (report["found"], report["used"], report["rejected"], report["ignored"]) == (18, 18, [], [])
@@ -93,7 +93,7 @@ def test_bad_files_leave_no_holes(tree: Write, tmp_path: Path, files: dict[str, 
     }  # fmt: skip
     assert report["ignored"] == ["b/Thumbs.db"]
     assert set(packed.ids) == set(files)
-    assert all(row.any() for row in packed.images)
+    assert all(row.any() for row in packed.samples)
 
 
 def test_copies_across_given_splits(tree: Write, tmp_path: Path, picture: Picture):

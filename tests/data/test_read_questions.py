@@ -44,9 +44,9 @@ def test_rows_are_windows_with_the_answer_marked(tree: Write, tokenizer: Path, t
             assert each.answers == tuple(answer["text"] for answer in raw["answers"])
             held = 0
             for offset, window in enumerate(each.passage.windows):
-                low, high = arrays.images.offsets[each.row + offset : each.row + offset + 2]
+                low, high = arrays.samples.offsets[each.row + offset : each.row + offset + 2]
                 assert arrays.ids[each.row + offset] == each.id
-                np.testing.assert_array_equal(arrays.images.ids[low:high], window.ids)
+                np.testing.assert_array_equal(arrays.samples.ids[low:high], window.ids)
                 labels = arrays.labels[low:high]
                 start, end = (int(np.flatnonzero(labels & bit)[0]) for bit in (START, END))
                 assert labels[0] & FIRST
@@ -116,7 +116,7 @@ def test_without_unanswerable_questions_it_is_version_one(tree: Write, tokenizer
 def test_scores_of_all_rows_are_read_question_by_question(tree: Write, tokenizer: Path, tmp_path: Path):
     arrays, _ = packed(tree({"a.json": json.dumps({"data": articles(12)}).encode()}), tokenizer, tmp_path)
     questions = asked(arrays, "test")
-    low, high = (arrays.images.offsets[row] for row in arrays.ranges["test"])
+    low, high = (arrays.samples.offsets[row] for row in arrays.ranges["test"])
     labels = arrays.labels[low:high]
     scores = np.stack([(labels & START) > 0, (labels & END) > 0], axis=1) * 20.0
     for each, found in zip(questions, find(arrays, questions, scores, nullable=True), strict=True):

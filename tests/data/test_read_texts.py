@@ -55,7 +55,7 @@ def test_rows_are_the_tokens_of_their_texts_the_shortest_of_a_split_first(tree: 
         assert texts[row] == [line["text"]]
         expected = encode([(line["text"],)])
         length = packed.lengths[row]
-        found = packed.images[[row]][0]
+        found = packed.samples[[row]][0]
         np.testing.assert_array_equal(found[:, :length], [expected[key][0] for key in SPEC.inputs])
         assert found.shape[1] == length + length % 2
         assert not found[1, length:].any()
@@ -70,11 +70,11 @@ def test_rows_are_the_tokens_of_their_texts_the_shortest_of_a_split_first(tree: 
 def test_a_batch_is_padded_to_an_even_length_and_slices_are_rows(tree: Write, tmp_path: Path, tokenizer: Path):
     _, packed = run(tree, tmp_path, tokenizer, [{"text": sentence(s), "label": "ab"[s % 2]} for s in range(30)])
     rows = np.array([0, 20, 5])
-    batch = packed.images[rows]
+    batch = packed.samples[rows]
     assert batch.shape == (3, 3, even(int(packed.lengths[rows].max()), SPEC.max_length))
     assert batch[:, 1].sum(1).tolist() == packed.lengths[rows].tolist()
     assert not batch[:, 0][batch[:, 1] == 0].any()
-    np.testing.assert_array_equal(packed.images[2:5], packed.images[np.arange(2, 5)])
+    np.testing.assert_array_equal(packed.samples[2:5], packed.samples[np.arange(2, 5)])
 
 
 def test_empty_texts_copies_and_leaks_are_found(tree: Write, tmp_path: Path, tokenizer: Path):
@@ -102,7 +102,7 @@ def test_empty_texts_copies_and_leaks_are_found(tree: Write, tmp_path: Path, tok
 def test_pairs_have_token_types(tree: Write, tmp_path: Path, tokenizer: Path):
     lines = [{"text": sentence(s), "other": sentence(99 - s), "label": "ab"[s % 2]} for s in range(30)]
     _, packed = run(tree, tmp_path, tokenizer, lines, source={"pair_column": "other"})
-    batch = packed.images[:8]
+    batch = packed.samples[:8]
     assert batch[:, 2].any(axis=1).all()
     assert not batch[:, 2, 0].any()
 

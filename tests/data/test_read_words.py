@@ -54,7 +54,7 @@ def test_windows_of_a_sentence_stand_together_and_only_first_tokens_have_labels(
     for words in texts:
         for window in made.windows(words):
             length = len(window.ids)
-            assert packed.images[[row]][0, 0, :length].tolist() == window.ids.tolist()
+            assert packed.samples[[row]][0, 0, :length].tolist() == window.ids.tolist()
             labels = packed.targets.batch([row])[0]
             assert ((labels[:length] != IGNORED) == (window.words >= 0)).all()
             assert (labels[length:] == IGNORED).all()
@@ -67,7 +67,7 @@ def test_windows_of_a_sentence_stand_together_and_only_first_tokens_have_labels(
 def test_the_manifest_has_a_line_a_window(packed: Packed) -> None:
     with (packed.folder / "manifest.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
-    assert len(lines) == len(packed.images)
+    assert len(lines) == len(packed.samples)
     assert max(int(line["windows"]) for line in lines) == np.bincount(packed.sample_of).max()
 
 

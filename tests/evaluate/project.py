@@ -160,7 +160,7 @@ def add_evaluation(root: Path, name: str, packed: Packed, skill: float, seed: in
     for figure in ("confusion", "reliability", "mistakes"):
         Image.new("RGB", (2, 2)).save(folder / f"{figure}.png")
     if pictures:
-        save_png(mistakes_figure(test, packed.images, 24), folder / "mistakes.png")
+        save_png(mistakes_figure(test, packed.samples, 24), folder / "mistakes.png")
 
 
 def add_bundle(root: Path, strategy: str, labels: tuple[str, ...]) -> None:

@@ -28,7 +28,7 @@ def test_probabilities_are_the_calibrated_softmax_in_row_order(made: Path):
     model, about = load_model(made / "models/finetuned/all_layers")
     packed = Packed.open(made / "data/packed")
     found = np.concatenate(list(predict(model, about, packed, "validation", 7, CPU.resolve())))
-    view = about.preprocess.normalise(about.preprocess.crop(packed.images[packed.rows("validation")]))
+    view = about.preprocess.normalise(about.preprocess.crop(packed.samples[packed.rows("validation")]))
     with torch.no_grad():
         expected = (model(torch.from_numpy(view)) / 1.5).softmax(1).numpy()
     assert found.shape == (60, 3)

@@ -115,8 +115,8 @@ def said(bundle: Path, packed: Packed, name: str) -> np.ndarray:
     """The graph's outputs (m, C) for the marks of all rows, a row a call."""
     session = load(bundle, CPU).session
     found = []
-    for row in range(len(packed.images)):
-        feeds = dict(zip(session.inputs, np.moveaxis(packed.images[[row]], 1, 0), strict=True))
+    for row in range(len(packed.samples)):
+        feeds = dict(zip(session.inputs, np.moveaxis(packed.samples[[row]], 1, 0), strict=True))
         found.append(packed.targets.select([row], session.run(feeds)[name]))
     return np.concatenate(found)
 

@@ -168,7 +168,7 @@ def test_its_model_is_saved_loaded_and_exported(begin: Begin, world: World, kind
     kept, own = model.state_dict(), trainer.model.state_dict()
     assert kept.keys() == own.keys()
     assert all(torch.equal(kept[name], own[name]) for name in own)
-    samples = np.array(trainer.batches.packed.images[:4])
+    samples = np.array(trainer.batches.packed.samples[:4])
     view = torch.from_numpy(preprocess.evaluation(samples))
     with torch.no_grad():
         truth = model(view)

@@ -146,7 +146,7 @@ def test_the_last_features_are_the_encoders_output(packed: Packed, machine: Mach
     encoder = Letters(width=4).encoder()
     list(embed(encoder, packed, machine, tmp_path, 8))
     rows = packed.rows("validation")[:8]
-    batch = Batches(packed, machine.device).images.take(rows)
+    batch = Batches(packed, machine.device).samples.take(rows)
     from tlpipe.train.augment import Views
 
     with torch.no_grad():

@@ -37,7 +37,7 @@ def make_model(outputs: int = 5) -> Classifier:
 
 
 def test_the_loss_of_a_batch_is_the_mean_over_its_words_in_however_many_pieces(packed: Packed) -> None:
-    x, labels = torch.from_numpy(packed.images[:6]), torch.from_numpy(packed.targets.batch(list(range(6))))
+    x, labels = torch.from_numpy(packed.samples[:6]), torch.from_numpy(packed.targets.batch(list(range(6))))
     model = make_model()
     with torch.no_grad():
         logits = model(x)
@@ -63,7 +63,7 @@ def test_features_are_those_of_words_first_tokens_at_every_depth(
         expected = [
             states[0, torch.from_numpy(packed.targets.batch([row])[0] != IGNORED)]
             for row in rows
-            for states in [encoder(torch.from_numpy(packed.images[[row]]))]
+            for states in [encoder(torch.from_numpy(packed.samples[[row]]))]
         ]
     assert torch.allclose(values, torch.cat(expected), atol=1e-5)
     assert len(labels) == len(values) == sum(packed.targets.count([row]) for row in rows)
@@ -127,7 +127,7 @@ def test_it_learns_and_kept_activations_change_nothing(
 def test_frozen_layers_give_the_same_bits_in_training_whatever_the_batch(packed: Packed) -> None:
     encoder = make_model().encoder
     encoder.freeze(encoder.groups[:2])
-    x = torch.from_numpy(packed.images[:3])
+    x = torch.from_numpy(packed.samples[:3])
     with torch.no_grad():
         frozen = encoder.eval().run(x, 0, 2)
         assert torch.equal(encoder.train().run(x, 0, 2), frozen)

@@ -123,7 +123,7 @@ def shares(encoder: Encoder, packed: Packed, machine: Machine) -> dict[int, floa
 
     Those of convolutions and linear layers; what attention multiplies besides is a few percent and left out.
     """
-    image = Batches(packed, machine.device).images.take(np.arange(1))
+    image = Batches(packed, machine.device).samples.take(np.arange(1))
     x = views_of(packed.preprocess, machine.device).evaluation(image)
     counted: list[int] = []
     layers = [module for module in encoder.modules() if isinstance(module, nn.Linear | nn.modules.conv._ConvNd)]

@@ -43,8 +43,8 @@ class Packed:
     """
 
     folder: Path
-    images: Any
-    """The samples: indexed with row numbers or a slice, it gives an array of them."""
+    samples: Any
+    """Indexed with row numbers or a slice, it gives an array of them."""
     labels: NDArray[np.int64]
     """(N,), or of each token; `targets` knows which."""
     classes: tuple[str, ...]
@@ -61,7 +61,7 @@ class Packed:
         preprocess: AnyPreprocess = parse(about["preprocess"], AnyPreprocess, str(folder / "dataset.json"))
         return cls(
             folder=folder,
-            images=OPENERS[preprocess.kind](folder, preprocess),
+            samples=OPENERS[preprocess.kind](folder, preprocess),
             labels=np.load(folder / "labels.npy"),
             classes=tuple(about["classes"]),
             preprocess=preprocess,
@@ -76,7 +76,7 @@ class Packed:
     @cached_property
     def targets(self) -> Targets:
         """What the rows, or tokens of them, are labelled with."""
-        return KINDS[self.preprocess.kind](self.labels, self.images)
+        return KINDS[self.preprocess.kind](self.labels, self.samples)
 
     @cached_property
     def sample_of(self) -> NDArray[np.int64]:
@@ -87,7 +87,7 @@ class Packed:
     @property
     def lengths(self) -> NDArray[np.int64] | None:
         """Tokens of every row; None where all samples have one size."""
-        return self.images.lengths if isinstance(self.images, Tokens) else None
+        return self.samples.lengths if isinstance(self.samples, Tokens) else None
 
     @cached_property
     def ids(self) -> tuple[str, ...]:

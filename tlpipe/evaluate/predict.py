@@ -28,7 +28,7 @@ def predict(
     placed, rows = machine.place(model.eval()), packed.rows(split)
     for start in machine.team.turns(range(0, len(rows), batch_size)):
         low, high = rows[start], rows[min(start + batch_size, len(rows)) - 1] + 1
-        view = about.preprocess.evaluation(packed.images[low:high])
+        view = about.preprocess.evaluation(packed.samples[low:high])
         with torch.inference_mode():
             logits = placed(torch.from_numpy(view).to(machine.device)).double()
             said = about.task.said(logits / about.temperature).float().cpu().numpy()

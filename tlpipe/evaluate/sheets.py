@@ -88,7 +88,7 @@ def _wrapped(text: Sequence[str]) -> list[str]:
 
 def mistaken_images(predictions: Predictions, packed: Packed, count: int, theme: Theme = LIGHT) -> Figure:
     """A contact sheet of up to `count` mistakes."""
-    return mistakes_figure(predictions, packed.images, count, theme)
+    return mistakes_figure(predictions, packed.samples, count, theme)
 
 
 SHEETS: dict[str, Callable[[Any, Packed, int], Figure]] = {

@@ -127,7 +127,7 @@ class _Measured:
 
     def feeds(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """The graph's inputs of these rows: one array, or one for each input along the second axis."""
-        samples, names = self.packed.images[rows], [port.name for port in self.about.inputs]
+        samples, names = self.packed.samples[rows], [port.name for port in self.about.inputs]
         parts = [samples] if len(names) == 1 else np.moveaxis(samples, 1, 0)
         return {name: np.ascontiguousarray(part) for name, part in zip(names, parts, strict=True)}
 
@@ -147,7 +147,7 @@ class _Measured:
 
     def best_int8(self) -> Made:
         """The graph of the calibrator that is closest to the bundle on training samples which did not calibrate."""
-        expected, images = self.said(self.session, self.held), self.packed.images[self.calibration]
+        expected, images = self.said(self.session, self.held), self.packed.samples[self.calibration]
         made = {name: int8(self.model, self.about.inputs[0].name, images, name) for name in CALIBRATORS}
         errors = {
             name: float(np.abs(self.said(Session(model, self.runtime), self.held) - expected).mean())

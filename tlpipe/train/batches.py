@@ -70,15 +70,15 @@ def _fits(array: Any, device: torch.device) -> bool:
 
 @dataclass(frozen=True)
 class Batches:
-    """The packed images of one training, batch by batch."""
+    """The packed samples of one training, batch by batch."""
 
     packed: Packed
     device: torch.device
 
     @cached_property
-    def images(self) -> Rows:
-        """Packed images (R, R, 3) uint8 by row."""
-        return Rows(self.packed.images, self.device)
+    def samples(self) -> Rows:
+        """Packed images (R, R, 3) uint8, or tokens, by row."""
+        return Rows(self.packed.samples, self.device)
 
     def labels_of(self, rows: RowNumbers) -> Tensor:
         """What `Targets.batch` gives for these rows, on the device."""

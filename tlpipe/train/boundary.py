@@ -113,7 +113,7 @@ class Choice:
         encoder, rows = self.model.eval().encoder, self.batches.packed.rows("validation")[:CHUNK]
         cutmix, base = self.training.augment.cutmix, 0
         found: dict[int, list[Boundary]] = {}
-        x = views_of(self.batches.packed.preprocess, self.machine.device).evaluation(self.batches.images.take(rows))
+        x = views_of(self.batches.packed.preprocess, self.machine.device).evaluation(self.batches.samples.take(rows))
         for cut in cuts:
             with self.machine.autocast():
                 x = encoder.run(x, base, cut)

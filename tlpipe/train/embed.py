@@ -81,7 +81,7 @@ def depth_features(
 ) -> Iterator[tuple[RowNumbers, dict[str, NDArray[np.float32]]]]:
     """(rows, features (m, D_g) of their marks by group) of each part, evaluation view; the encoder is in eval mode."""
     views, batches = views_of(packed.preprocess, machine.device), Batches(packed, machine.device)
-    for rows, images in zip(parts, batches.images.stream(parts), strict=True):
+    for rows, images in zip(parts, batches.samples.stream(parts), strict=True):
         with torch.inference_mode(), machine.autocast():
             depths = encoder.depths(views.evaluation(images))
             yield rows, {group: packed.targets.select(rows, each.float().cpu().numpy()) for group, each in depths}

@@ -56,14 +56,14 @@ class Fresh:
         at = sum(map(len, order[:done]))
         shares = [share_of(rows, self.spec, self.team) for rows in order[done:]]
         mine = [rows[share] for rows, share in zip(order[done:], shares, strict=True)]
-        for rows, share, packed in zip(order[done:], shares, self.batches.images.stream(mine), strict=True):
+        for rows, share, packed in zip(order[done:], shares, self.batches.samples.stream(mine), strict=True):
             yield self.views.training(packed, self.spec.augment, draws[at : at + len(rows)][share])
             at += len(rows)
 
     def validation(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Evaluation views (B, 3, S, S)."""
         parts = self.team.turns(self.team.evened(chunks(self.batches.packed.rows("validation"), size), self.even))
-        for part, packed in zip(parts, self.batches.images.stream(parts), strict=True):
+        for part, packed in zip(parts, self.batches.samples.stream(parts), strict=True):
             yield self.views.evaluation(packed), self.batches.labels_of(part)
 
 

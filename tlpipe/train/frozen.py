@@ -148,7 +148,7 @@ class Frozen:
                 yield int(part[0]), x
             return
         draws = draw(len(rows), torch_generator("view", view))
-        for part, packed in zip(parts, self.batches.images.stream([rows[part] for part in parts]), strict=True):
+        for part, packed in zip(parts, self.batches.samples.stream([rows[part] for part in parts]), strict=True):
             start = int(part[0])
             if view == VALIDATION:
                 yield start, self.views.evaluation(packed)

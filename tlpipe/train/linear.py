@@ -66,7 +66,7 @@ def spans(
 def _states(packed: Packed, features: Features, split: Split, groups: Sequence[str]) -> States:
     low, high = packed.ranges[split]
     first, last = packed.targets.range(low, high)
-    labels, offsets = packed.targets.marks[first:last], packed.images.offsets[low : high + 1] - first
+    labels, offsets = packed.targets.marks[first:last], packed.samples.offsets[low : high + 1] - first
     values = [features.at(group)[first:last] for group in groups]
     places = np.arange(len(labels)) - np.repeat(offsets[:-1], np.diff(offsets))
     targets = np.stack([places[(labels & bit) > 0] for bit in (START, END)], axis=1)
