@@ -104,6 +104,11 @@ class Bundle(Spec):
     sha256: dict[str, str]
     """Of every other file in the folder."""
 
+    @property
+    def version(self) -> str:
+        """Twelve hexadecimal digits over all that it says and names: graph, labels, tokenizer, thresholds, figures."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
 
 def digest(path: Path) -> str:
     """The file's sha256, in hexadecimal."""

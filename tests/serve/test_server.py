@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 import uvicorn
 
+from tlpipe.bundle import read_bundle
 from tlpipe.serve.server import Patient, Server
 
 Png = Callable[[np.ndarray], bytes]
@@ -78,7 +79,7 @@ def test_a_new_bundle_is_served_without_a_failed_request(
             swap(folder, other)
             if how == "signal":
                 server.process.send_signal(signal.SIGHUP)
-            newest = json.loads((other / "bundle.json").read_text())["sha256"]["model.onnx"][:12]
+            newest = read_bundle(other).version
             while server.send("POST", "/predict", png(pictures[0]))[1]["version"] != newest:
                 assert server.process.poll() is None
         finally:
@@ -88,6 +89,23 @@ def test_a_new_bundle_is_served_without_a_failed_request(
         assert server.send("POST", "/predict", png(pictures[0]))[1]["predictions"][0]["label"] in {
             "red", "green", "blue", "white",
         }  # fmt: skip
+
+
+def test_a_bundle_with_the_same_graph_and_other_labels_is_another_version(
+    serve: Serve, bundle: Path, tmp_path: Path, png: Png, pictures: list[np.ndarray]
+):
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundle, folder)
+    with serve(folder, tmp_path / "log") as server:
+        before = server.send("POST", "/predict", png(pictures[0]))[1]
+        about = json.loads((folder / "bundle.json").read_text())
+        about["labels"] = [f"new {label}" for label in about["labels"]]
+        (folder / "bundle.json").write_text(json.dumps(about))
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for("loaded")
+        while (after := server.send("POST", "/predict", png(pictures[0]))[1])["version"] == before["version"]:
+            assert server.process.poll() is None
+        assert after["predictions"][0]["label"] == f"new {before['predictions'][0]['label']}"
 
 
 def test_a_bad_new_bundle_is_not_served(serve: Serve, bundle: Path, tmp_path: Path, png: Png):

@@ -11,6 +11,7 @@ import pytest
 from tlpipe.bundle import ABOUT, MODEL, BundleError
 from tlpipe.config import ConfigError
 from tlpipe.serve import machine
+from tlpipe.serve import session as session_module
 from tlpipe.serve.doctor import report
 from tlpipe.serve.fixed import Fixed
 from tlpipe.serve.load import load
@@ -77,6 +78,16 @@ def test_a_gpu_that_is_not_there_is_an_error_that_says_why(bundle: Path, device:
 
 
 @pytest.mark.skipif(GPU, reason="this machine has a GPU")
+@pytest.mark.parametrize("given", [{"gpu": 1}, {"gpu_gigabytes": 2.0}])
+@pytest.mark.parametrize("device", ["cpu", "auto"])
+def test_a_gpu_that_was_chosen_or_limited_is_not_left_aside_silently(
+    monkeypatch: pytest.MonkeyPatch, device: str, given: dict[str, float]
+):
+    monkeypatch.setattr(session_module, "obstacles", lambda name: () if name == "cpu" else ("none here",))
+    with pytest.raises(DeviceError, match="a GPU was chosen or limited"):
+        Runtime(device=device, **given).resolve()
+
+
 def test_auto_falls_back_and_says_so(bundle: Path):
     assert Session((bundle / MODEL).read_bytes(), Runtime(device="auto")).device == "cpu"
     assert "--device auto takes cpu" in list(report())

@@ -22,7 +22,7 @@ class Loaded:
     session: Session
     reading: Reading
     version: str
-    """The first twelve digits of the model file's sha256."""
+    """The bundle's."""
     aside: Aside | None = None
     """Where calls run side by side; None where one call at a time is what the device does."""
 
@@ -48,7 +48,7 @@ def load(folder: Path, runtime: Runtime, max_pixels: int = MAX_PIXELS) -> Loaded
     example = read.example().rows[0]
     session.capture(example)
     session.run(stack([example]))
-    return Loaded(bundle, session, read, digest[:12], aside(model, runtime, session, stack([example])))
+    return Loaded(bundle, session, read, bundle.version, aside(model, runtime, session, stack([example])))
 
 
 def stack(rows: Sequence[Row]) -> Tensors:

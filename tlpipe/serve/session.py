@@ -48,14 +48,23 @@ class Runtime(Spec):
         if self.cuda_graphs and self.device != "cuda":
             raise DeviceError(f"CUDA graphs were asked for on device {self.device}; they need --device cuda")
         if self.device == "auto":
-            return "cpu" if obstacles("cuda") else "cuda"
+            return self._checked("cpu" if obstacles("cuda") else "cuda")
         if found := obstacles(self.device):
             reasons = "".join(f"\n  {reason}" for reason in found)
             raise DeviceError(
                 f"device {self.device} was asked for and cannot be used:{reasons}\n"
                 "`tlpipe doctor` shows all of it; --device cpu runs without a GPU"
             )
-        return self.device
+        return self._checked(self.device)
+
+    def _checked(self, device: str) -> str:
+        """`device`, unless something was said of a GPU and it is none."""
+        if device == "cpu" and (self.gpu or self.gpu_gigabytes):
+            raise DeviceError(
+                f"a GPU was chosen or limited (--gpu {self.gpu}, --gpu-gigabytes {self.gpu_gigabytes:g}) and the "
+                "device is the CPU; leave these out, or give --device cuda, which says why there is none"
+            )
+        return device
 
 
 class Session:
