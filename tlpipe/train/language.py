@@ -27,8 +27,6 @@ from tlpipe.train.randomness import derive, numpy_generator
 
 HELD_OUT = 0.05
 """Share of the documents that are held out, at least one; what is measured is measured on them."""
-HEADS = ("cls.", "bert.pooler.")
-"""Beginnings of the names of what weights to go on from may lack."""
 WEIGHT_DECAY, WARMUP, CLIP = 0.01, 0.1, 1.0
 """As in google-research/bert, optimization.py; the optimizer here corrects its bias (Mosbach et al. 2021)."""
 
@@ -244,7 +242,7 @@ def pretraining_model(backbone: Bert) -> nn.Module:
         given, found = BertForPreTraining.from_pretrained(
             backbone.start, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True, **dropout
         )
-        refuse_gaps(backbone.start, found, HEADS)
+        refuse_gaps(backbone.start, found, fresh=("cls.", "bert.pooler."))
         return cast(nn.Module, given.float())
     settings = {key: value for key, value in backbone.architecture().items() if key != "model_type"} | dropout
     fresh: nn.Module = BertForPreTraining(AutoConfig.for_model("bert", **settings))
