@@ -89,18 +89,20 @@ def _letters(backbone: Letters, machine: Machine, runtime: Runtime) -> tuple[Enc
 
 def _bert(backbone: Bert, machine: Machine, runtime: Runtime) -> tuple[Encoder, Provenance]:
     """Pretrain BERT; the encoder keeps what fine-tuning needs, and its heads are left out."""
-    documents, team = list(read_documents(backbone.corpus)), machine.team
+    team = machine.team
     files = hash_files([*map(Path, backbone.corpus), TOKENIZERS])
     key = run_key("pretrain", backbone.model_dump(), runtime.model_dump(), hash_code(), files)
     keeper = Keeper("pretrain", key)
     data = keeper.folder / "corpus"
     if team.first_here and not (data / ABOUT).is_file():
-        for _ in track(pack_corpus(documents, TOKENIZERS / TOKENIZER, data), "packing the corpus", None, "parts"):
+        parts = pack_corpus(read_documents(backbone.corpus), TOKENIZERS / TOKENIZER, data)
+        for _ in track(parts, "packing the corpus", None, "parts"):
             pass
     team.barrier()
-    print(f"corpus: {len(documents):,} documents, {sum(map(len, documents)):,} sentences")
+    corpus = Corpus.open(data)
+    print(f"corpus: {len(corpus.documents) - 1:,} documents, {len(corpus.sentences) - 1:,} sentences")
     model: Any = pretraining_model(backbone)
-    trainer = LanguageTrainer(backbone, model, Corpus.open(data), machine)
+    trainer = LanguageTrainer(backbone, model, corpus, machine)
     journal = _journal(key, machine)
     _pretrain(trainer, keeper, journal)
     encoder = backbone.text_encoder()

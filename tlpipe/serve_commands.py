@@ -2,7 +2,8 @@
 
 import json
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Annotated, Literal
 
@@ -61,15 +62,24 @@ def predict(
     raise typer.Exit(1 if counts.bad and not counts.answered else 0)
 
 
-def _open(out: Path | None) -> AbstractContextManager[IO[str]]:
+@contextmanager
+def _open(out: Path | None) -> Iterator[IO[str]]:
     if out is None:
-        return nullcontext(sys.stdout)
+        yield sys.stdout
+        return
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         # A file name need not be UTF-8; what is not becomes an escape that JSON can read.
-        return out.open("w", encoding="utf-8", errors="backslashreplace", newline="")
+        file = out.open("w", encoding="utf-8", errors="backslashreplace", newline="")
     except OSError as error:
         raise ConfigError(f"{out} cannot be written: {error.strerror}") from None
+    try:
+        with file:
+            yield file
+    except OSError as error:
+        if error.filename is not None:  # of another file, which was to be read
+            raise
+        raise ConfigError(f"{out} cannot be written to its end: {error.strerror}") from None
 
 
 def serve(

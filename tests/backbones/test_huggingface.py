@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForMaskedLM, BertForPreTraining
 
 from tests.backbones.test_text import CONFIGS, inputs
@@ -72,6 +73,14 @@ def test_the_tokenizer_is_copied(tmp_path: Path):
 def test_weights_without_a_pooler_are_refused_with_a_way_out(tmp_path: Path):
     folder = publish(tmp_path, "roberta")
     with pytest.raises(ConfigError, match=r"set backbone\.pooling to mean or cls"):
+        HuggingFace(name=str(folder), max_length=30).pretrained()
+
+
+def test_weights_of_another_shape_are_refused_by_name(tmp_path: Path):
+    folder = publish(tmp_path, "bert")
+    file = folder / "model.safetensors"
+    save_file({**load_file(file), "bert.pooler.dense.bias": torch.zeros(3)}, file, {"format": "pt"})
+    with pytest.raises(ConfigError, match=r"another shape: pooler\.dense\.bias \(file \(3,\)"):
         HuggingFace(name=str(folder), max_length=30).pretrained()
 
 

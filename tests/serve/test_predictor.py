@@ -135,6 +135,12 @@ def test_files_to_jsonl_in_their_order(bundle: Path, folder: Path, tmp_path: Pat
     assert lines[0]["top"] == predictor(files[0])["top"][:2]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_a_message(bundle: Path, folder: Path):
+    said = run("predict", bundle, folder, "--out", "/dev/full", "--device", "cpu", code=2)
+    assert "/dev/full cannot be written to its end: No space left" in said
+
+
 def test_odd_names_and_odd_outcomes(bundle: Path, folder: Path, tmp_path: Path):
     odd = folder / "\udcff.png"
     (folder / "0.png").rename(odd)

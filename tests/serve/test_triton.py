@@ -88,3 +88,9 @@ def test_what_cannot_be_written_is_a_message(bundle: Path, tmp_path: Path, optio
 def test_nothing_is_overwritten(bundle: Path, tmp_path: Path):
     run("export", bundle, "--to", "triton", "--out", tmp_path)
     assert "exists; remove it" in run("export", bundle, "--to", "triton", "--out", tmp_path, code=2).stderr
+
+
+def test_a_file_in_the_way_is_a_message(bundle: Path, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    said = run("export", bundle, "--to", "triton", "--out", tmp_path / "file/x", code=2).stderr
+    assert "cannot be made: Not a directory; choose another --out" in said

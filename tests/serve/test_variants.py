@@ -115,3 +115,6 @@ def test_the_command_writes_its_report(bundle: Path, data: Path, other: Path, tm
     result = CliRunner().invoke(app, [str(each) for each in ("variants", other, data, *options)])
     assert result.exit_code == 2
     assert "holds other classes" in result.stderr
+    result = CliRunner().invoke(app, [str(each) for each in ("variants", bundle, tmp_path / "nowhere", *options)])
+    assert result.exit_code == 2
+    assert "nowhere has no dataset.json; give the folder that the prepare stage writes" in result.stderr

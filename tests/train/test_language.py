@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from tlpipe.backbones.bert import Bert, Size
 from tlpipe.config import ConfigError
@@ -116,6 +117,34 @@ def test_pretraining_goes_on_from_given_weights(backbone: Bert, corpus: Corpus, 
     (tmp_path / "config.json").write_text('{"model_type": "electra"}')
     with pytest.raises(ConfigError, match="pretraining knows bert only"):
         given.preprocess()
+
+
+@pytest.fixture
+def given(backbone: Bert, tmp_path: Path) -> Bert:
+    """One whose weights are in a folder."""
+    pretraining_model(backbone).save_pretrained(tmp_path)
+    backbone.prepare_tokenizer(tmp_path)
+    return Bert(corpus=backbone.corpus, start=str(tmp_path), max_length=24)
+
+
+def test_weights_that_lack_a_layer_are_refused_by_name(given: Bert):
+    file = Path(str(given.start)) / "model.safetensors"
+    whole = load_file(file)
+    for absent in ("cls.", "bert.pooler."):
+        save_file({name: value for name, value in whole.items() if not name.startswith(absent)}, file, {"format": "pt"})
+        pretraining_model(given)
+    layer = {name: value for name, value in whole.items() if "layer.0" not in name}
+    bias = "bert.encoder.layer.0.output.dense.bias"
+    for state, wrong in ((layer, r"layer\.0.* more"), ({**whole, bias: torch.zeros(3)}, r"file \(3,\), model \(16,\)")):
+        save_file(state, file, {"format": "pt"})
+        with pytest.raises(ConfigError, match=rf"lack, or have in another shape: bert\.encoder\.layer\.0.*{wrong}"):
+            pretraining_model(given)
+
+
+def test_a_start_without_safetensors_is_a_sentence(given: Bert):
+    (Path(str(given.start)) / "model.safetensors").unlink()
+    with pytest.raises(ConfigError, match=r"has no model\.safetensors.*save_pretrained"):
+        pretraining_model(given)
 
 
 def test_dropout_is_what_it_is_told_while_pretraining_and_bert_s_own_afterwards(

@@ -1,6 +1,7 @@
 """BERT's pretraining data: who is neighbour of whom, what is hidden, and in which proportions."""
 
 import math
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,25 @@ def test_a_batch_is_padded_and_padding_is_never_predicted(corpus: Corpus):
     assert (batch.tokens[:, 0][padding] == corpus.special["[PAD]"]).all()
     assert (batch.labels[padding] == IGNORED).all()
     assert batch.unrelated.tolist() == [int(not pair.follows) for pair in drawn]
+
+
+def test_packing_needs_memory_for_a_part_and_not_for_the_corpus(tmp_path: Path):
+    train_wordpiece(["a b c"], 100, True, tmp_path / "tokenizer.json")
+
+    def peak(documents: int) -> int:
+        made = (["a b c " * 40] * 20 for _ in range(documents))
+        tracemalloc.start()
+        for _ in pack_corpus(made, tmp_path / "tokenizer.json", tmp_path / "out"):
+            pass
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert len(Corpus.open(tmp_path / "out").tokens) == documents * 20 * 120
+        return most
+
+    peak(2)
+    few, many = peak(200), peak(1000)
+    grown = 800 * 20 * 120 * 4  # bytes of the tokens that are more
+    assert many - few < grown / 8
 
 
 def test_what_cannot_be_a_corpus_is_refused(tmp_path: Path):

@@ -11,7 +11,10 @@ from tlpipe.backbones.huggingface import CONFIG, fetch, read_config, width_of
 from tlpipe.backbones.text import Pooling, TextEncoder, build
 from tlpipe.config import ConfigError, Spec
 from tlpipe.data.corpus import read_documents, train_wordpiece
-from tlpipe.preprocess.text import TOKENIZER, TextPreprocess
+from tlpipe.preprocess.text import TOKENIZER, TextPreprocess, load_tokenizer
+
+VOCABULARY = 30_522
+"""Rows of embeddings where a config.json does not say; transformers' default for bert."""
 
 
 class Size(Spec):
@@ -119,16 +122,33 @@ class Bert(Backbone):
     def prepare_tokenizer(self, folder: Path) -> None:
         """Train WordPiece on the corpus, or copy what is given. Raises ConfigError when it has too many tokens."""
         target = folder / TOKENIZER
-        if self.size is None:
-            shutil.copyfile(fetch(str(self.start), TOKENIZER, None), target)
-            return
-        if self.size.tokenizer is None:
+        if (size := self.size) is not None and size.tokenizer is None:
             texts = (sentence for document in read_documents(self.corpus) for sentence in document)
-            train_wordpiece(texts, self.size.vocabulary, self.size.lowercase, target)
+            train_wordpiece(texts, size.vocabulary, size.lowercase, target)
+            self._check_tokens(target)
             return
-        given = Path(self.size.tokenizer)
+        given = self._given_tokenizer()
+        self._check_tokens(given)
+        shutil.copyfile(given, target)
+
+    def _given_tokenizer(self) -> Path:
+        if self.size is None:
+            return fetch(str(self.start), TOKENIZER, None)
+        given = Path(str(self.size.tokenizer))
         if not given.is_file():
             raise ConfigError(
                 f"backbone.size.tokenizer: {self.size.tokenizer!r} does not exist (seen from {Path.cwd()})"
             )
-        shutil.copyfile(given, target)
+        return given
+
+    def _check_tokens(self, path: Path) -> None:
+        """Every token needs a row of the embeddings."""
+        rows = int(self.architecture().get("vocab_size", VOCABULARY))
+        needed = max(load_tokenizer(path).get_vocab().values(), default=0) + 1
+        if needed <= rows:
+            return
+        if self.size is not None:
+            has, way = "backbone.size.vocabulary is", f"set it to {needed} at least, or give a smaller tokenizer"
+        else:
+            has, way = f"vocab_size in {CONFIG} is", "weights and tokenizer must be of one model"
+        raise ConfigError(f"{path} needs {needed} rows of embeddings, but {has} {rows}: {way}")

@@ -15,7 +15,7 @@ from tlpipe.backbones.weights import fingerprint, listed
 from tlpipe.config import ConfigError
 from tlpipe.preprocess.text import TOKENIZER, TextPreprocess
 
-CONFIG = "config.json"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
 UNUSED = (".position_ids", ".token_type_ids")
 """Ends of names of buffers that older files hold and nothing reads."""
 
@@ -138,19 +138,30 @@ def load_weights(encoder: TextEncoder, name: str, revision: str | None) -> list[
     from transformers import AutoModel
     from transformers.utils import logging
 
-    fetch(name, "model.safetensors", revision)
+    fetch(name, WEIGHTS, revision)
     logging.set_verbosity_error()
     settings: Any = encoder.model.config
     extra = {"add_pooling_layer": encoder.pooling == "pooler"} if encoder.family.has_pooler else {}
     loaded, found = AutoModel.from_pretrained(
         name, config=settings, revision=revision, use_safetensors=True, output_loading_info=True,
-        attn_implementation=encoder.family.attention, **extra,
+        ignore_mismatched_sizes=True, attn_implementation=encoder.family.attention, **extra,
     )  # fmt: skip
+    refuse_gaps(name, found)
     state: dict[str, Tensor] = loaded.float().state_dict()
-    missing = sorted(str(key) for key in found["missing_keys"])
-    if missing or found["mismatched_keys"]:
-        way = "; set backbone.pooling to mean or cls" if all("pooler" in key for key in missing) else ""
-        wrong = listed(missing or [str(key) for key in found["mismatched_keys"]])
-        raise ConfigError(f"{name}: the weights lack, or have in another shape: {wrong}{way}")
     encoder.model.load_state_dict(state)
     return sorted(str(key) for key in found["unexpected_keys"] if not str(key).endswith(UNUSED))
+
+
+def refuse_gaps(name: str, found: dict[str, Any], fresh: tuple[str, ...] = ()) -> None:
+    """Raises ConfigError that names what the weights lack, or have in another shape.
+
+    Args:
+        name: Whose weights they are.
+        found: What transformers says of loading them, sizes that do not match ignored.
+        fresh: Beginnings of the names that may be missing.
+    """
+    missing = sorted(str(key) for key in found["missing_keys"] if not str(key).startswith(fresh))
+    shapes = (f"{key} (file {tuple(file)}, model {tuple(model)})" for key, file, model in found["mismatched_keys"])
+    if wrong := missing + sorted(shapes):
+        way = "; set backbone.pooling to mean or cls" if all("pooler" in key for key in wrong) else ""
+        raise ConfigError(f"{name}: the weights lack, or have in another shape: {listed(wrong)}{way}")

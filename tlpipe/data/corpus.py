@@ -2,11 +2,12 @@
 
 import json
 import re
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=\S)")
-TOKENS, SENTENCES, DOCUMENTS, ABOUT = "tokens.npy", "sentences.npy", "documents.npy", "corpus.json"
+TOKENS, SENTENCES, DOCUMENTS, ABOUT = "tokens.bin", "sentences.npy", "documents.npy", "corpus.json"
 CHUNK = 2000
 """Sentences that are tokenized together."""
 
@@ -88,8 +89,8 @@ def _continuing(texts: Iterable[str], tokenizer: "Tokenizer") -> set[str]:
 class Corpus:
     """Documents of sentences of tokens, without special ones, in flat arrays; the tokens are mapped.
 
-    `tokens.npy` int32; `sentences.npy` int64 (S + 1,), where each sentence begins among the tokens; `documents.npy`
-    int64 (D + 1,), where each document begins among the sentences.
+    `tokens.bin` int32 and nothing else; `sentences.npy` int64 (S + 1,), where each sentence begins among the tokens;
+    `documents.npy` int64 (D + 1,), where each document begins among the sentences.
     """
 
     tokens: NDArray[np.int32]
@@ -109,13 +110,15 @@ class Corpus:
     def open(cls, folder: Path) -> "Corpus":
         """Map what `pack_corpus` wrote."""
         about: dict[str, Any] = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        tokens = np.load(folder / TOKENS, mmap_mode="r")
+        tokens = np.memmap(folder / TOKENS, np.int32, "r")
         sentences, documents = (np.load(folder / name) for name in (SENTENCES, DOCUMENTS))
         return cls(tokens, sentences, documents, about["special"], np.array(about["continues"], bool))
 
 
 def pack_corpus(documents: Iterable[Sequence[str]], tokenizer: Path, folder: Path) -> Iterator[int]:
     """Write the arrays of `Corpus` to `folder`, `corpus.json` last; yields the number of sentences of each part.
+
+    Of what was packed, 8 bytes a sentence and a document stay in memory until the end.
 
     Raises ConfigError when the tokenizer lacks a special token, or there are fewer than two documents.
     """
@@ -126,19 +129,19 @@ def pack_corpus(documents: Iterable[Sequence[str]], tokenizer: Path, folder: Pat
     if absent := [token for token in SPECIAL if token not in vocabulary]:
         raise ConfigError(f"{tokenizer} has no {', '.join(absent)}; BERT's pretraining needs {', '.join(SPECIAL)}")
     folder.mkdir(parents=True, exist_ok=True)
-    ends, tokens, lengths = [0], [np.empty(0, np.int32)], [0]
+    ends, lengths = array("q", [0]), array("q", [0])
     waiting: list[str] = []
-    for document in documents:
-        waiting += document
-        ends.append(ends[-1] + len(document))
-        if len(waiting) >= CHUNK:
-            _encode(fast, waiting, tokens, lengths)
-            yield len(waiting)
-            waiting = []
-    _encode(fast, waiting, tokens, lengths)
+    with (folder / TOKENS).open("wb") as tokens:
+        for document in documents:
+            waiting += document
+            ends.append(ends[-1] + len(document))
+            if len(waiting) >= CHUNK:
+                _encode(fast, waiting, tokens, lengths)
+                yield len(waiting)
+                waiting = []
+        _encode(fast, waiting, tokens, lengths)
     if len(ends) < 3:
         raise ConfigError("backbone.corpus: next-sentence prediction needs two documents; blank lines separate them")
-    np.save(folder / TOKENS, np.concatenate(tokens))
     np.save(folder / SENTENCES, np.cumsum(lengths, dtype=np.int64))
     np.save(folder / DOCUMENTS, np.array(ends, np.int64))
     pieces = sorted(vocabulary, key=lambda piece: vocabulary[piece])
@@ -150,7 +153,7 @@ def pack_corpus(documents: Iterable[Sequence[str]], tokenizer: Path, folder: Pat
     yield len(waiting)
 
 
-def _encode(fast: Any, sentences: list[str], tokens: list[NDArray[np.int32]], lengths: list[int]) -> None:
+def _encode(fast: Any, sentences: list[str], tokens: IO[bytes], lengths: "array[int]") -> None:
     for encoding in fast.encode_batch(sentences, add_special_tokens=False):
-        tokens.append(np.asarray(encoding.ids, np.int32))
+        tokens.write(np.asarray(encoding.ids, np.int32).tobytes())
         lengths.append(len(encoding.ids))

@@ -36,13 +36,16 @@ def write_repository(folder: Path, bundle: Path, target: Target) -> Path:
 
     Raises:
         BundleError: When the bundle is not what was exported.
-        ConfigError: When the model's folder exists already, or its task cannot be served.
+        ConfigError: When the model's folder exists already or cannot be made, or its task cannot be served.
     """
     about = read_bundle(bundle)
     model = folder / target.name
     if model.exists():
         raise ConfigError(f"{model} exists; remove it, or choose another --name or --out")
-    (model / "1").mkdir(parents=True)
+    try:
+        (model / "1").mkdir(parents=True)
+    except OSError as error:
+        raise ConfigError(f"{model} cannot be made: {error.strerror}; choose another --out") from None
     shutil.copyfile(bundle / MODEL, model / "1" / MODEL)
     for name in {ABOUT, *about.sha256} - {MODEL}:  # what its clients need: the description, the tokenizer
         shutil.copyfile(bundle / name, model / name)

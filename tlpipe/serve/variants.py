@@ -81,9 +81,15 @@ def make_variants(bundle: Path, data: Path, out: Path, runtime: Runtime, gate: G
     """Make and measure each variant; those that pass become bundles in `out/<variant>`, as they pass.
 
     Raises:
-        ConfigError: When the data are not those of the bundle's labels and preprocessing, or there are too few.
+        ConfigError: When the data are absent, too few, or not those of the bundle's labels and preprocessing.
     """
-    about, packed = read_bundle(bundle), Packed.open(data)
+    about = read_bundle(bundle)
+    if not (data / "dataset.json").is_file():
+        raise ConfigError(
+            f"{data} has no dataset.json; give the folder that the prepare stage writes (data/packed of the bundle's "
+            "project), or run `dvc repro prepare` there"
+        )
+    packed = Packed.open(data)
     if (packed.classes, packed.preprocess) != (about.labels, about.preprocessing):
         raise ConfigError(f"{data} holds other classes or another preprocessing than {bundle} was made with")
     measured = _Measured(bundle, about, packed, runtime, gate)

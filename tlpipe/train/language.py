@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tlpipe.backbones.bert import Bert
+from tlpipe.backbones.huggingface import WEIGHTS, fetch, refuse_gaps
 from tlpipe.backbones.lean import step
 from tlpipe.config import ConfigError
 from tlpipe.data.corpus import Corpus
@@ -226,7 +227,10 @@ def _groups(model: nn.Module) -> list[dict[str, object]]:
 
 
 def pretraining_model(backbone: Bert) -> nn.Module:
-    """A `BertForPreTraining` with fresh weights, or those of `backbone.start`; heads that a file lacks are fresh."""
+    """A `BertForPreTraining` with fresh weights, or those of `backbone.start`; heads that a file lacks are fresh.
+
+    Raises ConfigError when `start` has no safetensors, or they lack anything else.
+    """
     from transformers import AutoConfig, BertForPreTraining
     from transformers.utils import logging
 
@@ -234,8 +238,12 @@ def pretraining_model(backbone: Bert) -> nn.Module:
     torch.manual_seed(derive(backbone.seed, "initialise"))
     dropout = {"hidden_dropout_prob": backbone.dropout, "attention_probs_dropout_prob": backbone.dropout}
     if backbone.start is not None:
-        given: nn.Module = BertForPreTraining.from_pretrained(backbone.start, use_safetensors=True, **dropout)
-        return given.float()
+        fetch(backbone.start, WEIGHTS, None)
+        given, found = BertForPreTraining.from_pretrained(
+            backbone.start, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True, **dropout
+        )
+        refuse_gaps(backbone.start, found, fresh=("cls.", "bert.pooler."))
+        return cast(nn.Module, given.float())
     settings = {key: value for key, value in backbone.architecture().items() if key != "model_type"} | dropout
     fresh: nn.Module = BertForPreTraining(AutoConfig.for_model("bert", **settings))
     return fresh
