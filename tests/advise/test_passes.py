@@ -1,6 +1,7 @@
 """Forward passes as evidence: the same features as always, weights that come back, shifts and shares by hand."""
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -9,6 +10,7 @@ from tlpipe.advise.passes import STEP, input_shift, look, shares, stepped, tange
 from tlpipe.backbones.base import SequentialEncoder
 from tlpipe.data.packed import Packed
 from tlpipe.train.device import Machine
+from tlpipe.train.fitting import Halved
 
 ROWS = np.arange(60)
 
@@ -22,6 +24,21 @@ def test_features_are_those_of_the_encoder_at_every_depth(packed: Packed, machin
     assert found.seconds > 0
     for group, features in found.depths.items():
         assert np.abs(features - expected[group].numpy()).max() < 1e-5
+
+
+def test_what_does_not_fit_leaves_no_trace(packed: Packed, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = small_encoder()
+    shift = input_shift(encoder, packed, ROWS, machine)
+    forward = encoder.stages["top"].forward
+
+    def small(x: torch.Tensor) -> torch.Tensor:
+        if len(x) > 40:
+            raise torch.OutOfMemoryError("no room")
+        return forward(x)
+
+    monkeypatch.setattr(encoder.stages["top"], "forward", small)
+    with pytest.warns(Halved):
+        assert input_shift(encoder, packed, ROWS, machine) == pytest.approx(shift, rel=1e-6)
 
 
 def test_a_step_is_small_and_taken_back(packed: Packed, machine: Machine) -> None:

@@ -15,6 +15,7 @@ from tlpipe.data.packed import Packed
 from tlpipe.evaluate.predict import predict
 from tlpipe.evaluate.predictions import Predictions
 from tlpipe.train.device import Runtime
+from tlpipe.train.fitting import Halved
 from tlpipe.train.model import load_model
 
 FILES = {
@@ -34,6 +35,23 @@ def test_probabilities_are_the_calibrated_softmax_in_row_order(made: Path):
     assert found.shape == (60, 3)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert found.std() > 0
+
+
+def test_a_batch_that_does_not_fit_is_halved(made: Path, monkeypatch: pytest.MonkeyPatch):
+    model, about = load_model(made / "models/finetuned/all_layers")
+    packed, forward = Packed.open(made / "data/packed"), model.forward
+    expected = list(predict(model, about, packed, "validation", 8, CPU.resolve()))
+
+    def small(x: torch.Tensor) -> torch.Tensor:
+        if len(x) > 3:
+            raise torch.OutOfMemoryError("no room")
+        return forward(x)
+
+    monkeypatch.setattr(model, "forward", small)
+    with pytest.warns(Halved):
+        found = list(predict(model, about, packed, "validation", 8, CPU.resolve()))
+    assert [len(each) for each in found] == [len(each) for each in expected]
+    np.testing.assert_allclose(np.concatenate(found), np.concatenate(expected), atol=1e-6)
 
 
 def test_another_dataset_is_refused(made: Path):

@@ -1,6 +1,7 @@
 """Activations come back as they were, or as near as their storage promises, in the memory layout that they had."""
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tlpipe.train.stored import Layout, Shelf, Stored, Writer
+from tlpipe.train.stored import ABANDONED, Layout, Shelf, Stored, Writer, host
 
 CPU = torch.device("cpu")
 MAPS = torch.randn(6, 5, 4, 3, generator=torch.Generator().manual_seed(0))
@@ -80,12 +81,24 @@ def test_nothing_half_written_is_found_and_the_dead_leave_no_rubbish(tmp_path: P
     writer = Writer(shelf.folder("a"), 6, Layout.of(MAPS, "half", 1))
     writer.write(0, *writer.layout.encode(MAPS[:3]))
     assert not shelf.has("a")
-    mine = tmp_path / f"a.half-{os.getpid()}"
-    of_the_dead = tmp_path / "b.half-999999999"
+    mine = tmp_path / f"a.half-{host()}-{os.getpid()}"
+    of_the_dead = tmp_path / f"b.half-{host()}-999999999"
     of_the_dead.mkdir()
     shelf.make_room(0, 0, frozenset())
     assert mine.is_dir()
     assert not of_the_dead.exists()
+
+
+def test_what_another_machine_writes_is_left_alone_for_a_day(tmp_path: Path) -> None:
+    working, forgotten = tmp_path / "a.half-another-999999999", tmp_path / "b.half-another-999999999"
+    nameless = tmp_path / "c.half-999999999"
+    for folder, age in ((working, ABANDONED - 60), (forgotten, ABANDONED + 60), (nameless, ABANDONED + 60)):
+        folder.mkdir()
+        os.utime(folder, (time.time() - age, time.time() - age))
+    Shelf(tmp_path).make_room(0, 0, frozenset())
+    assert working.is_dir()
+    assert not forgotten.exists()
+    assert not nameless.exists()
 
 
 def test_room_is_made_by_age_and_not_with_what_is_needed(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from tlpipe.data.packed import Packed
 from tlpipe.train.batches import Batches, RowNumbers, chunks
 from tlpipe.train.device import Machine
 from tlpipe.train.embed import depth_features
+from tlpipe.train.fitting import Fitting
 from tlpipe.train.randomness import torch_generator
 from tlpipe.train.views import views_of
 
@@ -35,11 +36,12 @@ class Pass(NamedTuple):
     seconds: float
 
 
-def look(encoder: Encoder, packed: Packed, rows: RowNumbers, machine: Machine) -> Pass:
+def look(encoder: Encoder, packed: Packed, rows: RowNumbers, machine: Machine, fitting: Fitting | None = None) -> Pass:
     """Features of `rows` at every depth, evaluation view, eval mode."""
+    fitting = fitting or Fitting(machine, BATCH)
     machine.place(encoder.eval())
     begun = time.perf_counter()
-    found = [features for _, features in depth_features(encoder, packed, machine, chunks(rows, BATCH))]
+    found = [features for _, features in depth_features(encoder, packed, fitting, chunks(rows, BATCH))]
     depths = {group: np.concatenate([each[group] for each in found]) for group in found[0]}
     return Pass(depths, time.perf_counter() - begun)
 
@@ -99,7 +101,12 @@ def input_shift(encoder: Encoder, packed: Packed, rows: RowNumbers, machine: Mac
 
     hooks = [norm.register_forward_pre_hook(remember) for norm in norms]
     try:
-        look(encoder, packed, rows[:: max(1, len(rows) // SHIFTED)], machine)
+        fitting, tried = Fitting(machine, BATCH), 0
+        while fitting.size != tried:  # a batch that did not fit has left sums behind: begin again
+            tried = fitting.size
+            for norm in norms:
+                sums[norm].clear()
+            look(encoder, packed, rows[:: max(1, len(rows) // SHIFTED)], machine, fitting)
     finally:
         for hook in hooks:
             hook.remove()

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from tlpipe.config import ConfigError
 from tlpipe.data.packed import Packed, Split
 from tlpipe.train.device import Machine
+from tlpipe.train.fitting import Fitting
 from tlpipe.train.model import About, Classifier
 
 
@@ -26,12 +28,18 @@ def predict(
     """
     _check(about, packed)
     placed, rows = machine.place(model.eval()), packed.rows(split)
+    fitting = Fitting(machine, batch_size)
+
+    def compute(view: Tensor) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            logits = placed(view.to(machine.device)).double()
+            said: Tensor = about.task.said(logits / about.temperature)
+            return said.float().cpu().numpy()
+
     for start in machine.team.turns(range(0, len(rows), batch_size)):
         low, high = rows[start], rows[min(start + batch_size, len(rows)) - 1] + 1
         view = about.preprocess.evaluation(packed.samples[low:high])
-        with torch.inference_mode():
-            logits = placed(torch.from_numpy(view).to(machine.device)).double()
-            said = about.task.said(logits / about.temperature).float().cpu().numpy()
+        said = np.concatenate(fitting.pieces(compute, torch.from_numpy(view)))
         yield packed.targets.select(np.arange(low, high), said)
 
 

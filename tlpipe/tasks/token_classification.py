@@ -53,9 +53,18 @@ class TokenClassification(Task):
 
     def loss(self, logits: Tensor, target: Tensor, smoothing: float, weights: Tensor | None) -> Tensor:
         """Cross-entropy of logits (B, L, C) against tags (B, L), the mean over the words."""
-        outputs, tags = self.marked(logits, target)
-        total = functional.cross_entropy(outputs, tags, weight=weights, label_smoothing=smoothing, reduction="sum")
-        return total / max(1, len(tags))
+        length = min(logits.shape[1], target.shape[1])
+        tags = target[:, :length].flatten()
+        # picking the words out as `marked` does would wait for a GPU to say how many there are
+        total = functional.cross_entropy(
+            logits[:, :length].flatten(0, 1),
+            tags,
+            weight=weights,
+            label_smoothing=smoothing,
+            reduction="sum",
+            ignore_index=IGNORED,
+        )
+        return total / self.count(tags).clamp_min(1)
 
     def marked(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Those of the words' first tokens."""

@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
+from torch import Tensor
 
 from tlpipe.backbones.base import Encoder
 from tlpipe.data.packed import Packed
 from tlpipe.train.batches import Batches, RowNumbers, chunks
 from tlpipe.train.device import Machine
+from tlpipe.train.fitting import Fitting
 from tlpipe.train.views import views_of
 
 ABOUT = "features.json"
@@ -54,7 +56,7 @@ def embed(encoder: Encoder, packed: Packed, machine: Machine, folder: Path, batc
     count = learnt_from(packed)
     marks = packed.targets.range(0, count)[1]
     parts = chunks(np.arange(count), batch_size)
-    computed = depth_features(encoder, packed, machine, team.turns(parts))
+    computed = depth_features(encoder, packed, Fitting(machine, batch_size), team.turns(parts))
     folder.mkdir(parents=True, exist_ok=True)
     for _ in range(0, len(parts), team.size):
         for rows, features in team.gather(next(computed, (np.arange(0), {}))):
@@ -77,11 +79,17 @@ def learnt_from(packed: Packed) -> int:
 
 
 def depth_features(
-    encoder: Encoder, packed: Packed, machine: Machine, parts: Sequence[RowNumbers]
+    encoder: Encoder, packed: Packed, fitting: Fitting, parts: Sequence[RowNumbers]
 ) -> Iterator[tuple[RowNumbers, dict[str, NDArray[np.float32]]]]:
     """(rows, features (m, D_g) of their marks by group) of each part, evaluation view; the encoder is in eval mode."""
+    machine = fitting.machine
     views, batches = views_of(packed.preprocess, machine.device), Batches(packed, machine.device)
-    for rows, images in zip(parts, batches.samples.stream(parts), strict=True):
+
+    def compute(images: Tensor) -> dict[str, NDArray[np.float32]]:
         with torch.inference_mode(), machine.autocast():
-            depths = encoder.depths(views.evaluation(images))
-            yield rows, {group: packed.targets.select(rows, each.float().cpu().numpy()) for group, each in depths}
+            return {group: each.float().cpu().numpy() for group, each in encoder.depths(views.evaluation(images))}
+
+    for rows, images in zip(parts, batches.samples.stream(parts), strict=True):
+        pieces = fitting.pieces(compute, images)
+        depths = {group: np.concatenate([each[group] for each in pieces]) for group in pieces[0]}
+        yield rows, {group: packed.targets.select(rows, values) for group, values in depths.items()}

@@ -25,6 +25,7 @@ from tlpipe.train.batches import Batches, RowNumbers, chunks
 from tlpipe.train.boundary import CHUNK, Boundary, Choice
 from tlpipe.train.checkpoint import hash_code
 from tlpipe.train.device import Machine
+from tlpipe.train.fitting import Fitting
 from tlpipe.train.model import Classifier
 from tlpipe.train.randomness import torch_generator
 from tlpipe.train.shard import whole
@@ -59,7 +60,7 @@ class Frozen:
         root: Path = ROOT,
     ) -> None:
         self.model, self.training, self.batches, self.machine = model, training, batches, machine
-        self.team = machine.team
+        self.team, self.fitting = machine.team, Fitting(machine, CHUNK)
         self.views = views_of(batches.packed.preprocess, machine.device)
         self.shelf = Shelf(root)
         self._code = hash_code()
@@ -112,7 +113,7 @@ class Frozen:
         inputs = iter(self._inputs(base, view, rows, self.team.turns(parts)))
         for done in range(0, len(parts), self.team.size):
             mine = next(inputs, None)
-            for climbed in self.team.gather([] if mine is None else self._climb(*mine, base, missing)):
+            for climbed in self.team.gather([] if mine is None else self._climbed(*mine, base, missing)):
                 for each, start, encoded in climbed if writers else []:
                     writers[each].write(start, *encoded)
             yield from (Look(each + 1, len(parts)) for each in range(done, min(done + self.team.size, len(parts))))
@@ -127,16 +128,23 @@ class Frozen:
             cut: Writer(self.shelf.folder(self._key(cut, view)), count, self.boundaries[cut].layout) for cut in cuts
         }
 
-    @torch.no_grad()
-    def _climb(self, start: int, x: Tensor, base: int, cuts: list[int]) -> list[tuple[int, int, Encoded]]:
+    def _climbed(self, start: int, x: Tensor, base: int, cuts: list[int]) -> list[tuple[int, int, Encoded]]:
         """(cut, first row, what is stored) at each of `cuts` for the samples from row `start`, given at `base`."""
+        found = []
+        for piece in self.fitting.pieces(lambda part: self._climb(part, base, cuts), x):
+            found += [(cut, start, encoded) for cut, encoded in piece]
+            start += len(piece[0][1][0])
+        return found
+
+    @torch.no_grad()
+    def _climb(self, x: Tensor, base: int, cuts: list[int]) -> list[tuple[int, Encoded]]:
         encoder, climbed = self.model.encoder.eval(), []
         for cut in cuts:
             with self.machine.autocast():
                 x = encoder.run(x, base, cut)
             layout = self.boundaries[cut].layout
             encoded = layout.encode(x)
-            climbed.append((cut, start, encoded))
+            climbed.append((cut, encoded))
             x, base = layout.again(encoded, x.device), cut
         return climbed
 

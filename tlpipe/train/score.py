@@ -9,6 +9,7 @@ from torch.nn import functional
 from tlpipe.tasks.base import Task
 from tlpipe.train.device import Machine
 from tlpipe.train.feed import Feed
+from tlpipe.train.fitting import Fitting
 from tlpipe.train.model import Classifier
 
 BATCH = {"cuda": 512}
@@ -20,22 +21,22 @@ class Scorer:
 
     def __init__(self, machine: Machine, task: Task) -> None:
         self.machine, self.task = machine, task
-        self._batch = BATCH.get(machine.device.type, 64)
+        self.fitting = Fitting(machine, BATCH.get(machine.device.type, 64))
 
     def scores(self, model: Classifier, feed: Feed) -> tuple[Tensor, Tensor]:
         """Logits (M, C) in double precision and labels (M,) of the validation split's marks, in order, on the CPU."""
         while True:
             try:
-                batches = feed.validation(self._batch)
+                batches = feed.validation(self.fitting.size)
                 mine = [self.task.marked(self._logits(model, x, feed.start), y.cpu()) for x, y in batches]
                 logits, labels = zip(*self.machine.team.in_turn(mine), strict=True)
                 packed = feed.batches.packed
                 low, high = packed.targets.range(*packed.ranges["validation"])
                 return joined(logits)[: high - low], torch.cat(labels)[: high - low]
             except torch.OutOfMemoryError:
-                if self._batch == 1 or self.machine.team.size > 1:
+                if self.fitting.size == 1 or self.machine.team.size > 1:
                     raise
-                self._batch //= 2
+            self.fitting.halve(self.fitting.size)
 
     def _logits(self, model: Classifier, x: Tensor, start: int) -> Tensor:
         # tensors that are put together in inference mode could not be trained afterwards

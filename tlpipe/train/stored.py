@@ -2,7 +2,9 @@
 
 import json
 import os
+import platform
 import shutil
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +21,8 @@ from tlpipe.train.batches import RowNumbers, Rows
 Storage = Literal["exact", "half", "int8"]
 VALUES, RANGES, ABOUT = "values.npy", "ranges.npy", "about.json"
 LEVELS = 255
+ABANDONED = 86_400
+"""Seconds without a write after which what another machine wrote half is taken for rubbish."""
 Encoded = tuple[NDArray[Any], NDArray[np.float32] | None]
 """Values to store, and for int8 the lowest value and the step of each sample and channel (B, C, 2)."""
 
@@ -94,7 +98,7 @@ class Writer:
 
     def __init__(self, folder: Path, count: int, layout: Layout) -> None:
         self.folder, self.count, self.layout = folder, count, layout
-        self._half = folder.with_name(f"{folder.name}.half-{os.getpid()}")
+        self._half = folder.with_name(f"{folder.name}.half-{host()}-{os.getpid()}")
         shutil.rmtree(self._half, ignore_errors=True)
         self._half.mkdir(parents=True)
         self._arrays: dict[str, NDArray[Any]] = {}
@@ -164,7 +168,7 @@ class Shelf:
         if not self.root.is_dir():
             return
         for folder in self.root.glob("*.half-*"):
-            if not _alive(int(folder.name.rsplit("-", 1)[1])):
+            if _abandoned(folder):
                 shutil.rmtree(folder, ignore_errors=True)
         folders = sorted((folder for folder in self.root.iterdir() if folder.is_dir()), key=_used)
         sizes = {folder: sum(file.stat().st_size for file in folder.iterdir()) for folder in folders}
@@ -173,6 +177,22 @@ class Shelf:
             if total > limit and folder.name not in keep and ".half-" not in folder.name:
                 shutil.rmtree(folder, ignore_errors=True)
                 total -= sizes[folder]
+
+
+def host() -> str:
+    """This machine's name: a process's number says nothing on another that shares the project's folder."""
+    return platform.node() or "localhost"
+
+
+def _abandoned(folder: Path) -> bool:
+    """Whether nobody writes to this half-written folder any more; another machine's is judged by its age."""
+    owner, _, process = folder.name.rsplit(".half-", 1)[1].rpartition("-")
+    if owner == host():
+        return not _alive(int(process))
+    try:
+        return time.time() - max(_used(each) for each in (folder, *folder.iterdir())) > ABANDONED
+    except FileNotFoundError:
+        return False  # its owner has just moved it into place
 
 
 def _used(folder: Path) -> float:
