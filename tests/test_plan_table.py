@@ -61,11 +61,17 @@ def test_a_plan_without_phases_trained_the_head_in_the_head_stage():
 
 def test_the_table_has_a_row_a_group_and_a_column_a_phase():
     rows = [line.split() for line in text(PLAN).splitlines()]
-    assert ["stem", "1,000", "frozen", "3.33e-5"] in rows
-    assert ["top", "8,000", "5e-4", "5e-4"] in rows
-    assert ["head", "1,000", "1e-3", "1e-3"] in rows
-    assert ["trainable", "10,000", "9,000", "10,000"] in rows
+    assert ["stem", "1,000", "frozen", "3.33e-5", "1,000", "0.02"] in rows
+    assert ["top", "8,000", "5e-4", "5e-4", "8,000", "0.02"] in rows
+    assert ["head", "1,000", "1e-3", "1e-3", "1,000", "0.02"] in rows
+    assert ["trainable", "10,000", "9,000", "10,000", "10,000"] in rows
     assert ["ratio", "90.00%", "100.00%"] in rows
+
+
+def test_a_group_that_never_trains_has_no_weight_decay():
+    first = PLAN.model_copy(update={"phases": PLAN.phases[:1]})
+    rows = [line.split() for line in text(first).splitlines()]
+    assert ["stem", "1,000", "frozen", "0", "none"] in rows
 
 
 def test_many_phases_do_not_make_the_table_wider():

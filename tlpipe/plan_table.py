@@ -61,6 +61,8 @@ def render(
 ) -> RenderableType:
     """Rows are layer groups from the input to the head, columns are phases; a cell is the peak learning rate.
 
+    Two more columns say what trains in some phase, and the weight decay of that.
+
     Args:
         plan: What to show.
         sizes: Of each of the plan's groups and of `head`.
@@ -71,10 +73,12 @@ def render(
     heading = Text(f"{title or plan.strategy}: {line(plan, sizes)}", style="bold")
     chunks = [plan.phases[i : i + PHASES_A_TABLE] for i in range(0, len(plan.phases), PHASES_A_TABLE)]
     below = [Text(f"  {each}", style="dim") for each in notes(plan, sizes, weight_decay, samples)]
-    return Group(heading, *(_table(plan, sizes, chunk) for chunk in chunks), *below)
+    return Group(heading, *(_table(plan, sizes, weight_decay, chunk) for chunk in chunks), *below)
 
 
-def _table(plan: Plan, sizes: Sizes, phases: Sequence[Phase]) -> Table:
+def _table(plan: Plan, sizes: Sizes, weight_decay: float, phases: Sequence[Phase]) -> Table:
+    moved = {group: _moved(plan, sizes, group) for group in (*plan.groups, HEAD)}
+    decay = "L2-SP" if plan.l2_sp else f"{weight_decay:g}"
     total = sum(sizes[group].total for group in (*plan.groups, HEAD))
     table = Table(box=box.SIMPLE_HEAD, show_footer=True)
     table.add_column("group", footer="trainable\nratio")
@@ -83,10 +87,19 @@ def _table(plan: Plan, sizes: Sizes, phases: Sequence[Phase]) -> Table:
         count = trained(phase, sizes)
         name = f"{phase.name}\n{phase.epochs} epoch{'' if phase.epochs == 1 else 's'}"
         table.add_column(name, justify="right", footer=f"{count:,}\n{count / total:.2%}")
+    table.add_column("trainable", justify="right", footer=f"{sum(moved.values()):,}")
+    table.add_column("weight\ndecay", justify="right")
     for group in (*plan.groups, HEAD):
         cells = [_cell(phase, group, sizes) for phase in phases]
-        table.add_row(Text(group), f"{sizes[group].total:,}", *cells)
+        table.add_row(
+            Text(group), f"{sizes[group].total:,}", *cells, f"{moved[group]:,}", decay if moved[group] else "none"
+        )
     return table
+
+
+def _moved(plan: Plan, sizes: Sizes, group: str) -> int:
+    """Parameters of the group that train in some phase."""
+    return max(sizes[group].trained(phase.adapt_of(group)) for phase in plan.phases)
 
 
 def _cell(phase: Phase, group: str, sizes: Sizes) -> Text:

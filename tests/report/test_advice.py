@@ -25,12 +25,14 @@ ADVICE = {
     "tie": ["all_layers", "elsewhere"],
     "region": {"name": "small and similar", "recipe": "head_only", "unfreeze": "none"},
     "evidence": {
+        "all_depth_gap": 0.05, "pretrained_minus_random": 0.4, "linearised": 0.65, "input_shift": 0.5,
+        "parameters_per_sample": 50.0,
         "learning_curve": [
             {"samples": count, "accuracy": value, "low": value - 0.05, "high": value + 0.05, "measured": measured}
             for count, value, measured in POINTS
         ]
     },
-    "experience": {"targets": ["a", "b"], "cells": 12},
+    "experience": {"targets": ["a", "b"], "cells": 12, "most_cells": 49},
 }  # fmt: skip
 
 
@@ -50,7 +52,15 @@ def test_the_ranking_stands_beside_what_was_reached(made: Path, tmp_path: Path) 
     assert facts is not None
     assert [row["reached"] for row in facts["ranking"]] == [reached, None]
     page = render(collect(root))
-    for part in ("87.1 %", "not run", "all_layers and elsewhere were too close to call", "&lt;to&gt;", "12 measured"):
+    for part in (
+        "87.1 %",
+        "not run",
+        "all_layers and elsewhere were too close to call",
+        "&lt;to&gt;",
+        "12 to 49 measured",
+    ):
+        assert part in page
+    for part in ("gap +5.0 %", "random +40.0 %", "fine-tuning 65.0 %", "shift 0.50 standard", "50 parameters a"):
         assert part in page
     assert page.count("stroke-dasharray") > render(collect(made)).count("stroke-dasharray")
 

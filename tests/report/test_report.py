@@ -158,6 +158,7 @@ def test_the_plan_becomes_a_matrix_also_when_phases_share_a_name():
     assert [phase["trainable"] for phase in matrix["phases"]] == [5, 15]
     assert [phase["rho"] for phase in matrix["phases"]] == pytest.approx([1, 0.1])
     assert [group["rates"] for group in matrix["groups"]] == [[None, 0.01], [0.1, 0.1]]
+    assert [group["trainable"] for group in matrix["groups"]] == [10, 5]
     assert matrix["total"] == 15
 
 

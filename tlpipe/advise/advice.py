@@ -76,6 +76,7 @@ class Advice:
             "experience": {
                 "targets": list(self.experience.targets),
                 "cells": self.experience.cells,
+                "most_cells": self.experience.most_cells,
                 "doubt": self.evidence.score.doubt,
             },
         }

@@ -50,6 +50,11 @@ class Experience(Spec):
         """Of the rule with the fewest."""
         return min((rule.cells for rule in self.rules.values()), default=0)
 
+    @property
+    def most_cells(self) -> int:
+        """Of the rule with the most."""
+        return max((rule.cells for rule in self.rules.values()), default=0)
+
 
 class Predicted(NamedTuple):
     """An accuracy, or another score, with its uncertainty."""

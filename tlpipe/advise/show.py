@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tlpipe.advise.advice import Advice
+from tlpipe.advise.evidence import Evidence
 from tlpipe.advise.reasons import reasons
 from tlpipe.advise.region import region
 from tlpipe.advise.scores import assumption
@@ -66,6 +67,7 @@ def lines(advice: Advice) -> Iterator[str]:
         f"{evidence.fit:.0%} of a random network's errors); the classical recipe there: {where.kind}, unfreeze "
         f"{where.unfreeze}"
     )
+    yield f"evidence: {'; '.join(facts(evidence))}"
     for point in evidence.curve:
         if not point.measured:
             yield (
@@ -74,8 +76,19 @@ def lines(advice: Advice) -> Iterator[str]:
                 f"{evidence.best.accuracy:.1%} now"
             )
     yield (
-        f"predictions rest on {advice.experience.cells} measured cells of {len(advice.experience.targets)} data sets: "
-        "few; trust what is measured more"
+        f"predictions rest on {advice.experience.cells} to {advice.experience.most_cells} measured cells, by strategy, "
+        f"of {len(advice.experience.targets)} data sets: few; trust what is measured more"
     )
     if score.doubt > 1:
         yield assumption(score)
+
+
+def facts(evidence: Evidence) -> Iterator[str]:
+    """What was measured, a phrase each; what was not asked for or does not apply is left out."""
+    yield f"all-depth gap {evidence.depth_gap:+.1%}"
+    yield f"pretrained minus random {evidence.all_depths.accuracy - evidence.random.accuracy:+.1%}"
+    if evidence.linearised is not None:
+        yield f"linearised fine-tuning {evidence.linearised.accuracy:.1%}"
+    if evidence.shift is not None:
+        yield f"input shift {evidence.shift:.2f} standard deviations"
+    yield f"{evidence.parameters / evidence.samples:,.0f} parameters a sample"

@@ -99,6 +99,7 @@ def plan_matrix(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             index, {"name": row["phase"], "epochs": row["epochs"], "trainable": 0, "rates": [], "adapt": "all"}
         )
         group = groups.setdefault(row["group"], {"name": row["group"], "parameters": row["parameters"], "rates": []})
+        group["trainable"] = max(group.get("trainable", 0), row["trained_parameters"])
         group["rates"].append(row["learning_rate"])
         phase["trainable"] += row["trained_parameters"]
         if row["trainable"]:
