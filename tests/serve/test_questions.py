@@ -113,7 +113,7 @@ def test_a_model_of_answered_questions_always_answers(served: Path, tmp_path: Pa
     for answer in predictor(QUESTIONS):
         assert answer["answer"]
         assert answer["no_answer_probability"] is None
-    nothing = predictor([("Who?", "")])[0]
+    nothing = predictor([("Who?", "\x01")])[0]  # of which the tokenizer leaves nothing
     assert nothing == {
         "answer": "", "start": None, "end": None, "score": None, "no_answer_probability": None, "n_best": [],
     }  # fmt: skip
@@ -142,6 +142,7 @@ def test_mappings_pairs_bytes_and_files(served: Path, tmp_path: Path):
         ({"question": "Who?"}, "must be texts"),
         ({"question": "Who?", "context": "x", "id": 3}, "unknown key 'id'"),
         ((" ", "x"), "the question is empty"),
+        (("Who?", " "), "the context is empty"),
         ((3, "x"), "must be texts"),
         (("Who?", "\ud800"), "surrogate"),
         (("Who?", "x" * 100_001), "at most 100,000"),

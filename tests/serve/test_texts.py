@@ -23,7 +23,7 @@ from tlpipe.serve.session import Runtime, Session
 from tlpipe.tasks import TextClassification
 from tlpipe.train.model import Classifier
 
-TEXTS = ["a fine film", "bad", "so so, but long enough to be more than the rest of the batch", "naïve 🙂 日本", ""]
+TEXTS = ["a fine film", "bad", "so so, but long enough to be more than the rest of the batch", "naïve 🙂 日本"]
 PAIR = ("is it fine", "it is")
 LABELS = ("neg", "pos", "größe")
 BACKBONE = Bert(corpus=("x",), size=Size(layers=2, width=16, heads=2, vocabulary=200), max_length=24)
@@ -87,6 +87,10 @@ def test_a_path_is_a_file_of_text(served: Path, tmp_path: Path):
         (Path("absent.txt"), "No such file"),
         ("\ud800", "surrogate"),
         ("x" * 1_000_001, "too long"),
+        ("", "the text is empty"),
+        (" \n", "the text is empty"),
+        (b"", "the text is empty"),
+        (("fine", " "), "the text is empty"),
     ],
 )
 def test_what_is_no_text_is_refused_with_a_sentence(served: Path, item: Any, sentence: str):
@@ -118,6 +122,9 @@ def test_http_answers_as_the_predictor(own_server: Any, served: Path):
         ("application/json", b"[" * 100_000, 400, "nested too deeply"),
         ("application/json", b'"\\ud800"', 400, "surrogate"),
         ("text/plain", b"\xff", 400, "not UTF-8"),
+        ("text/plain", b"", 400, "the text is empty"),
+        ("application/json", b'""', 400, "the text is empty"),
+        ("application/json", b'{"text": "fine", "pair": ""}', 400, "the text is empty"),
     ],
 )
 def test_bad_bodies_are_refused(own_server: Any, media: str, body: bytes, status: int, sentence: str):

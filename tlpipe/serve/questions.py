@@ -106,8 +106,8 @@ def _pair(found: Any) -> tuple[str, str]:
     question, context = found
     if not (isinstance(question, str) and isinstance(context, str)):
         raise BadInput(f"the question and the context must be texts; {NEEDED}")
-    if not question.strip():
-        raise BadInput(f"the question is empty; {NEEDED}")
+    if not (question.strip() and context.strip()):
+        raise BadInput(f"the {'context' if question.strip() else 'question'} is empty; {NEEDED}")
     whole(question, context)
     for name, text in (("question", question), ("context", context)):
         if len(text) > MOST_CHARACTERS:

@@ -43,6 +43,7 @@ class TextLabels(Labels):
         return self._tokens(_texts(item, "give a text, a pair of texts, or the path of a text file"))
 
     def _tokens(self, texts: Text) -> Sample:
+        whole(*texts)
         longest = max(map(len, texts))
         if longest > MOST_CHARACTERS:
             raise BadInput(f"the text is too long: {longest:,} characters; at most {MOST_CHARACTERS:,} are taken", 413)
@@ -86,7 +87,9 @@ def read_bytes(path: Path) -> bytes:
 
 
 def whole(*texts: str) -> None:
-    """Raises BadInput for a text that cannot be encoded."""
+    """Raises BadInput for a text that is blank, from which nothing is learnt either, or that cannot be encoded."""
+    if not all(map(str.strip, texts)):
+        raise BadInput("the text is empty; send one that has characters other than white space")
     try:
         "".join(texts).encode()
     except UnicodeEncodeError:
@@ -107,6 +110,5 @@ def _texts(found: Any, do: str) -> Text:
         found = [found["text"], *([found["pair"]] if found.get("pair") is not None else [])]
     texts = [found] if isinstance(found, str) else found
     if isinstance(texts, Sequence) and 1 <= len(texts) <= 2 and all(isinstance(text, str) for text in texts):
-        whole(*texts)
         return tuple(texts)
     raise BadInput(f"got {type(found).__name__} that is neither a text nor a pair of texts; {do}")

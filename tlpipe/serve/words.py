@@ -46,7 +46,7 @@ class TextEntities:
         return self._read(_text(item))
 
     def _read(self, text: str | list[str]) -> Sample:
-        whole(*([text] if isinstance(text, str) else text))
+        whole(text if isinstance(text, str) else " ".join(text))
         size = sum(map(len, text))
         if size > MOST_CHARACTERS:
             raise BadInput(f"the text is too long: {size:,} characters; at most {MOST_CHARACTERS:,} are taken", 413)
