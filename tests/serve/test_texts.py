@@ -122,6 +122,7 @@ def test_http_answers_as_the_predictor(own_server: Any, served: Path):
         ("application/json", b"[" * 100_000, 400, "nested too deeply"),
         ("application/json", b'"\\ud800"', 400, "surrogate"),
         ("text/plain", b"\xff", 400, "not UTF-8"),
+        ("application/json", b'["fine", "bad"]', 400, "several texts are parts of a multipart/form-data body"),
         ("text/plain", b"", 400, "the text is empty"),
         ("application/json", b'""', 400, "the text is empty"),
         ("application/json", b'{"text": "fine", "pair": ""}', 400, "the text is empty"),
@@ -131,6 +132,15 @@ def test_bad_bodies_are_refused(own_server: Any, media: str, body: bytes, status
     found, content, _ = own_server.send("POST", "/predict", body, {"content-type": media})
     assert found == status
     assert sentence in content["error"]
+
+
+def test_parts_without_a_content_type_are_text(own_server: Any, served: Path):
+    parts = [f'--b\r\nContent-Disposition: form-data; name="text"\r\n\r\n{text}\r\n' for text in TEXTS]
+    status, content, _ = own_server.send(
+        "POST", "/predict", ("".join(parts) + "--b--\r\n").encode(), {"content-type": "multipart/form-data; boundary=b"}
+    )
+    assert status == 200, content
+    assert content["predictions"] == Predictor(served, device="cpu")(TEXTS)
 
 
 def infer(own_server: Any, **arrays: list[list[int]]) -> tuple[int, Any]:

@@ -12,6 +12,7 @@ from tlpipe.serve.reading import BadInput, Labels, Row, Sample
 MOST_CHARACTERS = 1_000_000
 """Of a text, and of each of a pair."""
 MOST_BYTES = 4 * MOST_CHARACTERS
+SEND = 'send a text, or a pair as {"text": ..., "pair": ...}'
 STEP = 16
 """Tokens to a multiple of which texts are padded, so that texts of about one length share a batch."""
 
@@ -32,7 +33,10 @@ class TextLabels(Labels):
         """UTF-8 text, or JSON: a text, or {"text": ..., "pair": ...}, of which `pair` may be left out."""
         if media == "text/plain":
             return self._tokens((utf8(raw),))
-        return self._tokens(_texts(parse_json(raw, 2 * MOST_BYTES), 'send a text, or {"text": ..., "pair": ...}'))
+        found = parse_json(raw, 2 * MOST_BYTES)
+        if isinstance(found, list):  # a pair, or several texts? Python's callers give a list of samples and know
+            raise BadInput(f"got a list; {SEND}; several texts are parts of a multipart/form-data body")
+        return self._tokens(_texts(found, SEND))
 
     def load(self, item: Any) -> Sample:
         """A text, a pair of texts, {"text": ..., "pair": ...}, the bytes of a text, or the path of a text file."""
