@@ -17,7 +17,7 @@ from tlpipe.export.question_parity import HeldOutQuestions
 from tlpipe.preprocess.answers import Answers, decode
 from tlpipe.preprocess.questions import QuestionPreprocess, Questions
 from tlpipe.serve import BadInput, Predictor
-from tlpipe.serve.files import predict_files
+from tlpipe.serve.files import found, predict_files
 from tlpipe.tasks import QuestionAnswering
 from tlpipe.train.model import Classifier
 
@@ -128,8 +128,9 @@ def test_mappings_pairs_bytes_and_files(served: Path, tmp_path: Path):
     assert predictor(mapping) == predictor([mapping])[0] == expected
     assert predictor(json.dumps([question, context]).encode()) == predictor(tmp_path / "one.json") == expected
     (tmp_path / "many.jsonl").write_text("".join(json.dumps(each) + "\n" for each in QUESTIONS), encoding="utf-8")
-    answers = [answer for _, answer in predict_files(predictor, [tmp_path / "many.jsonl"])]
-    assert answers == predictor(QUESTIONS)
+    files = sorted(found([tmp_path], predictor.loaded.reading.endings), key=str)
+    assert files == [tmp_path / "many.jsonl", tmp_path / "one.json"]
+    assert [answer for _, answer in predict_files(predictor, files)] == [*predictor(QUESTIONS), expected]
     cells = predictor.loaded.reading.cells(expected)
     assert dict(zip(predictor.loaded.reading.columns(False), cells, strict=True))["answer"] == expected["answer"]
 

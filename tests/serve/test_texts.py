@@ -9,9 +9,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from tests.untrained import answer_without_torch, make_about, make_noisy, make_text_bundle
 from tlpipe.backbones.bert import Bert, Size
+from tlpipe.cli import app
 from tlpipe.data import tokens
 from tlpipe.data.corpus import train_wordpiece
 from tlpipe.export.text_parity import HeldOutTexts
@@ -188,6 +190,24 @@ def test_the_interface_says_that_texts_are_read(own_server: Any):
     assert set(document["paths"]["/predict"]["post"]["requestBody"]["content"]) == {
         "text/plain", "application/json", "multipart/form-data",
     }  # fmt: skip
+
+
+def test_a_folder_of_texts_is_answered_file_by_file(served: Path, tmp_path: Path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.TXT").write_text(TEXTS[0], encoding="utf-8")
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "many.jsonl").write_text("\n".join(map(json.dumps, TEXTS)), encoding="utf-8")
+    (tmp_path / "image.png").touch()
+    out = tmp_path / "out.jsonl"  # among what it is walked for, and not read
+    command = ["predict", str(served), str(tmp_path), "--out", str(out), "--device", "cpu"]
+    for _ in range(2):
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.output
+        found = {line.pop("path"): line for line in map(json.loads, out.read_text(encoding="utf-8").splitlines())}
+        names = [f"many.jsonl:{number}" for number in range(1, len(TEXTS) + 1)]
+        assert set(found) == {str(tmp_path / name) for name in ("deep/a.TXT", "empty.txt", *names)}
+        assert "the text is empty" in found[str(tmp_path / "empty.txt")]["error"]
+        assert found[str(tmp_path / "deep/a.TXT")] == Predictor(served, device="cpu")(TEXTS[0])
 
 
 def test_each_line_of_a_jsonl_file_is_a_sample(served: Path, tmp_path: Path):

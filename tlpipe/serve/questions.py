@@ -25,6 +25,7 @@ class QuestionAnswers:
 
     media: ClassVar[tuple[str, ...]] = ("application/json",)
     form: ClassVar[str] = "question"
+    endings: ClassVar[frozenset[str]] = frozenset((".json", ".jsonl"))
     together: ClassVar[int] = 8
 
     def __init__(self, bundle: Bundle, folder: Path, max_pixels: int) -> None:

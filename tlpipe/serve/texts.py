@@ -22,6 +22,7 @@ class TextLabels(Labels):
 
     media: ClassVar[tuple[str, ...]] = ("text/plain", "application/json")
     form: ClassVar[str] = "text"
+    endings: ClassVar[frozenset[str]] = frozenset((".txt", ".jsonl"))
     together: ClassVar[int] = 8
 
     def __init__(self, bundle: Bundle, folder: Path, max_pixels: int) -> None:

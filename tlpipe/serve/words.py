@@ -25,6 +25,7 @@ class TextEntities:
 
     media: ClassVar[tuple[str, ...]] = ("text/plain", "application/json")
     form: ClassVar[str] = "words"
+    endings: ClassVar[frozenset[str]] = frozenset((".txt", ".jsonl"))
     together: ClassVar[int] = 8
 
     def __init__(self, bundle: Bundle, folder: Path, max_pixels: int) -> None:
