@@ -31,7 +31,7 @@ def doctor() -> None:
 def predict(
     bundle: BundleFolder,
     paths: Annotated[
-        list[Path], typer.Argument(help="Files, JSONL files of a sample a line, and folders with image files.")
+        list[Path], typer.Argument(help="Files, JSONL files of a sample a line, and folders with either.")
     ],
     out: Annotated[Path | None, typer.Option(help="Where to write; standard output if not given.")] = None,
     form: Annotated[
@@ -50,8 +50,8 @@ def predict(
     from tlpipe.serve.predictor import Predictor
 
     chosen = form or ("jsonl" if out is not None and out.suffix == ".jsonl" else "csv")
-    files = found(paths)
     predictor = Predictor(bundle, device, threads, batch, top, max_pixels)
+    files = found(paths, predictor.loaded.reading.endings, out)
     predictor.top = len(predictor.loaded.bundle.labels) if every else top
     counts = Counts()
     with _open(out) as file:

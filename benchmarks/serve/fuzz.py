@@ -11,57 +11,19 @@ import struct
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPException
-from io import BytesIO
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from PIL import Image
-
+from benchmarks.serve.asked import INFER, KINDS, File, Request, multipart
 from benchmarks.serve.process import started
 
-Request = tuple[str, bytes, dict[str, str]]
-INFER = "/v2/models/model/infer"
 WORDS = (
     b"null", b"NaN", b"-1", b"1e999", b"[]", b"{}", b'""', b"true", b"0", b"4294967296", b"[" * 200, b'"\\ud800"',
     b"\xff\xfe", b"\x00", b"UINT8", b"FP32", b"inputs", b"binary_data_size",
 )  # fmt: skip
-
-
-def images(generator: random.Random) -> list[tuple[bytes, str]]:
-    """Small good images of several formats, with their content types."""
-    pixels = np.frombuffer(generator.randbytes(24 * 20 * 3), np.uint8).reshape(24, 20, 3)
-    found = []
-    for kind in ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "JPEG2000"):
-        file = BytesIO()
-        Image.fromarray(pixels).save(file, kind)
-        found.append((file.getvalue(), f"image/{kind.lower()}"))
-    return found
-
-
-def tensors(generator: random.Random) -> Request:
-    """A good tensor request, binary or JSON."""
-    height, width = generator.randint(1, 12), generator.randint(1, 12)
-    data = generator.randbytes(height * width * 3)
-    entry: dict[str, object] = {"name": "image", "shape": [1, height, width, 3], "datatype": "UINT8"}
-    if generator.random() < 0.5:
-        return INFER, json.dumps({"inputs": [entry | {"data": list(data)}]}).encode(), {}
-    head = json.dumps({"inputs": [entry | {"parameters": {"binary_data_size": len(data)}}]}).encode()
-    return INFER, head + data, {"Inference-Header-Content-Length": str(len(head))}
-
-
-def multipart(files: list[tuple[bytes, str]], generator: random.Random) -> Request:
-    """One to four of the files as multipart/form-data."""
-    parts = [
-        b'--fuzz\r\nContent-Disposition: form-data; name="files"; filename="a"\r\nContent-Type: '
-        + f"{media}\r\n\r\n".encode()
-        + raw
-        + b"\r\n"
-        for raw, media in generator.choices(files, k=generator.randint(1, 4))
-    ]
-    return "/predict", b"".join(parts) + b"--fuzz--\r\n", {"content-type": "multipart/form-data; boundary=fuzz"}
 
 
 def mutated(body: bytes, generator: random.Random) -> bytes:
@@ -83,25 +45,27 @@ def mutated(body: bytes, generator: random.Random) -> bytes:
     return bytes(content)
 
 
-def requests(count: int, seed: int) -> list[Request]:
-    """The same requests for the same seed."""
-    generator = random.Random(seed)
-    files = images(generator)
+def requests(count: int, seed: int, task: str, inputs: Sequence[str]) -> list[Request]:
+    """The same requests for the same seed, to a model of this task with these inputs."""
+    generator, kind = random.Random(seed), KINDS[task]
+    files = kind.files(generator)
     makers: tuple[Callable[[], Request], ...] = (
         lambda: ("/predict", *_plain(generator.choice(files))),
-        lambda: tensors(generator),
+        lambda: kind.tensors(generator, inputs),
         lambda: multipart(files, generator),
         lambda: (generator.choice(("/predict", INFER)), generator.randbytes(generator.randrange(300)), {}),
     )
     found = []
     for _ in range(count):
         path, body, headers = generator.choices(makers, (4, 4, 2, 1))[0]()
-        found.append((path, mutated(body, generator), _odd(headers, generator)))
+        if kind.mutated == 1 or generator.random() < kind.mutated:
+            body = mutated(body, generator)
+        found.append((path, body, _odd(headers, generator)))
     return found
 
 
-def _plain(image: tuple[bytes, str]) -> tuple[bytes, dict[str, str]]:
-    return image[0], {"content-type": image[1]}
+def _plain(file: File) -> tuple[bytes, dict[str, str]]:
+    return file[0], {"content-type": file[1]}
 
 
 def _odd(headers: dict[str, str], generator: random.Random) -> dict[str, str]:
@@ -133,6 +97,8 @@ def send(port: int, batch: list[Request]) -> tuple[Counter[str], list[str]]:
         seen[str(response.status)] += 1
         if response.status >= 500 and response.status != 503:
             bad.append(f"{path} {headers} {body!r}: {response.status} {content!r}")
+        if response.status == 200 and path == INFER and b"NaN" in content:
+            bad.append(f"{path} {headers} {body!r}: values that are no numbers: {content!r}")
         if response.status >= 400 and b'"error":"' not in content and b"Invalid HTTP" not in content:
             bad.append(f"{path} {headers}: {response.status} without a sentence: {content!r}")
     connection.close()
@@ -141,10 +107,11 @@ def send(port: int, batch: list[Request]) -> tuple[Counter[str], list[str]]:
 
 def fuzz(port: int, count: int, seed: int, clients: int = 4) -> tuple[Counter[str], list[str]]:
     """(answers by status, what must not have happened) of `count` requests to the server on `port`."""
-    generator = random.Random(seed)
-    good = (*_plain(images(generator)[1]),)
+    about = _about(port)
+    task, inputs = about["parameters"]["task"], [each["name"] for each in about["inputs"]]
+    good = (*_plain(KINDS[task].files(random.Random(seed))[1]),)
     before = _answer(port, *good)
-    work = requests(count, seed)
+    work = requests(count, seed, task, inputs)
     with ThreadPoolExecutor(clients) as pool:
         results = list(pool.map(lambda first: send(port, work[first::clients]), range(clients)))
     seen = sum((each for each, _ in results), Counter[str]())
@@ -152,6 +119,14 @@ def fuzz(port: int, count: int, seed: int, clients: int = 4) -> tuple[Counter[st
     if _answer(port, *good) != before:
         bad.append("the server answers a good request in another way than before")
     return seen, bad
+
+
+def _about(port: int) -> Any:
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", "/v2/models/model")
+    content = json.loads(connection.getresponse().read())
+    connection.close()
+    return content
 
 
 def _answer(port: int, body: bytes, headers: dict[str, str]) -> bytes:

@@ -145,6 +145,11 @@ def test_an_animation_is_refused_and_one_frame_is_not(server: Any, pictures: lis
         assert server.send("POST", "/predict", animated(pictures[1], kind))[0] == 200
 
 
+def test_parts_without_a_content_type_are_images(server: Any, png: Png):
+    body, headers = multipart(("a.png", png(IMAGE), "image/png"))
+    assert server.send("POST", "/predict", body.replace(b"\r\nContent-Type: image/png", b""), headers)[0] == 200
+
+
 def test_a_bad_part_is_named(server: Any, png: Png):
     good = ("good.png", png(IMAGE), "image/png")
     status, content, _ = server.send("POST", "/predict", *multipart(good, ("bad.png", b"x", "image/png")))

@@ -149,4 +149,14 @@ def test_odd_names_and_odd_outcomes(bundle: Path, folder: Path, tmp_path: Path):
     assert json.loads(out.read_text())["path"] == str(odd)
     run("predict", bundle, folder / "cut.PNG", "--device", "cpu", code=1)
     assert "does not exist" in run("predict", bundle, folder / "absent", "--device", "cpu", code=2)
-    assert list(found([folder / "deep"]))
+    assert len(list(found([folder / "deep"], {".png"}))) == 2
+
+
+def test_a_folder_without_a_file_to_answer_for_is_an_error(bundle: Path, folder: Path, tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    (folder / "notes.txt").rename(tmp_path / "empty" / "notes.txt")
+    out = tmp_path / "labels.csv"
+    said = run("predict", bundle, tmp_path / "empty", "--device", "cpu", "--out", out, code=2)
+    assert "no file to answer for" in said
+    assert ".jpeg" in said
+    assert not out.exists()

@@ -17,7 +17,7 @@ from tlpipe.export.question_parity import HeldOutQuestions
 from tlpipe.preprocess.answers import Answers, decode
 from tlpipe.preprocess.questions import QuestionPreprocess, Questions
 from tlpipe.serve import BadInput, Predictor
-from tlpipe.serve.files import predict_files
+from tlpipe.serve.files import found, predict_files
 from tlpipe.tasks import QuestionAnswering
 from tlpipe.train.model import Classifier
 
@@ -113,7 +113,7 @@ def test_a_model_of_answered_questions_always_answers(served: Path, tmp_path: Pa
     for answer in predictor(QUESTIONS):
         assert answer["answer"]
         assert answer["no_answer_probability"] is None
-    nothing = predictor([("Who?", "")])[0]
+    nothing = predictor([("Who?", "\x01")])[0]  # of which the tokenizer leaves nothing
     assert nothing == {
         "answer": "", "start": None, "end": None, "score": None, "no_answer_probability": None, "n_best": [],
     }  # fmt: skip
@@ -128,8 +128,9 @@ def test_mappings_pairs_bytes_and_files(served: Path, tmp_path: Path):
     assert predictor(mapping) == predictor([mapping])[0] == expected
     assert predictor(json.dumps([question, context]).encode()) == predictor(tmp_path / "one.json") == expected
     (tmp_path / "many.jsonl").write_text("".join(json.dumps(each) + "\n" for each in QUESTIONS), encoding="utf-8")
-    answers = [answer for _, answer in predict_files(predictor, [tmp_path / "many.jsonl"])]
-    assert answers == predictor(QUESTIONS)
+    files = sorted(found([tmp_path], predictor.loaded.reading.endings), key=str)
+    assert files == [tmp_path / "many.jsonl", tmp_path / "one.json"]
+    assert [answer for _, answer in predict_files(predictor, files)] == [*predictor(QUESTIONS), expected]
     cells = predictor.loaded.reading.cells(expected)
     assert dict(zip(predictor.loaded.reading.columns(False), cells, strict=True))["answer"] == expected["answer"]
 
@@ -142,6 +143,7 @@ def test_mappings_pairs_bytes_and_files(served: Path, tmp_path: Path):
         ({"question": "Who?"}, "must be texts"),
         ({"question": "Who?", "context": "x", "id": 3}, "unknown key 'id'"),
         ((" ", "x"), "the question is empty"),
+        (("Who?", " "), "the context is empty"),
         ((3, "x"), "must be texts"),
         (("Who?", "\ud800"), "surrogate"),
         (("Who?", "x" * 100_001), "at most 100,000"),

@@ -9,9 +9,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from tests.untrained import answer_without_torch, make_about, make_noisy, make_text_bundle
 from tlpipe.backbones.bert import Bert, Size
+from tlpipe.cli import app
 from tlpipe.data import tokens
 from tlpipe.data.corpus import train_wordpiece
 from tlpipe.export.text_parity import HeldOutTexts
@@ -23,7 +25,7 @@ from tlpipe.serve.session import Runtime, Session
 from tlpipe.tasks import TextClassification
 from tlpipe.train.model import Classifier
 
-TEXTS = ["a fine film", "bad", "so so, but long enough to be more than the rest of the batch", "naïve 🙂 日本", ""]
+TEXTS = ["a fine film", "bad", "so so, but long enough to be more than the rest of the batch", "naïve 🙂 日本"]
 PAIR = ("is it fine", "it is")
 LABELS = ("neg", "pos", "größe")
 BACKBONE = Bert(corpus=("x",), size=Size(layers=2, width=16, heads=2, vocabulary=200), max_length=24)
@@ -87,6 +89,10 @@ def test_a_path_is_a_file_of_text(served: Path, tmp_path: Path):
         (Path("absent.txt"), "No such file"),
         ("\ud800", "surrogate"),
         ("x" * 1_000_001, "too long"),
+        ("", "the text is empty"),
+        (" \n", "the text is empty"),
+        (b"", "the text is empty"),
+        (("fine", " "), "the text is empty"),
     ],
 )
 def test_what_is_no_text_is_refused_with_a_sentence(served: Path, item: Any, sentence: str):
@@ -118,12 +124,25 @@ def test_http_answers_as_the_predictor(own_server: Any, served: Path):
         ("application/json", b"[" * 100_000, 400, "nested too deeply"),
         ("application/json", b'"\\ud800"', 400, "surrogate"),
         ("text/plain", b"\xff", 400, "not UTF-8"),
+        ("application/json", b'["fine", "bad"]', 400, "several texts are parts of a multipart/form-data body"),
+        ("text/plain", b"", 400, "the text is empty"),
+        ("application/json", b'""', 400, "the text is empty"),
+        ("application/json", b'{"text": "fine", "pair": ""}', 400, "the text is empty"),
     ],
 )
 def test_bad_bodies_are_refused(own_server: Any, media: str, body: bytes, status: int, sentence: str):
     found, content, _ = own_server.send("POST", "/predict", body, {"content-type": media})
     assert found == status
     assert sentence in content["error"]
+
+
+def test_parts_without_a_content_type_are_text(own_server: Any, served: Path):
+    parts = [f'--b\r\nContent-Disposition: form-data; name="text"\r\n\r\n{text}\r\n' for text in TEXTS]
+    status, content, _ = own_server.send(
+        "POST", "/predict", ("".join(parts) + "--b--\r\n").encode(), {"content-type": "multipart/form-data; boundary=b"}
+    )
+    assert status == 200, content
+    assert content["predictions"] == Predictor(served, device="cpu")(TEXTS)
 
 
 def infer(own_server: Any, **arrays: list[list[int]]) -> tuple[int, Any]:
@@ -171,6 +190,24 @@ def test_the_interface_says_that_texts_are_read(own_server: Any):
     assert set(document["paths"]["/predict"]["post"]["requestBody"]["content"]) == {
         "text/plain", "application/json", "multipart/form-data",
     }  # fmt: skip
+
+
+def test_a_folder_of_texts_is_answered_file_by_file(served: Path, tmp_path: Path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.TXT").write_text(TEXTS[0], encoding="utf-8")
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "many.jsonl").write_text("\n".join(map(json.dumps, TEXTS)), encoding="utf-8")
+    (tmp_path / "image.png").touch()
+    out = tmp_path / "out.jsonl"  # among what it is walked for, and not read
+    command = ["predict", str(served), str(tmp_path), "--out", str(out), "--device", "cpu"]
+    for _ in range(2):
+        result = CliRunner().invoke(app, command)
+        assert result.exit_code == 0, result.output
+        found = {line.pop("path"): line for line in map(json.loads, out.read_text(encoding="utf-8").splitlines())}
+        names = [f"many.jsonl:{number}" for number in range(1, len(TEXTS) + 1)]
+        assert set(found) == {str(tmp_path / name) for name in ("deep/a.TXT", "empty.txt", *names)}
+        assert "the text is empty" in found[str(tmp_path / "empty.txt")]["error"]
+        assert found[str(tmp_path / "deep/a.TXT")] == Predictor(served, device="cpu")(TEXTS[0])
 
 
 def test_each_line_of_a_jsonl_file_is_a_sample(served: Path, tmp_path: Path):

@@ -16,7 +16,7 @@ from tlpipe.tagging import Tagger
 from tlpipe.train.model import Classifier
 
 WORDS = [[word for word, _ in sentence(seed)] for seed in range(1, 6)]
-TEXTS = ["Ada ran in New York, old 🙂 Ulm", "", "naïve 日本", *map(" ".join, WORDS)]
+TEXTS = ["Ada ran in New York, old 🙂 Ulm", "naïve 日本", *map(" ".join, WORDS)]
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +88,9 @@ def test_a_table_has_the_entities_as_json(served: Path) -> None:
         (3, "got int"),
         (["a", 1], "neither a text nor a list of words"),
         (["a", " "], "a word is empty"),
+        ("", "the text is empty"),
+        (" ", "the text is empty"),
+        ([], "the text is empty"),
         ({"text": ["a"]}, "'text' holds list"),
         ({"words": "a"}, "'words' holds str"),
         ({"text": "a", "words": ["a"]}, "neither a text nor"),

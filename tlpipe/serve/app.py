@@ -216,10 +216,12 @@ def make_app(service: Service) -> Starlette:
 
 def _decode(reading: Reading, part: Part, place: tuple[int, int]) -> Sample:
     """In a decoding thread: one part, `place` = (which, of how many). Raises BadInput that names it."""
+    # RFC 7578, 4.4: a part that does not say what it is is text/plain, as of `curl -F text=...`.
+    media = part.media or ("text/plain" if "text/plain" in reading.media else "application/octet-stream")
     try:
-        if part.media not in reading.media and f"{part.media.partition('/')[0]}/*" not in reading.media:
-            raise BadInput(f"content type {part.media[:80]!r} is not taken; send {' or '.join(reading.media)}", 415)
-        return reading.decode(part.raw, part.media)
+        if media not in reading.media and f"{media.partition('/')[0]}/*" not in reading.media:
+            raise BadInput(f"content type {media[:80]!r} is not taken; send {' or '.join(reading.media)}", 415)
+        return reading.decode(part.raw, media)
     except BadInput as error:
         named = f" ({part.name})" if part.name else ""
         where = f"part {place[0]} of {place[1]}{named}: " if place[1] > 1 else ""

@@ -116,6 +116,7 @@ class Part:
     """One part of a multipart body."""
 
     media: str
+    """Its content type; empty where it does not say."""
     name: str
     raw: bytes
 
@@ -173,7 +174,7 @@ class _Collector:
         about = Message()
         about["content-disposition"] = self._headers.get("content-disposition", "")
         name = about.get_filename() or str(about.get_param("name", "", "content-disposition") or "")
-        media = self._headers.get("content-type", "application/octet-stream").partition(";")[0].strip().lower()
+        media = self._headers.get("content-type", "").partition(";")[0].strip().lower()
         self.parts.append(Part(media, name[:200], b"".join(self._chunks)))
 
     def on_end(self) -> None:

@@ -3,14 +3,13 @@
 import csv
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import tee
+from itertools import chain, tee
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from tlpipe.config import ConfigError
-from tlpipe.preprocess.decode import EXTENSIONS
 from tlpipe.serve.body import parse_json
 from tlpipe.serve.predictor import Predictor
 from tlpipe.serve.reading import Answer, BadInput
@@ -30,26 +29,41 @@ class Counts:
     bad: int = 0
 
 
-def found(paths: Sequence[Path]) -> Iterator[Path]:
-    """The files that `paths` name, and the image files in the folders that they name, as the system lists them.
+def found(paths: Sequence[Path], endings: Collection[str], out: Path | None = None) -> Iterator[Path]:
+    """The files that `paths` name, and those of their folders that can be read, as the system lists them.
+
+    Args:
+        paths: Files of any name, and folders.
+        endings: In lower case, as of `Reading.endings`.
+        out: Where the answers go: left out, as it would be read while it grows.
 
     Raises:
-        ConfigError: Before the first file, when one of `paths` does not exist.
+        ConfigError: Before the first file, when one of `paths` does not exist, or there is no file.
     """
     for path in paths:
         if not path.exists():
             raise ConfigError(f"{path} does not exist; give files or folders")
-    return (each for path in paths for each in (_walk(path) if path.is_dir() else (path,)))
+    every = (each for path in paths for each in (_walk(path, endings) if path.is_dir() else (path,)))
+    files = (each for each in every if not (out and out.name == each.name and _same(out, each)))
+    first = next(files, None)
+    if first is None:
+        named = ", ".join(map(str, paths))
+        raise ConfigError(f"no file to answer for in {named}; folders are searched for {', '.join(sorted(endings))}")
+    return chain((first,), files)
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve()
+
+
+def _walk(folder: Path, endings: Collection[str]) -> Iterator[Path]:
     # os.walk and sorted() hold a whole folder's names; scandir holds one.
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
-                    yield from _walk(Path(entry.path))
-                elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
+                    yield from _walk(Path(entry.path), endings)
+                elif os.path.splitext(entry.name)[1].lower() in endings:
                     yield Path(entry.path)
     except PermissionError:
         yield folder

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tlpipe.bundle import Bundle
-from tlpipe.preprocess.decode import MOST_PIXELS, UnreadableImage, decode, to_rgb
+from tlpipe.preprocess.decode import EXTENSIONS, MOST_PIXELS, UnreadableImage, decode, to_rgb
 from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.serve.reading import MAX_PIXELS, BadInput, Labels, Row, Sample
 
@@ -18,6 +18,7 @@ class ImageLabels(Labels):
 
     media: ClassVar[tuple[str, ...]] = ("image/*", "application/octet-stream")
     form: ClassVar[str] = "image"
+    endings: ClassVar[frozenset[str]] = EXTENSIONS
     together: ClassVar[int] = 1
 
     def __init__(self, bundle: Bundle, folder: Path, max_pixels: int = MAX_PIXELS) -> None:

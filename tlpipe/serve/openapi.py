@@ -12,28 +12,30 @@ from tlpipe.serve.settings import Settings
 Json = dict[str, Any]
 OBJECT: Json = {"type": "object"}
 TEXT: Json = {"type": "string"}
+SENT: Json = {"type": "string", "pattern": r"\S"}
+"""A text to answer for: not a blank one."""
 BINARY: Json = {"type": "string", "format": "binary"}
 PAIR: Json = {
     "type": "object",
-    "properties": {"text": TEXT, "pair": {"type": ["string", "null"]}},
+    "properties": {"text": SENT, "pair": {"oneOf": [SENT, {"type": "null"}]}},
     "required": ["text"],
     "additionalProperties": False,
 }
 QUESTION: Json = {
     "type": "object",
-    "properties": {"question": TEXT, "context": TEXT},
+    "properties": {"question": SENT, "context": SENT},
     "required": ["question", "context"],
     "additionalProperties": False,
 }
-WORDS: Json = {"type": "array", "items": {"type": "string", "pattern": r"\S"}}
+WORDS: Json = {"type": "array", "items": SENT, "minItems": 1}
 ONE_TEXT, IN_WORDS = (
     {"type": "object", "properties": {key: schema}, "required": [key], "additionalProperties": False}
-    for key, schema in (("text", TEXT), ("words", WORDS))
+    for key, schema in (("text", SENT), ("words", WORDS))
 )
 BODIES: dict[str, Json] = {
     "image": dict.fromkeys(("image/jpeg", "image/png", "image/webp"), BINARY),
-    "text": {"text/plain": TEXT, "application/json": {"oneOf": [TEXT, PAIR]}},
-    "words": {"text/plain": TEXT, "application/json": {"oneOf": [TEXT, WORDS, ONE_TEXT, IN_WORDS]}},
+    "text": {"text/plain": SENT, "application/json": {"oneOf": [SENT, PAIR]}},
+    "words": {"text/plain": SENT, "application/json": {"oneOf": [SENT, WORDS, ONE_TEXT, IN_WORDS]}},
     "question": {"application/json": QUESTION},
 }
 """What `/predict` takes besides several parts, by what the model reads."""

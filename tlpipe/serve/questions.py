@@ -25,6 +25,7 @@ class QuestionAnswers:
 
     media: ClassVar[tuple[str, ...]] = ("application/json",)
     form: ClassVar[str] = "question"
+    endings: ClassVar[frozenset[str]] = frozenset((".json", ".jsonl"))
     together: ClassVar[int] = 8
 
     def __init__(self, bundle: Bundle, folder: Path, max_pixels: int) -> None:
@@ -106,8 +107,8 @@ def _pair(found: Any) -> tuple[str, str]:
     question, context = found
     if not (isinstance(question, str) and isinstance(context, str)):
         raise BadInput(f"the question and the context must be texts; {NEEDED}")
-    if not question.strip():
-        raise BadInput(f"the question is empty; {NEEDED}")
+    if not (question.strip() and context.strip()):
+        raise BadInput(f"the {'context' if question.strip() else 'question'} is empty; {NEEDED}")
     whole(question, context)
     for name, text in (("question", question), ("context", context)):
         if len(text) > MOST_CHARACTERS:

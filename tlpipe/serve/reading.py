@@ -49,6 +49,8 @@ class Reading(Protocol):
     """Content types that `decode` takes; `image/*` stands for all of them."""
     form: ClassVar[str]
     """What the page at `/` asks for: `image` or `text`."""
+    endings: ClassVar[frozenset[str]]
+    """Of the files in a folder that `load` takes, in lower case; of a .jsonl file each line is a sample."""
     together: ClassVar[int]
     """Samples that one thread answers fastest in one call: one image fills it, and more do not fit its caches; of texts
     a few share each read of the weights."""

@@ -12,6 +12,7 @@ from tlpipe.serve.reading import BadInput, Labels, Row, Sample
 MOST_CHARACTERS = 1_000_000
 """Of a text, and of each of a pair."""
 MOST_BYTES = 4 * MOST_CHARACTERS
+SEND = 'send a text, or a pair as {"text": ..., "pair": ...}'
 STEP = 16
 """Tokens to a multiple of which texts are padded, so that texts of about one length share a batch."""
 
@@ -21,6 +22,7 @@ class TextLabels(Labels):
 
     media: ClassVar[tuple[str, ...]] = ("text/plain", "application/json")
     form: ClassVar[str] = "text"
+    endings: ClassVar[frozenset[str]] = frozenset((".txt", ".jsonl"))
     together: ClassVar[int] = 8
 
     def __init__(self, bundle: Bundle, folder: Path, max_pixels: int) -> None:
@@ -32,7 +34,10 @@ class TextLabels(Labels):
         """UTF-8 text, or JSON: a text, or {"text": ..., "pair": ...}, of which `pair` may be left out."""
         if media == "text/plain":
             return self._tokens((utf8(raw),))
-        return self._tokens(_texts(parse_json(raw, 2 * MOST_BYTES), 'send a text, or {"text": ..., "pair": ...}'))
+        found = parse_json(raw, 2 * MOST_BYTES)
+        if isinstance(found, list):  # a pair, or several texts? Python's callers give a list of samples and know
+            raise BadInput(f"got a list; {SEND}; several texts are parts of a multipart/form-data body")
+        return self._tokens(_texts(found, SEND))
 
     def load(self, item: Any) -> Sample:
         """A text, a pair of texts, {"text": ..., "pair": ...}, the bytes of a text, or the path of a text file."""
@@ -43,6 +48,7 @@ class TextLabels(Labels):
         return self._tokens(_texts(item, "give a text, a pair of texts, or the path of a text file"))
 
     def _tokens(self, texts: Text) -> Sample:
+        whole(*texts)
         longest = max(map(len, texts))
         if longest > MOST_CHARACTERS:
             raise BadInput(f"the text is too long: {longest:,} characters; at most {MOST_CHARACTERS:,} are taken", 413)
@@ -86,7 +92,9 @@ def read_bytes(path: Path) -> bytes:
 
 
 def whole(*texts: str) -> None:
-    """Raises BadInput for a text that cannot be encoded."""
+    """Raises BadInput for a text that is blank, from which nothing is learnt either, or that cannot be encoded."""
+    if not all(map(str.strip, texts)):
+        raise BadInput("the text is empty; send one that has characters other than white space")
     try:
         "".join(texts).encode()
     except UnicodeEncodeError:
@@ -107,6 +115,5 @@ def _texts(found: Any, do: str) -> Text:
         found = [found["text"], *([found["pair"]] if found.get("pair") is not None else [])]
     texts = [found] if isinstance(found, str) else found
     if isinstance(texts, Sequence) and 1 <= len(texts) <= 2 and all(isinstance(text, str) for text in texts):
-        whole(*texts)
         return tuple(texts)
     raise BadInput(f"got {type(found).__name__} that is neither a text nor a pair of texts; {do}")

@@ -25,6 +25,7 @@ class TextEntities:
 
     media: ClassVar[tuple[str, ...]] = ("text/plain", "application/json")
     form: ClassVar[str] = "words"
+    endings: ClassVar[frozenset[str]] = frozenset((".txt", ".jsonl"))
     together: ClassVar[int] = 8
 
     def __init__(self, bundle: Bundle, folder: Path, max_pixels: int) -> None:
@@ -46,7 +47,7 @@ class TextEntities:
         return self._read(_text(item))
 
     def _read(self, text: str | list[str]) -> Sample:
-        whole(*([text] if isinstance(text, str) else text))
+        whole(text if isinstance(text, str) else " ".join(text))
         size = sum(map(len, text))
         if size > MOST_CHARACTERS:
             raise BadInput(f"the text is too long: {size:,} characters; at most {MOST_CHARACTERS:,} are taken", 413)
