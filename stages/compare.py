@@ -28,6 +28,8 @@ from tlpipe.tracking.outbox import RUNS, project
 
 SECTIONS = ("task", "data", "backbone", "runtime", "head", "training")
 """What of params.yaml a run shows besides its own strategy."""
+SPREAD = ("validation_mean", "validation_deviation", "test_mean", "test_deviation")
+"""Columns of comparison.csv over all seeds; a deviation is empty where there is one."""
 FIGURES = ("confusion.png", "reliability.png", "mistakes.png", "per_class.csv", "metrics.json", "intervals.json")
 
 
@@ -178,11 +180,14 @@ def _write_csv(path: Path, comparison: dict[str, Any]) -> None:
     metric = comparison["metric"]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("strategy", "validation", "test", "low", "high", "seconds", "trainable_parameters"))
+        first = ("strategy", "validation", "test", "low", "high", "seconds", "trainable_parameters")
+        writer.writerow((*first, *SPREAD))
         for name, entry in comparison["strategies"].items():
             test = entry["test"].get(metric, {"value": "", "low": "", "high": ""})
             figures = (test["value"], test["low"], test["high"], entry["seconds"], entry["trainable_parameters"])
-            writer.writerow((name, entry["validation"][metric], *figures))
+            repeated = (entry["seeds"][split].get(metric, {}) for split in ("validation", "test"))
+            spread = [each.get(what) for each in repeated for what in ("mean", "deviation")]
+            writer.writerow((name, entry["validation"][metric], *figures, *spread))
 
 
 def summary(comparison: dict[str, Any]) -> str:
@@ -192,8 +197,21 @@ def summary(comparison: dict[str, Any]) -> str:
         test = entry["test"].get(metric)
         said = f"{test['value']:.4f} [{test['low']:.4f}, {test['high']:.4f}]" if test else "does not apply"
         mark = "*" if name == comparison["champion"] else "~" if name in comparison["too_close_to_call"] else " "
-        lines.append(f"{mark} {name}: {metric} validation {entry['validation'][metric]:.4f}, test {said}")
+        validation = f"validation {entry['validation'][metric]:.4f}"
+        lines.append(f"{mark} {name}: {metric} {validation}, test {said}{_repeated(entry, metric)}")
     return "\n".join([*lines, "* champion   ~ too close to the champion to call"])
+
+
+def _repeated(entry: dict[str, Any], metric: str) -> str:
+    """What the ranking went by, where there is more than one seed; the figures before it are the first seed's."""
+    found = {split: entry["seeds"][split].get(metric) for split in ("validation", "test")}
+    said = [
+        f"{split} {each['mean']:.4f} ± {each['deviation']:.4f}"
+        for split, each in found.items()
+        if each and each["deviation"] is not None
+    ]
+    count = len(entry["seeds"]["validation"][metric]["values"])
+    return f"; mean ± standard deviation of {count} seeds: {', '.join(said)}" if said else ""
 
 
 if __name__ == "__main__":

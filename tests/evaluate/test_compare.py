@@ -126,8 +126,22 @@ def test_the_stage_writes_the_champion_and_ignores_what_is_not_listed(own: Path)
     assert crowned == {path.name for path in best.iterdir()} | figures
     assert (own / "models/champion/model.safetensors").read_bytes() == (best / "model.safetensors").read_bytes()
     lines = (own / "reports/comparison.csv").read_text().splitlines()
-    assert lines[0] == "strategy,validation,test,low,high,seconds,trainable_parameters"
+    header = "strategy,validation,test,low,high,seconds,trainable_parameters"
+    assert lines[0] == f"{header},validation_mean,validation_deviation,test_mean,test_deviation"
+    seeds = comparison["strategies"][NAMES[0]]["seeds"]
+    found = [seeds[split]["accuracy"][what] for split in ("validation", "test") for what in ("mean", "deviation")]
+    assert [float(cell) for cell in lines[1].split(",")[-4:]] == found
+    validation, test = (f"{found[at]:.4f} ± {found[at + 1]:.4f}" for at in (0, 2))
+    said = f"; mean ± standard deviation of 2 seeds: validation {validation}, test {test}"
+    assert said in stage.summary(comparison)
     assert [line.split(",")[0] for line in lines[1:]] == list(NAMES)
+
+
+def test_one_seed_has_no_spread(results: list[Result]):
+    comparison = compare([with_scores(result, accuracy=0.9) for result in results], Compare(metric="accuracy"))
+    for entry in comparison["strategies"].values():
+        entry["seeds"]["test"] = entry["seeds"]["validation"]
+    assert "±" not in stage.summary(comparison)
 
 
 @pytest.mark.parametrize(
