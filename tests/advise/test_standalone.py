@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from tlpipe.advise.backbone import candidate
@@ -131,3 +132,20 @@ def test_the_command_prints_a_table_with_reasons_or_json(images: Path, source: P
     found = json.loads(run.invoke(app, [*arguments, "--json"]).stdout)
     assert [each["backbone"] for each in found] == [str(source)] * 2
     assert found[0]["ranking"][0]["reasons"]
+
+
+def test_a_given_training_says_what_is_kept_and_how_long_epochs_are(
+    images: Path, source: Path, tmp_path: Path, machine: Machine
+) -> None:
+    shipped = YAML(typ="safe").load(Path(__file__).parents[2] / "params.yaml")
+    kind = {"kind": "top_layers", "layers": 1, "lr": "auto", "gamma": 0.7, "stage_epochs": None, "epochs": "auto"}
+    passes = {}
+    for name, views, batch in (("kept", 4, 16), ("anew", 0, 16), ("small batches", 4, 2)):
+        training = shipped["training"] | {"batch_size": batch, "cache": shipped["training"]["cache"] | {"views": views}}
+        given = tmp_path / f"{name}.yaml"
+        YAML().dump({"finetune": {"top": kind}, "training": training}, given)
+        (found,) = answers(images, [str(source)], machine, strategies=given)
+        (option,) = found.advice.options
+        passes[name] = option.seconds / found.advice.evidence.forward
+    assert passes["anew"] > 1.2 * passes["kept"]
+    assert passes["small batches"] < 0.8 * passes["kept"]  # the rule wants a number of steps, not of epochs

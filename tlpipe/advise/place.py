@@ -17,6 +17,7 @@ from tlpipe.tasks.base import Task
 from tlpipe.tasks.image_classification import ImageClassification
 from tlpipe.tasks.question_answering import QuestionAnswering
 from tlpipe.tasks.token_classification import TokenClassification
+from tlpipe.train.spec import Training
 
 PARAMS = (".yaml", ".yml")
 SHARE = 0.2
@@ -32,6 +33,8 @@ class Place(NamedTuple):
     """The split that begins what is not looked at: a test split of the user's own, or nothing that is not in it."""
     finetune: Mapping[str, Strategy] | None
     """Strategies that are given along; None where there are none."""
+    training: Training | None = None
+    """How they would be trained, where that is given along."""
 
 
 def _table(path: Path) -> tuple[Task, AnySource]:
@@ -58,7 +61,7 @@ FILES: dict[str, Callable[[Path], tuple[Task, AnySource]]] = {
 
 
 def place_of(path: Path) -> Place:
-    """A params.yaml, whose sections task, data and finetune count; a file of FILES; or a folder of images.
+    """A params.yaml, whose sections task, data, finetune and training count; a file of FILES; or a folder of images.
 
     Raises:
         ConfigError: a file of another kind, or a params.yaml in which these sections are wrong.
@@ -87,7 +90,14 @@ def _given(path: Path) -> Place:
     if missing:
         raise ConfigError(f"{path} has no section {missing[0]}; give a params.yaml with task and data")
     data: Data = parse(content["data"], Data, "data", path)
-    return Place(parse(content["task"], AnyTask, "task", path), data, "test", strategies_of(path))
+    task: Task = parse(content["task"], AnyTask, "task", path)
+    return Place(task, data, "test", strategies_of(path), training_of(path))
+
+
+def training_of(path: Path) -> Training | None:
+    """The section `training` of a params.yaml; None where it has none."""
+    found = read(path).get("training")
+    return None if found is None else parse(found, Training, "training", path)
 
 
 def strategies_of(path: Path) -> Mapping[str, Strategy] | None:

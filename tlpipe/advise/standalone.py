@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from tlpipe.advise.advice import Advice, advise
 from tlpipe.advise.backbone import Candidate, candidate
-from tlpipe.advise.cost import Clock
+from tlpipe.advise.cost import Clock, views_of
 from tlpipe.advise.evidence import gather, subject
 from tlpipe.advise.experience import load_experience
 from tlpipe.advise.passes import look, shares
-from tlpipe.advise.place import Place, place_of, strategies_of
+from tlpipe.advise.place import Place, place_of, strategies_of, training_of
 from tlpipe.config import ConfigError
 from tlpipe.data.pack import pack
 from tlpipe.data.packed import Packed
@@ -25,9 +25,10 @@ from tlpipe.strategies.scale import Scale
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
 from tlpipe.train.device import Machine
+from tlpipe.train.spec import Training
 
 VIEWS = 4
-"""Kept views of frozen activations that costs are reckoned with, as in the shipped params.yaml."""
+"""Kept views of frozen activations that costs are reckoned with where no `training` is given, as in params.yaml."""
 
 
 class Answer(NamedTuple):
@@ -54,14 +55,15 @@ def answers(
         place: As in `place_of`.
         forms: Backbones in short form.
         machine: Where the passes run.
-        strategies: A params.yaml whose `finetune` entries are judged; None = those of `place`, if it is one, or
-            `default_strategies`.
+        strategies: A params.yaml whose `finetune` entries are judged, as its `training` says; None = those of `place`,
+            if it is one, or `default_strategies`.
         size: As in `candidate`.
         seed: Of everything that is drawn.
         directions: Of linearised fine-tuning; 0 = off.
     """
     asked = place_of(place)
     named = strategies_of(strategies) if strategies else asked.finetune
+    training = training_of(strategies) if strategies else asked.training
     found = []
     with tempfile.TemporaryDirectory() as scratch:
         packed: dict[tuple[AnyPreprocess, bytes], tuple[Packed, int]] = {}
@@ -73,7 +75,7 @@ def answers(
             if key not in packed:
                 packed[key] = _packed(asked, backbone, tokenizer, Path(scratch, str(len(packed))))
             own = named or default_strategies(backbone.encoder.groups)
-            found.append(_answer(backbone, *packed[key], own, machine, seed, directions))
+            found.append(_answer(backbone, *packed[key], own, training, machine, seed, directions))
     return sorted(found, key=lambda answer: -answer.advice.options[0].predicted.accuracy)
 
 
@@ -104,6 +106,7 @@ def _answer(
     packed: Packed,
     count: int,
     strategies: Mapping[str, Strategy],
+    training: Training | None,
     machine: Machine,
     seed: int,
     directions: int,
@@ -116,5 +119,8 @@ def _answer(
     settled = {name: strategy for name, strategy in strategies.items() if strategy.settled}
     if not settled:
         raise ConfigError("finetune has no strategy to judge; add some, such as kind: head_only")
-    advice = advise(settled, backbone.encoder.groups, evidence, load_experience(), clock, VIEWS, Scale(samples=count))
+    views, scale = VIEWS, Scale(samples=count)
+    if training is not None:
+        views, scale = views_of(training), training.scale(len(packed.rows("train")))
+    advice = advise(settled, backbone.encoder.groups, evidence, load_experience(), clock, views, scale)
     return Answer(backbone.name, advice, time.perf_counter() - begun)
