@@ -14,9 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
+from tests.bundles import TEXTS, make_bundle_of
+from tlpipe.bundle import read_bundle
+from tlpipe.preprocess.text import Tokenizer
 from tlpipe.train.model import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,13 +105,26 @@ def test_the_plain_install_serves_and_predicts(
     }
 
 
+SAVE = (
+    "import sys; from pathlib import Path; from mlflow.models import Model\n"
+    "from tlpipe.tracking.models import _save_onnx\n"
+    "_save_onnx(Path(sys.argv[1]), Path(sys.argv[2]), Model(), Path('absent.npy'))"
+)
+
+
+def test_mlflow_serves_an_exported_model_of_texts(tmp_path: Path):
+    bundle = make_bundle_of("text_classification", tmp_path)
+    run(sys.executable, "-W", "ignore", "-c", SAVE, bundle, tmp_path / "model", cwd=ROOT)
+    preprocess = read_bundle(bundle).preprocessing
+    feeds = Tokenizer(tmp_path / "model" / "tokenizer.json", preprocess)([(text,) for text in TEXTS])
+    with mlflow_serve(tmp_path / "model", tmp_path) as ask:
+        found = ask({name: rows.tolist() for name, rows in feeds.items()})
+    expected = onnxruntime.InferenceSession(bundle / "model.onnx").run(["probabilities"], feeds)[0]
+    np.testing.assert_allclose(found["probabilities"], expected, atol=1e-6)
+
+
 def test_mlflow_serves_the_exported_model(bundle: Path, tmp_path: Path, pictures: list[np.ndarray], graph: Any):
-    save = (
-        "import sys; from pathlib import Path; from mlflow.models import Model\n"
-        "from tlpipe.tracking.models import _save_onnx\n"
-        "_save_onnx(Path(sys.argv[1]), Path(sys.argv[2]), Model(), Path('absent.npy'))"
-    )
-    run(sys.executable, "-W", "ignore", "-c", save, bundle, tmp_path / "model", cwd=ROOT)
+    run(sys.executable, "-W", "ignore", "-c", SAVE, bundle, tmp_path / "model", cwd=ROOT)
     with mlflow_serve(tmp_path / "model", tmp_path) as ask:
         found = ask({"image": pictures[0][None].tolist()})
     np.testing.assert_allclose(found["probabilities"], graph(pictures[0]), atol=1e-6)

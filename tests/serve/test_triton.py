@@ -12,7 +12,8 @@ from google.protobuf import text_format
 from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
-from tlpipe.bundle import digest
+from tests.bundles import TASKS, make_bundle_of
+from tlpipe.bundle import digest, read_bundle
 from tlpipe.cli import app
 
 
@@ -48,18 +49,29 @@ def test_the_repository_is_what_triton_reads(bundle: Path, tmp_path: Path, schem
     assert digest(model / "1" / "model.onnx") == digest(bundle / "model.onnx")
 
 
-def test_the_ports_are_the_graphs(bundle: Path, tmp_path: Path, schema: ModuleType):
-    run("export", bundle, "--to", "triton", "--out", tmp_path)
+@pytest.fixture(scope="module", params=["image_classification", *TASKS])
+def any_bundle(request: pytest.FixtureRequest, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    images = request.param == "image_classification"
+    return bundle if images else make_bundle_of(request.param, tmp_path_factory.mktemp(request.param))
+
+
+def test_the_ports_are_the_graphs(any_bundle: Path, tmp_path: Path, schema: ModuleType):
+    run("export", any_bundle, "--to", "triton", "--out", tmp_path)
     config = text_format.Parse((tmp_path / "model" / "config.pbtxt").read_text(), schema.ModelConfig())
-    graph = onnx.load(bundle / "model.onnx").graph
+    graph = onnx.load(any_bundle / "model.onnx").graph
     for described, real in ((config.input, graph.input), (config.output, graph.output)):
         for ours, theirs in zip(described, real, strict=True):
             tensor = theirs.type.tensor_type
             assert ours.name == theirs.name
             assert list(ours.dims) == [axis.dim_value or -1 for axis in tensor.shape.dim][1:]
             name = onnx.TensorProto.DataType.Name(tensor.elem_type)
-            assert schema.DataType.Name(ours.data_type) == {"UINT8": "TYPE_UINT8", "FLOAT": "TYPE_FP32"}[name]
-    assert {output.label_filename for output in config.output} == {"labels.txt"}
+            types = {"UINT8": "TYPE_UINT8", "INT64": "TYPE_INT64", "FLOAT": "TYPE_FP32"}
+            assert schema.DataType.Name(ours.data_type) == types[name]
+    assert set(config.model_warmup[0].inputs) == {port.name for port in graph.input}
+    classes = read_bundle(any_bundle).task in ("image_classification", "text_classification")
+    assert {output.label_filename for output in config.output} == {"labels.txt" if classes else ""}
+    assert (tmp_path / "model" / "labels.txt").is_file() is classes
+    assert all((tmp_path / "model" / port).is_file() for port in read_bundle(any_bundle).sha256 if port != "model.onnx")
     assert config.instance_group[0].kind == schema.ModelInstanceGroup.KIND_CPU
 
 

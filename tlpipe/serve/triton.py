@@ -49,7 +49,8 @@ def write_repository(folder: Path, bundle: Path, target: Target) -> Path:
     shutil.copyfile(bundle / MODEL, model / "1" / MODEL)
     for name in {ABOUT, *about.sha256} - {MODEL}:  # what its clients need: the description, the tokenizer
         shutil.copyfile(bundle / name, model / name)
-    (model / LABELS).write_text("".join(f"{label}\n" for label in about.labels), encoding="utf-8")
+    if any(map(_labelled, about.outputs)):
+        (model / LABELS).write_text("".join(f"{label}\n" for label in about.labels), encoding="utf-8")
     (model / CONFIG).write_text(config(about, target, reading(about, bundle).example().rows[0]), encoding="utf-8")
     return model
 
@@ -57,7 +58,8 @@ def write_repository(folder: Path, bundle: Path, target: Target) -> Path:
 def config(bundle: Bundle, target: Target, example: Row) -> str:
     """`config.pbtxt`, for the ONNX Runtime backend: dynamic batches, instances, a warm-up, labels."""
     inputs = ",\n".join(f"  {{ {_port(port)} }}" for port in bundle.inputs)
-    outputs = ",\n".join(f'  {{ {_port(port)} label_filename: "{LABELS}" }}' for port in bundle.outputs)
+    named = f' label_filename: "{LABELS}"'
+    outputs = ",\n".join(f"  {{ {_port(port)}{named if _labelled(port) else ''} }}" for port in bundle.outputs)
     warm = "\n".join(
         f'    inputs {{ key: "{name}" value: {{ data_type: {_type(value.dtype.name)} '
         f"dims: {list(value.shape)} zero_data: true }} }}"
@@ -93,6 +95,11 @@ model_warmup [
 def _port(port: Port) -> str:
     dims = [axis if isinstance(axis, int) else -1 for axis in port.shape[1:]]
     return f'name: "{port.name}" data_type: {_type(port.dtype)} dims: {dims}'
+
+
+def _labelled(port: Port) -> bool:
+    # Triton takes a label by the place in the flattened output, so there must be one value a class and no more.
+    return port.layout == "NC"
 
 
 def _type(dtype: str) -> str:
