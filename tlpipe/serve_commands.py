@@ -121,16 +121,10 @@ def serve(
     door = {"host": host, "port": port, "token": token, "certificate": certificate, "key": key}
     limits = {"body": max_body, "pixels": max_pixels, "items": max_items}
     graphs = tuple(cuda_graph or ())
+    runtime = {"device": device, "threads": threads, "gpu": gpu, "gpu_gigabytes": gpu_gigabytes, "cuda_graphs": graphs}
     content = {
-        **door,
-        "bundle": bundle,
-        "name": name,
-        "watch": watch,
-        "drain": drain,
-        "requests_log": requests_log,
-        "runtime": {
-            "device": device, "threads": threads, "gpu": gpu, "gpu_gigabytes": gpu_gigabytes, "cuda_graphs": graphs,
-        },
+        **door, "bundle": bundle, "name": name, "watch": watch, "drain": drain, "requests_log": requests_log,
+        "runtime": runtime,
         "batching": {"max_batch": max_batch, "max_delay": max_delay, "queue": queue},
         "limits": limits | {"body_seconds": body_seconds, "answer_seconds": answer_seconds},
     }  # fmt: skip
