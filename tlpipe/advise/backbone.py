@@ -41,7 +41,7 @@ class Candidate:
     def prepare_tokenizer(self, folder: Path) -> None:
         """Write it to `folder`: for models/source the one of its project, where that is still there."""
         own = Path(self.name).resolve().parent.parent / "data/tokenizer" / TOKENIZER
-        if Path(self.name).is_dir() and self.backbone.modality == "text" and own.is_file():
+        if Path(self.name).is_dir() and own.is_file():
             shutil.copyfile(own, folder / TOKENIZER)
         else:
             self.backbone.prepare_tokenizer(folder)
