@@ -155,5 +155,8 @@ def test_a_head_that_finds_nothing_is_not_recommended_for_being_cheap(
     nothing = replace(make_evidence(last=0.0, every=0.0, random=0.0), score=ENTITY_F1)
     two = {name: STRATEGIES[name] for name in ("head", "top")}
     assert ranked(nothing, experience, two).recommended.name == "top"
+    tied = [option.name for option in ranked(nothing, load_experience()).tied]
+    assert tied, "fine-tunings are too close to call"
+    assert "head" not in tied
     little = replace(nothing, all_depths=measured(0.05), depths={"top": measured(0.05)}, random=measured(0.05))
     assert ranked(little, experience, two).recommended.name == "head"

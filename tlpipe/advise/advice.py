@@ -98,12 +98,13 @@ def advise(
     plans = {name: strategy.plan(groups, scale) for name, strategy in strategies.items()}
     options = [_judge(name, plan, evidence, experience, clock, views) for name, plan in plans.items()]
     options.sort(key=lambda option: (-option.predicted.accuracy, option.name))
-    best = options[0].predicted.accuracy
-    near = [option for option in options if best - option.predicted.accuracy <= INDIFFERENT]
+    useful = options
     if evidence.best.accuracy <= 2 * evidence.best.sigma:  # a head that finds nothing is cheap, and no use
-        near = [option for option in near if option.family != "frozen"] or near
+        useful = [option for option in options if option.family != "frozen"] or options
+    best = useful[0].predicted.accuracy
+    near = [option for option in useful if best - option.predicted.accuracy <= INDIFFERENT]
     cheapest = min(near, key=lambda option: (sum(clock.passes(plans[option.name], views)), option.name))
-    return Advice(tuple(options), cheapest, _tied(options), evidence, experience)
+    return Advice(tuple(options), cheapest, _tied(useful), evidence, experience)
 
 
 def family(plan: Plan) -> str:
