@@ -2,7 +2,6 @@
 
 # Nothing heavy is imported above the commands: `tlpipe --help` must be there at once.
 import atexit
-import gc
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ from typer.core import TyperGroup
 
 from tlpipe import __version__, serve_commands
 from tlpipe.config import PARAMS, ConfigError, read, suggest
+from tlpipe.endings import end_quickly
 
 if TYPE_CHECKING:
     from tlpipe.params import Params
@@ -215,5 +215,5 @@ def known_samples(report: Path = Path("reports/data.json")) -> int | None:
 
 def main() -> None:
     """The `tlpipe` command."""
-    atexit.register(gc.freeze)  # as in stages/__init__.py
+    atexit.register(end_quickly)
     app()
