@@ -19,7 +19,6 @@ import numpy as np
 
 from benchmarks.advisor.breakdown import by_size, halves
 from benchmarks.advisor.fit import Cell, allowed, evidences, fit_all, outcomes
-from benchmarks.advisor.grid import ENDING
 from benchmarks.advisor.policies import Case, Policy, above, always, race_only, raced, searched, single, table
 from benchmarks.advisor.regret import ALL, CONSTANT, judge, oracle, own_oracle
 from benchmarks.advisor.targets import TARGETS
@@ -117,7 +116,7 @@ def _means(cases: Sequence[Case]) -> list[str]:
     groups: dict[tuple[str, int], list[Case]] = defaultdict(list)
     for case in cases:
         groups[case.cell[0], case.cell[1]].append(case)
-    shown = (*ALL, *ENDING[:1], "bit")
+    shown = (*ALL, "bit")
     lines = [f"\n**Mean test accuracy**\n\n| target, labels a class, seeds | {' | '.join(shown)} | advised |",
              f"|---|{'---|' * (len(shown) + 1)}"]  # fmt: skip
     for (target, size), group in sorted(groups.items()):

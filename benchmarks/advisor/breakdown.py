@@ -7,7 +7,7 @@ import numpy as np
 
 from benchmarks.advisor.fit import Cell, Outcome
 from benchmarks.advisor.policies import Case, Policy, always, raced, single
-from benchmarks.advisor.regret import halved, judge, oracle
+from benchmarks.advisor.regret import PLAIN, halved, judge, oracle
 from benchmarks.advisor.targets import SIZES, TARGETS
 
 SHOWN: dict[str, Policy] = {
@@ -32,7 +32,7 @@ def by_size(cases: Sequence[Case], oracles: Mapping[str, Mapping[Cell, float]]) 
 
 def halves(cells: Mapping[Cell, Mapping[str, Outcome]]) -> Iterator[str]:
     """How much lower the oracle is where it may not profit from the luck of the test split that all seeds share."""
-    crossed, plain = halved(cells), oracle(cells)
+    crossed, plain = halved(cells), oracle(cells, PLAIN)
     if crossed:
         lower = [100 * (plain[cell] - value) for cell, value in crossed.items()]
         yield (

@@ -31,7 +31,7 @@ Floats = NDArray[np.float64]
 PROBES: dict[str, Literal["last", "best"]] = {"head_only": "last"}
 """What a kind's error is measured against; all others against the better probe."""
 ABOVE = {"all_depth_tuning": "all_depth_head"}
-"""Kinds that were trained in few cells, and what they contain."""
+"""Kinds that may end as another, and which."""
 OUTSIDE = {"bit", "all_layers_ends"}
 """What the advisor does not know."""
 
@@ -77,7 +77,8 @@ def ended(record: dict[str, Any]) -> dict[str, Any]:
     accuracy, loss = next(each[1:] for each in end["tried"] if each[0] == alpha)
     test = end["test"][str(alpha)]
     seconds = record["seconds"] + record["ends"]["interpolation"]
-    return {**record, "validation": accuracy, "validation_loss": loss, "test": test, "seconds": seconds}
+    mixed = {"validation": accuracy, "validation_loss": loss, "test": test, "test_halves": (), "seconds": seconds}
+    return {**record, **mixed}
 
 
 def evidences(folder: Path) -> dict[Cell, tuple[Evidence, dict[str, Any]]]:
@@ -168,9 +169,9 @@ def fit_above(
     kind: str, below: str, rule: Rule, cells: dict[Cell, dict[str, Outcome]],
     known: dict[Cell, tuple[Evidence, dict[str, Any]]],
 ) -> tuple[Rule, str]:  # fmt: skip
-    """The rule of a kind that was trained in few cells: that of `below`, which it contains, and their difference there.
+    """The rule of a kind that may end as `below`: that one's, and their difference, which is small and never far below 0.
 
-    Fitted on its few cells alone it would be credited with what is particular to them.
+    Fitted by itself it would carry the noise of `below` a second time.
     """
     used = [cell for cell in sorted(cells) if {kind, below} <= set(cells[cell]) and cell in known]
     bases = [_base(known[cell][0], kind) for cell in used]

@@ -26,7 +26,7 @@ from benchmarks.advisor.cell import Cell, Record, embedded, predicted, read, sco
 from benchmarks.advisor.ends import Ends, accuracy_of
 from benchmarks.advisor.targets import SIZES, TARGETS, Bench, Target
 from tlpipe.data.packed import SPLITS
-from tlpipe.strategies.all_depth_tuning import AllDepthTuning
+from tlpipe.strategies.all_depth_tuning import SHORT, AllDepthTuning
 from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.plan import Plan
 from tlpipe.strategies.scratch import Scratch
@@ -67,7 +67,7 @@ def trained(name: str, backbone: str, lr: float, epochs: int) -> Strategy:
     if name == "top_layers":
         return TopLayers(kind="top_layers", layers=TOP[backbone], lr=lr, gamma=0.8, stage_epochs=1, epochs=epochs)
     if name == "all_depth_tuning":
-        return AllDepthTuning(kind="all_depth_tuning", lr=lr, rho=0.2, epochs=epochs)
+        return AllDepthTuning(kind="all_depth_tuning", lr=lr, rho=0.2, epochs=max(1, round(SHORT * epochs)))
     return AllLayers(kind="all_layers", lr=lr, rho=0.2, stages=1, epochs=epochs)
 
 

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.advisor.fit import Cell, Outcome
-from benchmarks.advisor.grid import FROZEN, FULL
+from benchmarks.advisor.grid import ENDING, FROZEN, FULL
 from benchmarks.advisor.policies import Case, Policy
 
-ALL = (*FROZEN, *FULL)
+PLAIN = (*FROZEN, *FULL)
+ALL = (*PLAIN, *ENDING[:1])
 CONSTANT = "all_depth_head"
 """What a policy has to beat: the best fixed strategy of the fitting half."""
 DRAWS = 2000
@@ -41,19 +42,23 @@ def own_oracle(cells: Mapping[Cell, Mapping[str, Outcome]]) -> dict[Cell, float]
     return {cell: max(found[name].test for name in ALL) for cell, found in cells.items()}
 
 
-def oracle(cells: Mapping[Cell, Mapping[str, Outcome]]) -> dict[Cell, float]:
+def oracle(cells: Mapping[Cell, Mapping[str, Outcome]], names: Sequence[str] = ALL) -> dict[Cell, float]:
     """The cross-fitted oracle's test accuracy in every cell whose target and size have at least two seeds."""
     return {
-        cell: cells[cell][_best(others, lambda outcome: outcome.test)].test for cell, others in _seeds(cells).items()
+        cell: cells[cell][_best(others, lambda outcome: outcome.test, names)].test
+        for cell, others in _seeds(cells).items()
     }
 
 
 def halved(cells: Mapping[Cell, Mapping[str, Outcome]]) -> dict[Cell, float]:
-    """The same, chosen on one half of the test split and scored on the other, both ways; cells without halves miss."""
+    """An oracle of PLAIN, chosen on one half of the test split and scored on the other, both ways.
+
+    Cells without halves miss; of an interpolation there are none.
+    """
     found = {}
     for cell, others in _seeds(cells).items():
-        if all(each[name].halves for each in (cells[cell], *others) for name in ALL):
-            chosen = [_best(others, partial(_half, half)) for half in range(2)]
+        if all(each[name].halves for each in (cells[cell], *others) for name in PLAIN):
+            chosen = [_best(others, partial(_half, half), PLAIN) for half in range(2)]
             found[cell] = float(np.mean([cells[cell][name].halves[1 - half] for half, name in enumerate(chosen)]))
     return found
 
@@ -68,8 +73,10 @@ def _half(half: int, outcome: Outcome) -> float:
     return outcome.halves[half]
 
 
-def _best(seeds: Sequence[Mapping[str, Outcome]], score: Callable[[Outcome], float]) -> str:
-    return max(ALL, key=lambda name: float(np.mean([score(seed[name]) for seed in seeds])))
+def _best(
+    seeds: Sequence[Mapping[str, Outcome]], score: Callable[[Outcome], float], names: Sequence[str]
+) -> str:
+    return max(names, key=lambda name: float(np.mean([score(seed[name]) for seed in seeds])))
 
 
 def judge(policy: Policy, cases: Sequence[Case], best: Mapping[Cell, float]) -> Row:

@@ -15,6 +15,7 @@ from tlpipe.advise.evidence import Evidence
 from tlpipe.advise.experience import Experience, error_of, load_experience, predict, terms
 from tlpipe.advise.region import REGIONS, region
 from tlpipe.advise.scores import ENTITY_F1
+from tlpipe.strategies.all_depth_tuning import AllDepthTuning
 from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.explicit import Explicit
 from tlpipe.strategies.head_only import HeadOnly
@@ -81,6 +82,17 @@ def test_of_equals_the_cheapest_is_recommended(make_evidence: Make, experience: 
     scores = {option.name: option.predicted.accuracy for option in advice.options}
     assert abs(scores["head"] - scores["top"]) < INDIFFERENT
     assert advice.recommended.name == "head"
+
+
+@pytest.mark.parametrize(("wise_ft", "expected"), [(True, "both"), (False, "head")])
+def test_a_head_gives_way_to_the_training_that_may_end_as_it(
+    make_evidence: Make, experience: Experience, wise_ft: bool, expected: str
+) -> None:
+    both = AllDepthTuning(kind="all_depth_tuning", lr=1e-3, rho=0.1, epochs=6, wise_ft=wise_ft)
+    advice = ranked(make_evidence(random=0.1), experience, {**STRATEGIES, "both": both})
+    assert advice.recommended.name == expected
+    (row,) = (each for each in advice.summary()["ranking"] if each["strategy"] == "both")
+    assert ("goes back to it" in " ".join(row["reasons"])) == wise_ft
 
 
 def test_ties_are_between_families(make_evidence: Make, experience: Experience) -> None:

@@ -37,6 +37,8 @@ class Option:
     """Whether the score was measured on this data, by cross-validation, rather than predicted from other data."""
     borrowed: bool
     """Whether the rule is that of the nearest measured kind."""
+    both: bool
+    """See `holds_both`."""
     seconds: float
 
 
@@ -52,6 +54,10 @@ class Advice:
     evidence: Evidence
     experience: Experience
 
+    def reasons(self, option: Option) -> tuple[str, ...]:
+        """Why an option has its score, in at most three sentences."""
+        return reasons(option.kind, option.family, self.evidence, option.borrowed, option.both)
+
     def summary(self) -> dict[str, Any]:
         """The content of reports/advice.json."""
         where = region(self.evidence)
@@ -66,7 +72,7 @@ class Advice:
                     "sigma": round(option.predicted.sigma, 4),
                     "measured": option.measured,
                     "cost_seconds": round(option.seconds, 1),
-                    "reasons": list(reasons(option.kind, option.family, self.evidence, option.borrowed)),
+                    "reasons": list(self.reasons(option)),
                 }
                 for option in self.options
             ],
@@ -103,8 +109,10 @@ def advise(
         useful = [option for option in options if option.family != "frozen"] or options
     best = useful[0].predicted.accuracy
     near = [option for option in useful if best - option.predicted.accuracy <= INDIFFERENT]
-    cheapest = min(near, key=lambda option: (sum(clock.passes(plans[option.name], views)), option.name))
-    return Advice(tuple(options), cheapest, _tied(useful), evidence, experience)
+    recommended = min(near, key=lambda option: (sum(clock.passes(plans[option.name], views)), option.name))
+    if recommended.family == "frozen":
+        recommended = next((option for option in useful if option.both), recommended)
+    return Advice(tuple(options), recommended, _tied(useful), evidence, experience)
 
 
 def family(plan: Plan) -> str:
@@ -116,6 +124,11 @@ def family(plan: Plan) -> str:
     return "full" if set(plan.groups) <= set(plan.ever_trained) else "partial"
 
 
+def holds_both(plan: Plan) -> bool:
+    """Whether a training begins as the all-depth head and may end as it, which makes it a race of both by itself."""
+    return plan.features == "all" and bool(plan.phases) and plan.wise_ft
+
+
 def _judge(name: str, plan: Plan, evidence: Evidence, experience: Experience, clock: Clock, views: int) -> Option:
     own = family(plan)
     borrowed = plan.strategy not in experience.rules
@@ -124,7 +137,7 @@ def _judge(name: str, plan: Plan, evidence: Evidence, experience: Experience, cl
     seconds = clock.seconds(plan, evidence.samples, views) or clock.forward * evidence.samples
     carried = evidence.score.doubt > 1
     found = predict(rule, evidence, borrowed, experience.rules[NEAREST["frozen"]] if carried else None)
-    return Option(name, plan.strategy, own, found, plan.strategy in FROZEN, borrowed, seconds)
+    return Option(name, plan.strategy, own, found, plan.strategy in FROZEN, borrowed, holds_both(plan), seconds)
 
 
 def _tied(options: Sequence[Option]) -> tuple[Option, ...]:

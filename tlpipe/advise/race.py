@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from tlpipe.advise.advice import Advice
+from tlpipe.advise.advice import Advice, holds_both
 from tlpipe.advise.cost import Clock
 from tlpipe.advise.decision import Contender, Decision
 from tlpipe.strategies.base import Strategy
@@ -74,7 +74,7 @@ def _uncontained(plans: Mapping[str, Plan]) -> list[str]:
     What begins as the all-depth head and ends between that and a fine-tuned network is a race of both in one training.
     Only fresh weights run against it.
     """
-    both = [name for name, plan in plans.items() if plan.features == "all" and plan.phases and plan.wise_ft][:1]
+    both = [name for name, plan in plans.items() if holds_both(plan)][:1]
     return [*both, *(name for name, plan in plans.items() if plan.start == "random")] if both else list(plans)
 
 

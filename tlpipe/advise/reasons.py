@@ -10,10 +10,11 @@ POINT = 0.02
 """A difference in the score that is worth a word."""
 
 
-def reasons(kind: str, family: str, evidence: Evidence, borrowed: bool) -> tuple[str, ...]:
-    """At most three sentences for a strategy of `kind` and `family`."""
+def reasons(kind: str, family: str, evidence: Evidence, borrowed: bool, both: bool) -> tuple[str, ...]:
+    """At most three sentences for a strategy of `kind` and `family`; `borrowed` and `both` as in `Option`."""
     doubt = [f"{kind} was never measured: the figures are those of its nearest relative, with more doubt"]
-    said = [*(doubt if borrowed else []), *_family(kind, family, evidence)]
+    back = ["it begins as the all-depth head and goes back to it as far as validation asks"]
+    said = [*(doubt if borrowed else []), *(back if both else []), *_family(kind, family, evidence)]
     return tuple(said[:3])
 
 

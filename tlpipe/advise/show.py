@@ -9,7 +9,6 @@ from rich.text import Text
 
 from tlpipe.advise.advice import Advice
 from tlpipe.advise.evidence import Evidence
-from tlpipe.advise.reasons import reasons
 from tlpipe.advise.region import region
 from tlpipe.advise.scores import assumption
 from tlpipe.advise.standalone import Answer
@@ -45,7 +44,7 @@ def _ranking(advice: Advice) -> Table:
     for name in ("strategy", f"predicted {advice.evidence.score.title}", "", "cost", "why"):
         table.add_column(name)
     for option in advice.options:
-        why = "\n".join(reasons(option.kind, option.family, advice.evidence, option.borrowed))
+        why = "\n".join(advice.reasons(option))
         mark = "measured" if option.measured else "predicted"
         score = f"{option.predicted.accuracy:.1%} +- {option.predicted.sigma:.1%}"
         table.add_row(Text(option.name), score, mark, _seconds(option.seconds), Text(why))

@@ -89,7 +89,7 @@ def default_strategies(groups: Sequence[str]) -> dict[str, Strategy]:
             kind="top_layers", layers=third, lr=1e-3, gamma=0.7, stage_epochs=1 if third > 1 else None, epochs=30
         ),
         "all_layers": AllLayers(kind="all_layers", lr=1e-3, rho=0.1, stages=1, epochs=30),
-        "all_depth_tuning": AllDepthTuning(kind="all_depth_tuning", lr=1e-3, rho=0.1, epochs=30),
+        "all_depth_tuning": AllDepthTuning(kind="all_depth_tuning", lr=1e-3, rho=0.1, epochs=9),
         "scratch": Scratch(kind="scratch", lr=1e-3, epochs=80),
     }
 

@@ -7,6 +7,9 @@ from tlpipe.strategies.base import Auto, Decay, Epochs, FineTuning, Rate, gamma_
 from tlpipe.strategies.plan import Phase, Plan
 from tlpipe.strategies.scale import Scale
 
+SHORT = 0.3
+"""`epochs: auto` takes this share of `all_layers`' epochs: from a converged head of all depths more bring no more."""
+
 
 class AllDepthTuning(FineTuning):
     """As `all_layers`, but it starts from the all-depth head, and ends with an interpolation between start and end.
@@ -30,6 +33,6 @@ class AllDepthTuning(FineTuning):
         lr = scale.lr("all") if self.lr == "auto" else self.lr
         rho = self.rho if isinstance(self.rho, float) else scale.rho()
         rates: dict[str, float | None] = {**layerwise(groups, lr, gamma_of(rho, len(groups)))}
-        epochs = self.epochs if isinstance(self.epochs, int) else scale.epochs()
+        epochs = self.epochs if isinstance(self.epochs, int) else scale.epochs(SHORT)
         phase = Phase(name="all", epochs=epochs, rates=rates)
         return self._plan(self.kind, groups, [phase], scale, features="all")
