@@ -16,7 +16,7 @@ from tlpipe.evaluate.figures import mistakes_figure, save_png
 from tlpipe.evaluate.predictions import Predictions
 from tlpipe.evaluate.spec import Evaluate
 from tlpipe.evaluate.tables import scores, spread, write_classes, write_tables
-from tlpipe.strategies.counting import summary, table
+from tlpipe.strategies.counting import account, summary
 from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.plan import Phase, Plan
 from tlpipe.strategies.scratch import Scratch
@@ -58,7 +58,7 @@ def build(root: Path, classes: tuple[str, ...] | None = None, size: int = 360, p
     for seed, (name, (strategy, skill)) in enumerate(STRATEGIES.items()):
         encoder = LETTERS.encoder()
         plan = strategy.plan(encoder.groups)
-        add_model(root, name, plan, names)
+        add_model(root, name, plan, names, len(packed.rows("train")))
         add_training(root, name, plan)
         add_evaluation(root, name, packed, skill, seed, pictures)
     return root
@@ -104,7 +104,7 @@ def add_findings(root: Path, names: tuple[str, ...], labels: np.ndarray, ranges:
     save_json(root / "reports/baseline.json", {})
 
 
-def add_model(root: Path, name: str, plan: Plan, labels: tuple[str, ...]) -> None:
+def add_model(root: Path, name: str, plan: Plan, labels: tuple[str, ...], samples: int) -> None:
     torch.manual_seed(0)
     encoder, task = LETTERS.encoder(), ImageClassification()
     model = Classifier(encoder, task.head(encoder.feature_dim, len(labels), 0.1))
@@ -118,7 +118,7 @@ def add_model(root: Path, name: str, plan: Plan, labels: tuple[str, ...]) -> Non
     save_model(root / "models/finetuned" / name, model, about)
     save_model(root / "models/seeds" / name / "1", model, about)
     save_json(root / "models/seeds" / name / "seeds.json", [1])
-    save_json(root / "reports/training" / name / "plan.json", table(plan, found, 0.02))
+    save_json(root / "reports/training" / name / "plan.json", account(plan, found, 0.02, samples))
 
 
 def add_training(root: Path, name: str, plan: Plan) -> None:
