@@ -6,6 +6,7 @@ from pathlib import Path
 from tlpipe.config import PARAMS, ConfigError
 from tlpipe.params import load_params, outline
 from tlpipe.plan_table import line
+from tlpipe.strategies.counting import summary
 
 OUT = Path("data/preprocess.json")
 
@@ -16,7 +17,7 @@ def main(params_path: Path = PARAMS, out: Path = OUT) -> int:
         params = load_params(params_path)
         machine = params.runtime.resolve(params.backbone.hidden_size)
         text = params.task.preprocess(params.backbone.preprocess()).model_dump_json(indent=2) + "\n"
-        lines = [f"{name}: {line(plan, sizes)}" for name, (plan, sizes) in outline(params, 2).items()]
+        lines = [f"{name}: {line(summary(plan, sizes))}" for name, (plan, sizes) in outline(params, 2).items()]
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2

@@ -72,12 +72,12 @@ def publish(
 
 
 def _claim(result: Result, comparison: dict[str, Any], root: Path) -> dict[str, Any]:
-    """What the registry hears of the champion; nothing of the others, or where the data's fingerprint is not known."""
-    dataset, metric = _dataset(root, read(root / PARAMS)), comparison["metric"]
-    if result.name != comparison["champion"] or dataset is None or metric not in result.metrics["test"]:
+    """What the registry hears of the champion; nothing of the others, or where the test set's hash is not known."""
+    test_set, metric = _findings(root).get("test_set"), comparison["metric"]
+    if result.name != comparison["champion"] or test_set is None or metric not in result.metrics["test"]:
         return {}
     return {
-        "test_set": dataset[1],
+        "test_set": test_set,
         "metric": metric,
         "value": result.metrics["test"][metric],
         "higher_is_better": FACTS[metric].higher_is_better,
@@ -158,13 +158,18 @@ def _figures(result: Result) -> dict[str, float]:
 
 
 def _dataset(root: Path, raw: dict[str, Any]) -> tuple[str, str, str] | None:
-    path = root / "reports/data.json"
-    data = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    data = _findings(root)
     if "fingerprint" not in data:
         return None
     source = raw.get("data", {}).get("source", {})
     place = str(source.get("path", source.get("kind", "data")))
     return Path(place).name or place, data["fingerprint"], place
+
+
+def _findings(root: Path) -> dict[str, Any]:
+    """What prepare found, or nothing where it has not run."""
+    path = root / "reports/data.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
 
 def _crown(root: Path, champion: str) -> None:

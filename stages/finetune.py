@@ -19,7 +19,7 @@ from tlpipe.data.packed import SPLITS, Packed
 from tlpipe.plan_table import render
 from tlpipe.strategies import AnyStrategy
 from tlpipe.strategies.base import Strategy
-from tlpipe.strategies.counting import summary, table
+from tlpipe.strategies.counting import account, summary
 from tlpipe.strategies.plan import Plan
 from tlpipe.tracking import Recorder, Tracking, code_tags, curve_values, dvc_tags, hardware_tags, source_tags
 from tlpipe.train.adapt import sizes
@@ -117,17 +117,16 @@ class Run:
     def first(self) -> float:
         """The training whose model is the strategy's; seconds that it took."""
         trainer, samples = self.trainer, len(self.trainer.rows)
-        decay = trainer.training.decay(samples)
-        Console().print(render(trainer.plan, self.sizes, decay, samples, self.name), self.machine.describe())
-        rows = table(trainer.plan, self.sizes, decay)
+        plan = account(trainer.plan, self.sizes, trainer.training.decay(samples), samples)
+        Console().print(render(plan, self.name), self.machine.describe())
         journal = _journal(self.name, self.key, self.packed, self.machine)
-        journal.plan(rows)
+        journal.plan(plan)
         print(*trainer.frozen.describe(), sep="\n")
         epochs = self.fitted or self._train(journal)
         about, weights = self._about(), trainer.trained()
         if self.machine.team.first:
             save_model(FINETUNED / self.name, weights, about)
-            _report(REPORTS / self.name, epochs, rows)
+            _report(REPORTS / self.name, epochs, plan)
             journal.model(FINETUNED / self.name)
         if self.stuck is not None:
             journal.tags({"stuck": self.stuck.describe()})
@@ -211,8 +210,8 @@ def _journal(name: str, key: str, packed: Packed, machine: Machine) -> Recorder:
     return journal
 
 
-def _report(folder: Path, epochs: list[Epoch], rows: list[dict[str, Any]]) -> None:
-    write_json(folder / "plan.json", rows)
+def _report(folder: Path, epochs: list[Epoch], plan: dict[str, Any]) -> None:
+    write_json(folder / "plan.json", plan)
     if epochs:
         write_history(folder / "history.csv", epochs)
     else:

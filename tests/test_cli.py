@@ -84,22 +84,22 @@ def test_plan_as_json_has_the_rows_and_the_totals():
     assert content["classes"] == 7
     for name, (plan, _) in outline(load_params(PARAMS), 7).items():
         found = content["strategies"][name]
-        assert len(found["rows"]) == sum(len(phase.rates) for phase in plan.phases)
+        assert len(found["rows"]) == (len(plan.groups) + 1) * max(1, len(plan.phases))
         by_phase: dict[str, int] = {}
         for row in found["rows"]:
             by_phase[row["phase"]] = by_phase.get(row["phase"], 0) + row["trained_parameters"]
-            assert row["trainable"] == (row["learning_rate"] is not None)
-        if plan.phases:
-            assert found["trainable"] == max(by_phase.values())
+            assert row["trainable"] == (row["group"] == "head" if not plan.phases else row["learning_rate"] is not None)
+        assert found["trainable"] == max(by_phase.values())
+        assert by_phase == {total["phase"]: total["trainable"] for total in found["totals"]}
         assert found["ratio"] == found["trainable"] / found["parameters"]
 
 
 def test_the_head_has_as_many_classes_as_prepare_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     assert known_classes() is known_samples() is None
-    (tmp_path / "reports").mkdir()
-    found = {"classes": ["a", "b", "c"], "counts": {"train": {"a": 20, "b": 30, "c": 50}, "test": {"a": 9}}}
-    (tmp_path / "reports" / "data.json").write_text(json.dumps(found))
+    (tmp_path / "data/packed").mkdir(parents=True)
+    found = {"classes": ["a", "b", "c"], "counts": {"train": 100, "validation": 20, "test": 9}}
+    (tmp_path / "data/packed/dataset.json").write_text(json.dumps(found))
     assert (known_classes(), known_samples()) == (3, 100)
     content = json.loads(run("plan", PARAMS, "--json").stdout)
     assert (content["classes"], content["samples"]) == (3, 100)

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from tlpipe.plan_table import line, notes, rate, render
-from tlpipe.strategies.counting import Size, summary, table
+from tlpipe.strategies.counting import Size, account, summary, table
 from tlpipe.strategies.plan import L2SP, Phase, Plan
 
 COUNTS = {"stem": Size(1_000), "top": Size(8_000), "head": Size(1_000)}
@@ -23,7 +23,7 @@ PLAN = Plan(
 
 def text(plan: Plan, width: int = 120, title: str | None = None) -> str:
     console = Console(file=io.StringIO(), width=width)
-    console.print(render(plan, COUNTS, 0.02, None, title))
+    console.print(render(account(plan, COUNTS, 0.02), title))
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -40,6 +40,7 @@ def test_the_summary_counts_what_trains_in_the_largest_phase():
     assert facts == {
         "strategy": "all_layers",
         "start": "head",
+        "features": "last",
         "phases": 2,
         "epochs": 11,
         "parameters": 10_000,
@@ -55,8 +56,16 @@ def test_the_summary_counts_what_trains_in_the_largest_phase():
 def test_a_plan_without_phases_trained_the_head_in_the_head_stage():
     plan = Plan(strategy="head_only", start="head", groups=("stem", "top"), phases=())
     assert summary(plan, COUNTS)["trainable"] == 1_000
-    assert line(plan, COUNTS) == "1,000 of 10,000 parameters train (10.00%), in the head stage alone"
-    assert text(plan, title="frozen").splitlines()[0] == f"frozen: {line(plan, COUNTS)}"
+    said = "1,000 of 10,000 parameters train (10.00%), in the head stage alone"
+    assert line(summary(plan, COUNTS)) == said
+    shown = text(plan, title="frozen").splitlines()
+    assert shown[0] == f"frozen: {said}"
+    rows = [line.split() for line in shown]
+    assert ["stem", "1,000", "frozen", "0", "none"] in rows
+    assert ["head", "1,000", "no", "rate", "1,000", "none"] in rows
+    assert ["trainable", "10,000", "1,000", "1,000"] in rows
+    assert ["ratio", "10.00%"] in rows
+    assert "until it has converged" in " ".join(notes(account(plan, COUNTS, 0.02)))
 
 
 def test_the_table_has_a_row_a_group_and_a_column_a_phase():
@@ -74,6 +83,12 @@ def test_a_group_that_never_trains_has_no_weight_decay():
     assert ["stem", "1,000", "frozen", "0", "none"] in rows
 
 
+def test_what_trained_before_and_is_frozen_in_the_end_has_its_decay():
+    phases = (PLAN.phases[1], *[PLAN.phases[0]] * 6)
+    rows = [line.split() for line in text(PLAN.model_copy(update={"phases": phases})).splitlines()]
+    assert [row[-1] for row in rows if row and row[0] == "stem"] == ["0.02", "0.02"]
+
+
 def test_many_phases_do_not_make_the_table_wider():
     phases = tuple(PLAN.phases[1].model_copy(update={"name": f"step {i}"}) for i in range(20))
     shown = text(PLAN.model_copy(update={"phases": phases}), width=100)
@@ -83,7 +98,7 @@ def test_many_phases_do_not_make_the_table_wider():
 
 def test_below_the_table_stand_the_ratio_of_rates_the_decay_and_the_risk():
     plan = PLAN.model_copy(update={"wise_ft": True, "soup": 3})
-    shown = " ".join(notes(plan, COUNTS, 0.02, 50))
+    shown = " ".join(notes(account(plan, COUNTS, 0.02, 50)))
     for part in (
         "last phase: 0.0333",
         "weight decay 0.02",
@@ -92,12 +107,12 @@ def test_below_the_table_stand_the_ratio_of_rates_the_decay_and_the_risk():
     ):
         assert part in shown
     assert "greedy soup of the last 3 epochs, then interpolation" in shown
-    assert "not known" in " ".join(notes(PLAN, COUNTS, 0.02, None))
+    assert "not known" in " ".join(notes(account(PLAN, COUNTS, 0.02)))
 
 
 def test_with_l2_sp_there_is_no_weight_decay():
     plan = PLAN.model_copy(update={"l2_sp": L2SP(alpha=0.1, beta=0.01)})
-    assert any("alpha 0.1, beta 0.01" in each for each in notes(plan, COUNTS, 0.02, 50))
+    assert any("alpha 0.1, beta 0.01" in each for each in notes(account(plan, COUNTS, 0.02, 50)))
     assert {row["weight_decay"] for row in table(plan, COUNTS, 0.02)} == {None, 0.0}
 
 
@@ -106,6 +121,6 @@ def test_partly_adapted_groups_say_how_much_of_them_trains():
     plan = PLAN.model_copy(update={"phases": (phase,)})
     sizes = {"stem": Size(1_000, norms=20), "top": Size(8_000, norms=40), "head": Size(1_000)}
     console = Console(file=io.StringIO(), width=120)
-    console.print(render(plan, sizes, 0.0))
+    console.print(render(account(plan, sizes, 0.0)))
     assert "1e-3 (40 norms)" in console.file.getvalue()  # type: ignore[attr-defined]
     assert summary(plan, sizes)["trainable"] == 1_060

@@ -16,7 +16,7 @@ from tlpipe.endings import end_quickly
 if TYPE_CHECKING:
     from tlpipe.params import Params
 
-SCHEMA = Path("params.schema.json")
+SCHEMA, DATASET = Path("params.schema.json"), Path("data/packed/dataset.json")
 FALLBACK_CLASSES = 2
 PLACES = (
     "A folder of class folders, a .csv with columns image and label, a .conll or .jsonl of tagged words, a SQuAD "
@@ -67,11 +67,12 @@ def check(params: ParamsFile = PARAMS) -> None:
     loaded = _load(params)
     from tlpipe.params import outline
     from tlpipe.plan_table import line
+    from tlpipe.strategies.counting import summary
 
     typer.echo(f"{params}: ok; {loaded.task.kind} on {loaded.backbone.kind}")
     plans = outline(loaded, known_classes() or FALLBACK_CLASSES, known_samples())
     for name in loaded.strategies:
-        typer.echo(f"  {name}: {line(*plans[name]) if name in plans else WAITS}")
+        typer.echo(f"  {name}: {line(summary(*plans[name])) if name in plans else WAITS}")
 
 
 @app.command()
@@ -89,23 +90,20 @@ def plan(
     loaded = _load(params)
     from tlpipe.params import outline
     from tlpipe.plan_table import render
-    from tlpipe.strategies.counting import summary, table, totals
+    from tlpipe.strategies.counting import account
 
     outputs = classes or known_classes() or FALLBACK_CLASSES
     count = samples or known_samples() or (loaded.data.expected(classes) if classes else None)
     decay, plans = loaded.training.decay(count), outline(loaded, outputs, count)
+    accounts = {name: account(plan, sizes, decay, count) for name, (plan, sizes) in plans.items()}
     if as_json:
-        content = {
-            name: summary(plan, sizes, count) | {"totals": totals(plan, sizes), "rows": table(plan, sizes, decay)}
-            for name, (plan, sizes) in plans.items()
-        }
-        typer.echo(json.dumps({"classes": outputs, "samples": count, "strategies": content}, indent=2))
+        typer.echo(json.dumps({"classes": outputs, "samples": count, "strategies": accounts}, indent=2))
         return
     from rich.console import Console
 
     console = Console(soft_wrap=False)
-    for name, (plan, sizes) in plans.items():
-        console.print(render(plan, sizes, decay, count, name))
+    for name, each in accounts.items():
+        console.print(render(each, name))
     for name in loaded.strategies:
         if name not in plans:
             console.print(f"{name}: {WAITS}")
@@ -201,16 +199,14 @@ def schema_text() -> str:
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
-def known_classes(report: Path = Path("reports/data.json")) -> int | None:
-    """How many classes `prepare` found here, or None if it has not run."""
-    return len(json.loads(report.read_text(encoding="utf-8"))["classes"]) if report.is_file() else None
+def known_classes() -> int | None:
+    """How many classes `prepare` packed here, or None if it has not run."""
+    return len(json.loads(DATASET.read_text(encoding="utf-8"))["classes"]) if DATASET.is_file() else None
 
 
-def known_samples(report: Path = Path("reports/data.json")) -> int | None:
-    """How many training samples `prepare` found here, or None if it has not run."""
-    if not report.is_file():
-        return None
-    return int(sum(json.loads(report.read_text(encoding="utf-8"))["counts"]["train"].values()))
+def known_samples() -> int | None:
+    """How many rows the training split has here, windows of long texts among them, or None if `prepare` has not run."""
+    return int(json.loads(DATASET.read_text(encoding="utf-8"))["counts"]["train"]) if DATASET.is_file() else None
 
 
 def main() -> None:

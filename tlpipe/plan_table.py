@@ -1,4 +1,4 @@
-"""A plan as a table for people: what trains in which phase, at which rate, and how many parameters that is."""
+"""A plan in figures (`counting.account`) as a table for people: what trains in which phase, at which rate."""
 
 from collections.abc import Sequence
 
@@ -7,8 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tlpipe.strategies.counting import Sizes, summary, trained
-from tlpipe.strategies.plan import HEAD, Phase, Plan
+from tlpipe.strategies.counting import Row, by_phase, most_trained
 
 PHASES_A_TABLE = 6
 """A staged unfreeze of a deep network has dozens of phases: tables follow each other instead of growing wide."""
@@ -23,87 +22,86 @@ def rate(value: float | None) -> str:
     return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
-def line(plan: Plan, sizes: Sizes) -> str:
-    """The summary in one line."""
-    facts = summary(plan, sizes)
+def line(facts: Row) -> str:
+    """A plan's `counting.summary` in one line."""
     share = f"{facts['trainable']:,} of {facts['parameters']:,} parameters train ({facts['ratio']:.2%})"
-    if not plan.phases:
-        where = "in the head stage alone" if plan.features == "last" else "in one head on the features of every depth"
-        return f"{share}, {where}"
-    start = {"head": "the head stage's model", "random": "random weights"}[plan.start]
+    if not facts["phases"]:
+        every = "in one head on the features of every depth"
+        return f"{share}, {every if facts['features'] == 'all' else 'in the head stage alone'}"
+    start = {"head": "the head stage's model", "random": "random weights"}[facts["start"]]
     word = "phase" if facts["phases"] == 1 else "phases"
     return f"{share}, from {start}, {facts['phases']} {word}, at most {facts['epochs']} epochs"
 
 
-def notes(plan: Plan, sizes: Sizes, weight_decay: float, samples: int | None) -> list[str]:
+def notes(account: Row) -> list[str]:
     """What the table does not show, a line each: ratio of the rates, regularisation, risk of overfitting, ending."""
-    facts, lines = summary(plan, sizes, samples), []
-    if plan.phases:
-        lines.append(f"bottom/top ratio of the rates in the last phase: {facts['rho']:.3g}")
-        decay = f"weight decay {weight_decay:g} on matrices and kernels, none on biases and norms"
-        if plan.l2_sp:
-            decay = f"L2-SP instead of weight decay: alpha {plan.l2_sp.alpha:g}, beta {plan.l2_sp.beta:g}"
-        lines.append(decay)
-    if facts["parameters_per_sample"] is None:
+    lines = list[str]()
+    if account["phases"]:
+        lines.append(f"bottom/top ratio of the rates in the last phase: {account['rho']:.3g}")
+        said = f"weight decay {_decay(account)} on matrices and kernels, none on biases and norms"
+        if penalty := account["l2_sp"]:
+            said = f"L2-SP instead of weight decay: alpha {penalty['alpha']:g}, beta {penalty['beta']:g}"
+        lines.append(said)
+    else:
+        lines.append("no rate and no epochs: the head is fitted until it has converged; validation chooses its penalty")
+    if account["parameters_per_sample"] is None:
         lines.append("training samples: not known yet")
     else:
         lines.append(
-            f"{facts['parameters_per_sample']:,.3g} trainable parameters a training sample ({samples:,}): "
-            f"{facts['overfitting_risk']} risk of overfitting by this rule of thumb; the validation split decides"
+            f"{account['parameters_per_sample']:,.3g} trainable parameters a training sample ({account['samples']:,}): "
+            f"{account['overfitting_risk']} risk of overfitting by this rule of thumb; the validation split decides"
         )
-    ends = [f"greedy soup of the last {plan.soup} epochs"] * bool(plan.soup)
-    ends += ["interpolation towards the start (WiSE-FT)"] * plan.wise_ft
+    ends = [f"greedy soup of the last {account['soup']} epochs"] * bool(account["soup"])
+    ends += ["interpolation towards the start (WiSE-FT)"] * account["wise_ft"]
     return lines + ([f"at the end, chosen on validation: {', then '.join(ends)}"] if ends else [])
 
 
-def render(
-    plan: Plan, sizes: Sizes, weight_decay: float, samples: int | None = None, title: str | None = None
-) -> RenderableType:
+def render(account: Row, title: str | None = None) -> RenderableType:
     """Rows are layer groups from the input to the head, columns are phases; a cell is the peak learning rate.
 
     Two more columns say what trains in some phase, and the weight decay of that.
 
     Args:
-        plan: What to show.
-        sizes: Of each of the plan's groups and of `head`.
-        weight_decay: Of matrices and kernels that train.
-        samples: In the training split; None = not known.
+        account: What to show.
         title: Stands above the table; the strategy's kind if None.
     """
-    heading = Text(f"{title or plan.strategy}: {line(plan, sizes)}", style="bold")
-    chunks = [plan.phases[i : i + PHASES_A_TABLE] for i in range(0, len(plan.phases), PHASES_A_TABLE)]
-    below = [Text(f"  {each}", style="dim") for each in notes(plan, sizes, weight_decay, samples)]
-    return Group(heading, *(_table(plan, sizes, weight_decay, chunk) for chunk in chunks), *below)
+    heading = Text(f"{title or account['strategy']}: {line(account)}", style="bold")
+    phases, totals = by_phase(account["rows"]), account["totals"]
+    moved = most_trained(phases)
+    cuts = [slice(start, start + PHASES_A_TABLE) for start in range(0, len(phases), PHASES_A_TABLE)]
+    below = [Text(f"  {each}", style="dim") for each in notes(account)]
+    return Group(heading, *(_table(account, moved, phases[cut], totals[cut]) for cut in cuts), *below)
 
 
-def _table(plan: Plan, sizes: Sizes, weight_decay: float, phases: Sequence[Phase]) -> Table:
-    moved = {group: _moved(plan, sizes, group) for group in (*plan.groups, HEAD)}
-    decay = "L2-SP" if plan.l2_sp else f"{weight_decay:g}"
-    total = sum(sizes[group].total for group in (*plan.groups, HEAD))
+def _table(account: Row, moved: Sequence[int], phases: Sequence[Sequence[Row]], totals: Sequence[Row]) -> Table:
+    """Some of the phases; `moved` is of all of them."""
     table = Table(box=box.SIMPLE_HEAD, show_footer=True)
     table.add_column("group", footer="trainable\nratio")
-    table.add_column("parameters", justify="right", footer=f"{total:,}\n")
-    for phase in phases:
-        count = trained(phase, sizes)
-        name = f"{phase.name}\n{phase.epochs} epoch{'' if phase.epochs == 1 else 's'}"
-        table.add_column(name, justify="right", footer=f"{count:,}\n{count / total:.2%}")
-    table.add_column("trainable", justify="right", footer=f"{sum(moved.values()):,}")
+    table.add_column("parameters", justify="right", footer=f"{account['parameters']:,}\n")
+    for total in totals:
+        passes = f"{total['epochs'] or 'no'} epoch{'' if total['epochs'] == 1 else 's'}"
+        footer = f"{total['trainable']:,}\n{total['ratio']:.2%}"
+        table.add_column(f"{total['phase']}\n{passes}", justify="right", footer=footer)
+    table.add_column("trainable", justify="right", footer=f"{sum(moved):,}")
     table.add_column("weight\ndecay", justify="right")
-    for group in (*plan.groups, HEAD):
-        cells = [_cell(phase, group, sizes) for phase in phases]
-        table.add_row(
-            Text(group), f"{sizes[group].total:,}", *cells, f"{moved[group]:,}", decay if moved[group] else "none"
-        )
+    for rows, most in zip(zip(*phases, strict=True), moved, strict=True):
+        cells = [_cell(row) for row in rows]
+        name, count = rows[0]["group"], f"{rows[0]['parameters']:,}"
+        table.add_row(Text(name), count, *cells, f"{most:,}", _decay(account) if most else "none")
     return table
 
 
-def _moved(plan: Plan, sizes: Sizes, group: str) -> int:
-    """Parameters of the group that train in some phase."""
-    return max(sizes[group].trained(phase.adapt_of(group)) for phase in plan.phases)
+def _decay(account: Row) -> str:
+    """The weight decay of what trains: one for the whole plan; a fitted head has a penalty instead."""
+    if account["l2_sp"] or not account["phases"]:
+        return "L2-SP" if account["l2_sp"] else "none"
+    return f"{max(row['weight_decay'] for row in account['rows'] if row['trainable']):g}"
 
 
-def _cell(phase: Phase, group: str, sizes: Sizes) -> Text:
-    value, adapt = phase.rates[group], phase.adapt_of(group)
+def _cell(row: Row) -> Text:
+    value, adapt = row["learning_rate"], row["adapt"]
+    if row["trainable"] and value is None:
+        return Text("no rate", style="green")
     if adapt in (None, "all"):
         return Text(rate(value), style="dim" if value is None else "green")
-    return Text(f"{rate(value)} ({sizes[group].trained(adapt):,}{PARTS[str(adapt)]})", style="green")
+    return Text(f"{rate(value)} ({row['trained_parameters']:,}{PARTS[adapt]})", style="green")

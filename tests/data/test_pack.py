@@ -82,6 +82,23 @@ def test_the_fingerprint_follows_the_data(tree: Write, tmp_path: Path, files: di
     assert run(root, tmp_path / "out")[1].fingerprint != first
 
 
+def test_the_test_set_is_known_by_its_raw_samples_alone(
+    tree: Write, tmp_path: Path, files: dict[str, Any], picture: Picture
+):
+    held = {f"test/{label}/{n}.png": picture(500 + 10 * n + "abc".index(label)) for label in "abc" for n in range(2)}
+    root = tree({**{f"train/{name}": image for name, image in files.items()}, **held})
+    own: dict[str, Any] = {"split": {"test": None}}
+    first, whole = run(root, tmp_path / "out", **own)
+    fewer = run(root, tmp_path / "out", **own, limit_per_class=3)[0]
+    finer = pack(settings(root, **own), ImagePreprocess(size=9, resize_to=16), tmp_path / "out", silently, 1)
+    assert fewer["test_set"] == finer["test_set"] == first["test_set"]
+    assert whole.fingerprint not in (fewer["fingerprint"], finer["fingerprint"], first["test_set"])
+    (root / "test/a/0.png").rename(root / "test/b/other.png")
+    relabelled = run(root, tmp_path / "out", **own)[0]["test_set"]
+    picture(999).save(root / "test/b/other.png")
+    assert len({first["test_set"], relabelled, run(root, tmp_path / "out", **own)[0]["test_set"]}) == 3
+
+
 def test_bad_files_leave_no_holes(tree: Write, tmp_path: Path, files: dict[str, Any], picture: Picture):
     good = (tree(files) / "a" / "0.png").read_bytes()
     bad = {"a/00.png": b"", "b/zz.jpg": b"no image", "c/half.png": good[: len(good) // 2], "b/Thumbs.db": b"x"}

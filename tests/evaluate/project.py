@@ -16,7 +16,7 @@ from tlpipe.evaluate.figures import mistakes_figure, save_png
 from tlpipe.evaluate.predictions import Predictions
 from tlpipe.evaluate.spec import Evaluate
 from tlpipe.evaluate.tables import scores, spread, write_classes, write_tables
-from tlpipe.strategies.counting import summary, table
+from tlpipe.strategies.counting import account, summary
 from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.plan import Phase, Plan
 from tlpipe.strategies.scratch import Scratch
@@ -58,7 +58,7 @@ def build(root: Path, classes: tuple[str, ...] | None = None, size: int = 360, p
     for seed, (name, (strategy, skill)) in enumerate(STRATEGIES.items()):
         encoder = LETTERS.encoder()
         plan = strategy.plan(encoder.groups)
-        add_model(root, name, plan, names)
+        add_model(root, name, plan, names, len(packed.rows("train")))
         add_training(root, name, plan)
         add_evaluation(root, name, packed, skill, seed, pictures)
     return root
@@ -98,13 +98,13 @@ def add_findings(root: Path, names: tuple[str, ...], labels: np.ndarray, ranges:
         "found": len(labels) + 2, "used": len(labels), "classes": names, "counts": counts, "imbalance": 1.6,
         "left_aside": {}, "rejected": rejected, "duplicates": {"exact": [{"ids": ["1/7.png", "1/2.png"]}], "near": []},
         "ignored": [], "images": {edge: {"min": 8, "median": 8, "max": 8} for edge in ("width", "height")},
-        "fingerprint": "f" * 64,
+        "fingerprint": "f" * 64, "test_set": "e" * 64,
     }  # fmt: skip
     save_json(root / "reports/data.json", data)
     save_json(root / "reports/baseline.json", {})
 
 
-def add_model(root: Path, name: str, plan: Plan, labels: tuple[str, ...]) -> None:
+def add_model(root: Path, name: str, plan: Plan, labels: tuple[str, ...], samples: int) -> None:
     torch.manual_seed(0)
     encoder, task = LETTERS.encoder(), ImageClassification()
     model = Classifier(encoder, task.head(encoder.feature_dim, len(labels), 0.1))
@@ -118,7 +118,7 @@ def add_model(root: Path, name: str, plan: Plan, labels: tuple[str, ...]) -> Non
     save_model(root / "models/finetuned" / name, model, about)
     save_model(root / "models/seeds" / name / "1", model, about)
     save_json(root / "models/seeds" / name / "seeds.json", [1])
-    save_json(root / "reports/training" / name / "plan.json", table(plan, found, 0.02))
+    save_json(root / "reports/training" / name / "plan.json", account(plan, found, 0.02, samples))
 
 
 def add_training(root: Path, name: str, plan: Plan) -> None:

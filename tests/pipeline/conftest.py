@@ -85,6 +85,11 @@ class Project:
         """A JSON file of the project."""
         return json.loads((self.folder / name).read_text())
 
+    def plans(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """By strategy: what `tlpipe plan --json` says of it now, and what its training wrote."""
+        said = json.loads(self.run("tlpipe", "plan", "--json").stdout)["strategies"]
+        return said, {name: self.json(f"reports/training/{name}/plan.json") for name in said}
+
 
 def make_project(folder: Path, changes: dict[str, Any], params: str = "params.yaml") -> Project:
     """A project with a shipped file of parameters, which `changes` make small."""

@@ -134,6 +134,18 @@ def test_mlflow_has_the_strategies_below_their_comparison_and_a_champion(finishe
     assert aliases == [("tlpipe", "champion", 1)]
 
 
+def test_a_plan_is_the_same_wherever_it_is_told(finished: Any) -> None:
+    said, written = finished.plans()
+    assert set(said) == set(STRATEGIES)
+    assert written == said
+    page = (finished.folder / "reports/report.html").read_text()
+    for name, entry in finished.json("reports/comparison.json")["strategies"].items():
+        (sent,) = finished.folder.glob(f"mlartifacts/*/{entry['mlflow_run_id']}/artifacts/plan.json")
+        assert json.loads(sent.read_text()) == said[name]
+        assert f"{said[name]['trainable']:,} of {said[name]['parameters']:,} parameters train" in page
+        assert f"{said[name]['overfitting_risk']} risk of overfitting" in page
+
+
 def test_a_second_repro_runs_nothing(finished: Any) -> None:
     assert finished.repro() == []
 

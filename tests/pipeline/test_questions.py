@@ -65,4 +65,6 @@ def test_advice_on_questions_trains_a_model(questions: Any) -> None:
     page = (questions.folder / "reports/report.html").read_text()
     assert "advised<br>place accuracy" in page
     assert "(another figure)" in page
+    said, written = questions.plans()
+    assert written == said
     assert questions.repro() == []

@@ -30,6 +30,9 @@ def test_two_processes_train_every_kind_of_strategy_to_a_champion(tmp_path: Path
     for name in TOGETHER:
         timing = project.json(f"reports/training/{name}/timing.json")
         assert "2 processes" in timing["device"], timing["device"]
+    said, written = project.plans()
+    assert set(said) == set(TOGETHER)
+    assert written == said
     assert project.json("reports/parity.json")["passed"]
     said = project.run("tlpipe", "lr-range", "all_depth_tuning", "--steps", "20").stdout
     assert "suggested peak rate" in said

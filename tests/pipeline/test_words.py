@@ -78,4 +78,6 @@ def test_two_processes_train_a_tagger_from_text_to_answers(words: Any) -> None:
         ("Emmy Noether", "per"),
         ("New York", "place"),
     }
+    said, written = words.plans()
+    assert written == said
     assert words.repro() == []

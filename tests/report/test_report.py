@@ -10,8 +10,10 @@ import pytest
 
 from stages import report as stage
 from tlpipe.config import ConfigError
-from tlpipe.report.collect import collect, data_findings, plan_matrix
+from tlpipe.report.collect import collect, plan_matrix
 from tlpipe.report.render import render, verdict
+from tlpipe.strategies.counting import Size, account
+from tlpipe.strategies.plan import Phase, Plan
 
 VOID = {"meta", "img", "br"}
 
@@ -119,7 +121,13 @@ def test_the_verdict_names_who_is_too_close_to_call(facts: dict):
 
 def test_seeds_costs_rates_and_risks_are_told(page: str, facts: dict):
     assert facts["seeds"] == 2
-    for part in ("Over 2 trainings with other seeds", "risk of overfitting", "bottom/top rate", "weight decay", " ± "):
+    for part in (
+        "Over 2 trainings with other seeds",
+        "risk of overfitting",
+        "bottom/top rate",
+        "weight<br>decay",
+        " ± ",
+    ):
         assert part in page
     assert "The same on test, where nothing was chosen" in page
 
@@ -130,8 +138,10 @@ def test_how_a_training_ended_is_told(made: Path, tmp_path: Path):
     path = tmp_path / "models/finetuned/top_layers/model.json"
     about = json.loads(path.read_text())
     about["ending"] = {"soup": [3, 5], "alpha": 0.7, "tried": []}
-    about["plan"]["l2_sp"] = {"alpha": 0.1, "beta": 0.01}
     path.write_text(json.dumps(about))
+    written = tmp_path / "reports/training/top_layers/plan.json"
+    penalised = {**json.loads(written.read_text()), "l2_sp": {"alpha": 0.1, "beta": 0.01}}
+    written.write_text(json.dumps(penalised))
     page = render(collect(tmp_path))
     assert "At the end: greedy soup of the weights after epochs 3, 5." in page
     assert "At the end: 70% of the way from the weights at the start to the trained ones (WiSE-FT)." in page
@@ -148,34 +158,27 @@ def test_trainings_that_got_stuck_are_told(made: Path, tmp_path: Path):
 
 
 def test_the_plan_becomes_a_matrix_also_when_phases_share_a_name():
-    def row(group: str, parameters: int, rate: float | None) -> dict:
-        return {
-            "phase": "again", "epochs": 2, "group": group, "parameters": parameters, "trainable": rate is not None,
-            "learning_rate": rate, "trained_parameters": parameters if rate else 0, "weight_decay": 0.1, "adapt": "all",
-        }  # fmt: skip
-
-    matrix = plan_matrix([row("stem", 10, None), row("head", 5, 0.1), row("stem", 10, 0.01), row("head", 5, 0.1)])
+    sizes = {"stem": Size(10), "head": Size(5)}
+    rates: tuple[dict[str, float | None], ...] = ({"stem": None, "head": 0.1}, {"stem": 0.01, "head": 0.1})
+    phases = tuple(Phase(name="again", epochs=2, rates=each) for each in rates)
+    matrix = plan_matrix(account(Plan(strategy="x", start="head", groups=("stem",), phases=phases), sizes, 0.1))
     assert [phase["trainable"] for phase in matrix["phases"]] == [5, 15]
     assert [phase["rho"] for phase in matrix["phases"]] == pytest.approx([1, 0.1])
-    assert [group["rates"] for group in matrix["groups"]] == [[None, 0.01], [0.1, 0.1]]
-    assert [group["trainable"] for group in matrix["groups"]] == [10, 5]
-    assert matrix["total"] == 15
+    assert [[row["learning_rate"] for row in group["rows"]] for group in matrix["groups"]] == [[None, 0.01], [0.1, 0.1]]
+    assert [(group["trainable"], group["weight_decay"]) for group in matrix["groups"]] == [(10, 0.1), (5, 0.1)]
+    assert matrix["trained"] == 15
 
 
-def test_rejected_samples_are_counted_by_reason():
-    rejected = [{"id": str(i), "reason": f"duplicate_of:{i}", "detail": ""} for i in range(20)]
-    data = {
-        "counts": {"train": {"a": 3}},
-        "classes": ["a"],
-        "rejected": [*rejected, {"id": "x", "reason": "truncated"}],
-    }
-    found = data_findings(data)
-    assert found["reasons"] == [("duplicate_of", 20), ("truncated", 1)]
-    assert (len(found["rejected"]), found["rejected_total"]) == (12, 21)
-
-
-def test_confusions_come_with_the_most_frequent_first(facts: dict):
-    counts = [pair["samples"] for pair in facts["errors"]["confusions"]]
-    assert counts == sorted(counts, reverse=True)
-    assert sum(counts) == facts["errors"]["mistakes"] > 0
-    assert all(pair["true"] != pair["predicted"] for pair in facts["errors"]["confusions"])
+def test_every_plan_shows_its_totals_its_ratio_and_its_risk(page: str, made: Path):
+    cards = page.split('<section id="training">')[1].split("</section>")[0].split('<div class="card">')[1:]
+    assert len(cards) == 4
+    for card in cards:
+        name = card.split("<h3>")[1].split(" ")[0].split("<")[0]
+        plan = json.loads((made / "reports/training" / name / "plan.json").read_text())
+        assert f"{plan['trainable']:,} of {plan['parameters']:,} parameters train" in card
+        assert f"for each of {plan['samples']} training samples: <strong>{plan['overfitting_risk']} risk of" in card
+        for total in plan["totals"]:
+            assert f'<td class="n">{total["trainable"]:,}</td>' in card
+            assert f'<td class="n">{100 * total["ratio"]:.4g} %</td>' in card
+        assert card.count("<tr>") >= 1 + len({row["group"] for row in plan["rows"]}) + 2
+    assert '<td class="n rate">no rate</td>' in cards[0]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from tlpipe.strategies.counting import Size, risk, summary, table, totals
-from tlpipe.strategies.plan import HEAD, Phase, Plan
+from tlpipe.strategies.counting import Size, account, by_phase, most_trained, risk, summary, table, totals
+from tlpipe.strategies.plan import HEAD, L2SP, Phase, Plan
 from tlpipe.strategies.unfreeze import TopLayers
 
 LAYERS = ("layer1", "layer2", "layer3", "layer4")
@@ -55,6 +55,40 @@ def test_totals_have_a_row_a_phase() -> None:
     assert (first["phase"], first["trainable"], second["trainable"]) == ("top 1", 328_578, 591_234)
     assert second["ratio"] == pytest.approx(0.53, abs=0.001)
     assert (first["rho"], second["rho"]) == (pytest.approx(0.1), pytest.approx(0.01))
+
+
+def test_a_head_alone_has_its_row_and_its_totals() -> None:
+    plan = Plan(strategy="head_only", start="head", groups=LAYERS, phases=())
+    *below, head = table(plan, SIZES, 0.02)
+    assert head == {
+        "phase": "converged head", "epochs": 0, "group": HEAD, "parameters": 65_922, "trainable": True,
+        "trained_parameters": 65_922, "adapt": "all", "learning_rate": None, "weight_decay": None,
+    }  # fmt: skip
+    assert [(row["group"], row["trainable"], row["trained_parameters"]) for row in below] == [
+        (layer, False, 0) for layer in LAYERS
+    ]
+    assert totals(plan, SIZES) == [
+        {"phase": "converged head", "epochs": 0, "trainable": 65_922, "ratio": 65_922 / 1_116_546, "rho": None}
+    ]
+
+
+def test_phases_of_one_name_stay_apart_and_a_group_counts_where_most_of_it_trains() -> None:
+    staged = top(2)
+    plan = staged.model_copy(update={"phases": (*staged.phases, staged.phases[0])})
+    phases = by_phase(table(plan, SIZES, 0.02))
+    assert [rows[0]["phase"] for rows in phases] == ["top 1", "top 2", "top 1"]
+    assert {len(rows) for rows in phases} == {5}
+    assert most_trained(phases) == [0, 0, 262_656, 262_656, 65_922]
+
+
+def test_the_account_is_the_summary_the_totals_the_rows_and_what_else_is_asked_for() -> None:
+    plan = top(2).model_copy(update={"l2_sp": L2SP(alpha=0.1, beta=0.01), "soup": 3})
+    found = account(plan, SIZES, 0.02, 1000)
+    assert found == {
+        **summary(plan, SIZES, 1000), "l2_sp": {"alpha": 0.1, "beta": 0.01}, "wise_ft": False, "soup": 3,
+        "totals": totals(plan, SIZES), "rows": table(plan, SIZES, 0.02),
+    }  # fmt: skip
+    assert account(top(2), SIZES, 0.02)["l2_sp"] is None
 
 
 def test_parameters_a_sample_have_a_word() -> None:

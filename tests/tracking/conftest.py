@@ -12,10 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from tlpipe.strategies.counting import Size, account
+from tlpipe.strategies.unfreeze import AllLayers
 from tlpipe.tracking import Journal
 
 
@@ -42,13 +45,20 @@ def model(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def record() -> Callable[..., None]:
+def plan() -> dict[str, Any]:
+    """A plan in figures, of one phase."""
+    whole = AllLayers(kind="all_layers", lr=0.1, rho=0.1, stages=1, epochs=4).plan(("stem",))
+    return account(whole, {"stem": Size(9_408), "head": Size(2_592)}, 0.02, 100)
+
+
+@pytest.fixture
+def record(plan: dict[str, Any]) -> Callable[..., None]:
     """Write a whole run to an outbox: `record(root, key, model=None, epochs=3)`."""
 
     def write(root: Path, key: str = "k1", model: Path | None = None, epochs: int = 3) -> None:
         journal = Journal.open(key, "all_layers", "digits", root)
         journal.params({"training": {"batch_size": 32, "mixup": None}, "lr": 1e-3, "long": "x" * 7000})
-        journal.plan([{"phase": "head", "group": "stem", "parameters": 9408, "learning_rate": None}])
+        journal.plan(plan)
         journal.dataset("digits", "f" * 64, "data/digits", {"train": 200})
         for epoch in range(epochs):
             journal.metrics(epoch, {"train_loss": 1.0 / (epoch + 1)}, time_ms=1_700_000_000_000 + epoch)

@@ -115,18 +115,18 @@ def test_what_cannot_be_recorded_is_a_warning_and_training_goes_on(journal: Jour
         journal.model(tmp_path / "absent")
 
 
-def test_the_plan_is_data_a_table_and_a_description(journal: Journal):
-    rows = [{"phase": "head", "parameters": 9408, "trainable": False, "learning_rate": None}]
-    journal.plan(rows)
+def test_the_plan_is_data_tables_and_a_description(journal: Journal, plan: dict):
+    journal.plan(plan)
     files = journal.folder / "files"
-    assert json.loads((files / "plan.json").read_text()) == rows
-    assert json.loads((files / "plan_table.json").read_text())["data"] == [["head", 9408, False, None]]
-    assert "| head | 9,408 | no | frozen |" in read(journal.folder).tags["mlflow.note.content"]
-
-
-def test_a_huge_plan_still_fits_a_tag(journal: Journal):
-    journal.plan([{"phase": f"phase{i}", "group": f"layer{i}"} for i in range(2000)])
-    assert len(read(journal.folder).tags["mlflow.note.content"]) <= 5000
+    assert json.loads((files / "plan.json").read_text()) == plan
+    for name, rows in (("plan_table.json", plan["rows"]), ("plan_totals.json", plan["totals"])):
+        table = json.loads((files / name).read_text())
+        assert [dict(zip(table["columns"], row, strict=True)) for row in table["data"]] == rows
+    tags = read(journal.folder).tags
+    assert [each["path"] for each in json.loads(tags["mlflow.loggedArtifacts"])] == [
+        "plan_table.json",
+        "plan_totals.json",
+    ]
 
 
 def test_the_system_knows_when_the_writer_is_gone(journal: Journal):

@@ -24,7 +24,7 @@ def calls(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.fixture
-def payload(tmp_path: Path, model: Path):
+def payload(tmp_path: Path, model: Path, plan: dict[str, Any]):
     history = tmp_path / "history.csv"
     history.write_text(HISTORY)
     figure = tmp_path / "confusion.png"
@@ -34,7 +34,7 @@ def payload(tmp_path: Path, model: Path):
         name="all_layers",
         params={"lr": 0.1},
         history=history,
-        plan=[{"phase": "head", "learning_rate": None}],
+        plan=plan,
         summary={"test/accuracy": 0.9},
         tags={"dvc.stage": "finetune@all_layers"},
         dataset=("digits", "f" * 64, "data/digits"),
@@ -56,7 +56,7 @@ def test_a_stage_from_the_cache_gets_a_whole_journal(root: Path, payload: RunPay
         ("seconds", 1, 2.5),
     ]
     assert snapshot.points[-1].time - snapshot.started == snapshot.ended - snapshot.started == 5000
-    assert set(snapshot.artifacts) == {"plan.json", "plan_table.json", "figures/confusion.png"}
+    assert set(snapshot.artifacts) == {"plan.json", "plan_table.json", "plan_totals.json", "figures/confusion.png"}
     assert (snapshot.status, set(snapshot.models)) == ("FINISHED", {"model"})
     assert calls == [([root / "k1"], 30.0)]
 

@@ -21,7 +21,7 @@ from tlpipe.data.read_words import WordReader
 from tlpipe.data.reader import Intake, Reader
 from tlpipe.data.spec import Data
 from tlpipe.data.split import assign, check_splits
-from tlpipe.data.write import Row, write
+from tlpipe.data.write import Row, test_set, write
 from tlpipe.preprocess import AnyPreprocess
 
 READERS: dict[str, Callable[[Intake], Reader]] = {
@@ -76,7 +76,8 @@ def pack(
         reader.write(partial, order)
         np.save(partial / "labels.npy", reader.labels(order))
         fingerprint = write(partial, rows, reader.classes, preprocess, reader.columns)
-    return {**found.report(), **about, "ignored": data.source.ignored(), "fingerprint": fingerprint}
+    known_by = {"fingerprint": fingerprint, "test_set": test_set(rows)}
+    return {**found.report(), **about, "ignored": data.source.ignored(), **known_by}
 
 
 def _strata(samples: Sequence[Sample], data: Data) -> tuple[str, ...]:

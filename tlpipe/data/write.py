@@ -67,6 +67,15 @@ def _ranges(rows: Sequence[Row]) -> dict[str, list[int]]:
     return ranges
 
 
+def test_set(rows: Sequence[Row]) -> str:
+    """sha256 over the raw samples of the test split and their labels, whatever else there is and however they are read.
+
+    Figures on equal test sets can be compared: more labels to train on or another resolution change nothing.
+    """
+    samples = {(str(row.details[0]), row.sample.label) for row in rows if row.split == "test"}
+    return hashlib.sha256(json.dumps(sorted(samples)).encode()).hexdigest()
+
+
 def _fingerprint(rows: Sequence[Row], preprocess: AnyPreprocess) -> str:
     digest = hashlib.sha256(preprocess.model_dump_json().encode())
     for row in rows:

@@ -12,7 +12,7 @@ from tlpipe.evaluate.judged import JUDGED
 from tlpipe.report.advice import advice_facts
 from tlpipe.report.errors import ERRORS, rows
 from tlpipe.report.figures import caption, comparison_figure, curves_figure, inline_svg
-from tlpipe.strategies.counting import risk
+from tlpipe.strategies.counting import by_phase, most_trained
 from tlpipe.strategies.ending import Ending
 
 REASONS_SHOWN = 12
@@ -33,7 +33,6 @@ def collect(root: Path) -> dict[str, Any]:
     evaluated = {name: load(root / "reports/evaluation" / name / "predictions.csv") for name in names}
     tests, data = {name: each.of("test") for name, each in evaluated.items()}, read_json(root / "reports/data.json")
     errors = ERRORS[task["preprocess"]["kind"]]
-    samples = sum(data["counts"]["train"].values())
     return {
         "comparison": comparison,
         "champion": {"name": champion, **comparison["strategies"][champion]},
@@ -44,7 +43,7 @@ def collect(root: Path) -> dict[str, Any]:
         "task": task,
         "overview": inline_svg(comparison_figure(comparison, metric), caption(metric)),
         "overview_caption": caption(metric),
-        "strategies": [_strategy(root, name, samples) for name in names],
+        "strategies": [_strategy(root, name) for name in names],
         "test_samples": tests[champion].size,
         "validation_samples": evaluated[champion].of("validation").size,
         "errors": errors.facts(root, champion, tests),
@@ -63,23 +62,18 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def _strategy(root: Path, name: str, samples: int) -> dict[str, Any]:
+def _strategy(root: Path, name: str) -> dict[str, Any]:
     training = root / "reports/training" / name
     history = rows(training / "history.csv") if (training / "history.csv").is_file() else []
-    plan = plan_matrix(read_json(training / "plan.json"))
+    plan = read_json(training / "plan.json")
     about = read_json(root / "models/finetuned" / name / "model.json")
     ending = Ending.model_validate_json(json.dumps(about["ending"])) if about.get("ending") else None
-    per_sample = about["trainable_parameters"] / samples
     staged = bool(plan["phases"])
     return {
         "name": name,
-        "start": about["plan"]["start"],
-        "features": about["plan"]["features"],
-        "l2_sp": about["plan"]["l2_sp"],
         "ending": ending.describe() if ending else [],
-        "per_sample": per_sample,
-        "risk": risk(per_sample),
         "plan": plan,
+        "matrix": plan_matrix(plan),
         "epochs": len(history) if staged else 0,
         "timing": (timing := read_json(training / "timing.json")),
         "stuck": [each["text"] for each in timing.get("stuck", ())],
@@ -87,29 +81,25 @@ def _strategy(root: Path, name: str, samples: int) -> dict[str, Any]:
     }
 
 
-def plan_matrix(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The plan's rows (one a phase and group) as a matrix: phases across, groups down, rates in the cells."""
-    phases: dict[int, dict[str, Any]] = {}
-    groups: dict[str, dict[str, Any]] = {}
-    index = -1
-    for row in rows:
-        # The same name may come twice; a phase begins where its first group comes again.
-        index += 1 if not groups or row["group"] == next(iter(groups)) else 0
-        phase = phases.setdefault(
-            index, {"name": row["phase"], "epochs": row["epochs"], "trainable": 0, "rates": [], "adapt": "all"}
-        )
-        group = groups.setdefault(row["group"], {"name": row["group"], "parameters": row["parameters"], "rates": []})
-        group["trainable"] = max(group.get("trainable", 0), row["trained_parameters"])
-        group["rates"].append(row["learning_rate"])
-        phase["trainable"] += row["trained_parameters"]
-        if row["trainable"]:
-            phase["rates"].append(row["learning_rate"])
-            phase["weight_decay"] = row["weight_decay"]
-            phase["adapt"] = row["adapt"] if row["adapt"] != "all" else phase["adapt"]
-    for phase in phases.values():
-        phase["rho"] = phase["rates"][0] / phase["rates"][-1]
-    total = sum(group["parameters"] for group in groups.values())
-    return {"phases": list(phases.values()), "groups": list(groups.values()), "total": total}
+def plan_matrix(account: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan's rows (one a phase and group) as a matrix, phases across and groups down, with the totals of each."""
+    phases = by_phase(account["rows"])
+    trained = most_trained(phases)
+    groups = zip(trained, zip(*phases, strict=True), strict=True)
+    return {
+        "phases": [{**total, "adapt": _adapt(rows)} for total, rows in zip(account["totals"], phases, strict=True)],
+        "groups": [{"trainable": most, "rows": rows, "weight_decay": _decay(rows)} for most, rows in groups],
+        "trained": sum(trained),
+    }
+
+
+def _adapt(rows: Sequence[Mapping[str, Any]]) -> str:
+    """What moves in the backbone's groups; where none trains, the head moves whole."""
+    return next((row["adapt"] for row in rows if row["trainable"]), "all")
+
+
+def _decay(rows: Sequence[Mapping[str, Any]]) -> float | None:
+    return max((row["weight_decay"] for row in rows if row["weight_decay"] is not None), default=None)
 
 
 def data_findings(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,15 +7,16 @@ import re
 import shutil
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, Literal
 
 from tlpipe.locks import try_lock
+from tlpipe.tracking.note import plan_note
 from tlpipe.tracking.outbox import JOURNAL, WRITER_LOCK, run_folder
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
-LONGEST_PARAM, LONGEST_TAG, LONGEST_KEY, LONGEST_NOTE = 6000, 5000, 250, 4500
+LONGEST_PARAM, LONGEST_TAG, LONGEST_KEY = 6000, 5000, 250
 MODEL, BUNDLE, EXAMPLE = "model", "bundle", "example.npy"
 
 
@@ -34,8 +35,8 @@ class Recorder:
     def tags(self, values: Mapping[str, str]) -> None:
         """Labels of the run; a later value replaces an earlier one."""
 
-    def plan(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """The plan table."""
+    def plan(self, account: Mapping[str, Any]) -> None:
+        """The plan in figures."""
 
     def dataset(self, name: str, digest: str, source: str, profile: Mapping[str, Any] | None = None) -> None:
         """What the run was trained on."""
@@ -116,15 +117,15 @@ class Journal(Recorder):
         """Labels of the run; a later value replaces an earlier one."""
         self.write("tags", values={clean(key): str(value)[:LONGEST_TAG] for key, value in values.items()})
 
-    def plan(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """The plan table (`strategies.counting.table`): as data, as a table in the UI, and in the run's description."""
-        columns = list(rows[0]) if rows else []
-        self._text("plan.json", json.dumps(list(rows), indent=1))
-        cells = [[row[name] for name in columns] for row in rows]
-        self._text("plan_table.json", json.dumps({"columns": columns, "data": cells}))
+    def plan(self, account: Mapping[str, Any]) -> None:
+        """The plan (`strategies.counting.account`): as data, as tables in the UI, and in the run's description."""
+        self._text("plan.json", json.dumps(account, indent=1))
+        tables = {"plan_table.json": account["rows"], "plan_totals.json": account["totals"]}
+        for name, rows in tables.items():
+            self._text(name, json.dumps({"columns": list(rows[0]), "data": [list(row.values()) for row in rows]}))
         # what mlflow.log_table writes besides the file: the UI looks for tables here
-        self.tags({"mlflow.loggedArtifacts": json.dumps([{"path": "plan_table.json", "type": "table"}])})
-        self.tags({"mlflow.note.content": _note(columns, cells)})
+        self.tags({"mlflow.loggedArtifacts": json.dumps([{"path": name, "type": "table"} for name in tables])})
+        self.tags({"mlflow.note.content": plan_note(account)})
 
     def dataset(self, name: str, digest: str, source: str, profile: Mapping[str, Any] | None = None) -> None:
         """What the run was trained on: `digest` is `Packed.fingerprint`, `profile` any figures (counts, classes)."""
@@ -229,22 +230,3 @@ def _cut_torn_line(path: Path) -> None:
     if content and not content.endswith(b"\n"):
         with path.open("r+b") as file:
             file.truncate(content.rfind(b"\n") + 1)
-
-
-def _note(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    for row in rows:
-        line = "| " + " | ".join(_cell(value) for value in row) + " |"
-        if sum(map(len, lines)) + len(lines) + len(line) > LONGEST_NOTE:
-            lines += ["", "The rest is in the artifact plan_table.json."]
-            break
-        lines.append(line)
-    return "**The plan**\n\n" + "\n".join(lines)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if value is None:
-        return "frozen"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.2g}" if isinstance(value, float) else str(value)

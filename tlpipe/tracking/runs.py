@@ -28,8 +28,8 @@ class RunPayload:
     """Nested settings; flattened to dotted names."""
     history: Path | None = None
     """history.csv of the training: one line an epoch."""
-    plan: Sequence[Mapping[str, Any]] = ()
-    """Rows of `strategies.counting.table`."""
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    """What `strategies.counting.account` says of it."""
     summary: Mapping[str, float] = field(default_factory=dict)
     """Final figures (`test/accuracy`, `parameters/trainable`, …); a changed one replaces the former."""
     tags: Mapping[str, str] = field(default_factory=dict)
