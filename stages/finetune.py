@@ -122,7 +122,6 @@ class Run:
         rows = table(trainer.plan, self.sizes, decay)
         journal = _journal(self.name, self.key, self.packed, self.machine)
         journal.plan(rows)
-        print(*trainer.frozen.describe(), sep="\n")
         epochs = self.fitted or self._train(journal)
         about, weights = self._about(), trainer.trained()
         if self.machine.team.first:
@@ -147,6 +146,7 @@ class Run:
 
     def _train(self, journal: Recorder) -> list[Epoch]:
         epochs = resume(self.trainer, self.keeper)
+        print(*self.trainer.frozen.describe(), sep="\n")
         for epoch in follow(self.trainer, self.keeper, self.name, epochs):
             journal.metrics(epoch.step, curve_values(epoch.row()))
             print(
