@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from tlpipe.strategies.plan import Phase, Plan
 from tlpipe.tasks.base import Task
 from tlpipe.train.batches import Batches
 from tlpipe.train.device import Machine
+from tlpipe.train.fitting import Fitting
 from tlpipe.train.model import Classifier
 from tlpipe.train.shelf import Room
 from tlpipe.train.spec import Training
@@ -143,26 +145,35 @@ class Choice:
         samples = views * len(packed.rows("train")) + len(packed.rows("validation"))
         return replace(boundary, views=views, samples=samples)
 
-    @torch.no_grad()
     def _candidates(self, cuts: list[int]) -> dict[int, list[Boundary]]:
         """For each cut the storages that keep the model's probabilities, for one sample of one view."""
-        encoder, rows = self.model.eval().encoder, self.batches.packed.rows("validation")[:CHUNK]
-        cutmix, base = self.training.augment.cutmix, 0
-        found: dict[int, list[Boundary]] = {}
+        rows, found = self.batches.packed.rows("validation")[:CHUNK], dict[int, list[Boundary]]()
         x = views_of(self.batches.packed.preprocess, self.machine.device).evaluation(self.batches.samples.take(rows))
+        pieces = Fitting(self.machine, CHUNK).pieces(partial(self._trials, cuts), x)
+        for cut in cuts:
+            alike = zip(*(piece[cut] for piece in pieces), strict=True)
+            tried = [max(each, key=lambda boundary: boundary.change) for each in alike]
+            kept = [boundary for boundary in tried if boundary.change <= TOLERANCE]
+            if kept:
+                found[cut] = kept
+            elif tried:
+                worst = min(boundary.change for boundary in tried)
+                self._note(cut, f"storing them changes a probability by {worst:.2g}; each epoch computes them anew")
+            else:
+                self._note(cut, "cutmix needs a map to paste rectangles into; each epoch computes it anew from pixels")
+        return found
+
+    @torch.no_grad()
+    def _trials(self, cuts: list[int], x: Tensor) -> dict[int, list[Boundary]]:
+        """At each cut what every storage changes for the inputs `x` (B, ...); no storage where cutmix lacks a map."""
+        encoder, cutmix, base = self.model.eval().encoder, self.training.augment.cutmix, 0
+        found: dict[int, list[Boundary]] = {}
         for cut in cuts:
             with self.machine.autocast():
                 x = encoder.run(x, base, cut)
-            base = cut
-            if cutmix and not (x.ndim == 4 and encoder.channel_axis == 1):
-                self._note(cut, "cutmix needs a map to paste rectangles into; each epoch computes it anew from pixels")
-                continue
-            tried = [self._try(x, cut, storage) for storage in self._storages(x)]
-            found[cut] = [boundary for boundary in tried if boundary.change <= TOLERANCE]
-            if not found[cut]:
-                worst = min(boundary.change for boundary in tried)
-                self._note(cut, f"storing them changes a probability by {worst:.2g}; each epoch computes them anew")
-                del found[cut]
+            is_map, base = x.ndim == 4 and encoder.channel_axis == 1, cut
+            storages = self._storages(x) if is_map or not cutmix else ()
+            found[cut] = [self._try(x, cut, storage) for storage in storages]
         return found
 
     def _storages(self, x: Tensor) -> tuple[Storage, ...]:
