@@ -121,7 +121,6 @@ class Run:
         Console().print(render(plan, self.name), self.machine.describe())
         journal = _journal(self.name, self.key, self.packed, self.machine)
         journal.plan(plan)
-        print(*trainer.frozen.describe(), sep="\n")
         epochs = self.fitted or self._train(journal)
         about, weights = self._about(), trainer.trained()
         if self.machine.team.first:
@@ -146,6 +145,7 @@ class Run:
 
     def _train(self, journal: Recorder) -> list[Epoch]:
         epochs = resume(self.trainer, self.keeper)
+        print(*self.trainer.frozen.describe(), sep="\n")
         for epoch in follow(self.trainer, self.keeper, self.name, epochs):
             journal.metrics(epoch.step, curve_values(epoch.row()))
             print(

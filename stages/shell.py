@@ -53,6 +53,12 @@ def resume(trainer: Trainer, keeper: Keeper) -> list[Epoch]:
     """Continue a killed training where it was saved last; the epochs that it had done, none if it is a new one."""
     state = team().gather(keeper.load() if team().first else None)[0]
     if state is None:
+        # the disk may have room for something else when a killed training begins again
+        if team().first:
+            keeper.save({"frozen": trainer.frozen.choice.state()})
+        return []
+    if "trainer" not in state:
+        trainer.frozen.choice.restore(state["frozen"])
         return []
     trainer.restore(state["trainer"])
     seen = [Epoch(**epoch) for epoch in state["history"]]

@@ -1,7 +1,9 @@
 """A small world to train in: packed random images with a pattern that can be learnt, and small networks."""
 
 import json
-from collections.abc import Callable
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,17 @@ from tlpipe.train.model import Classifier
 from tlpipe.train.spec import Augment, Cache, Training
 
 COUNTS = {"train": 30, "validation": 12, "test": 12}
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """The kernel refuses to write larger files than `size` bytes, as it refuses any on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def make_packed(

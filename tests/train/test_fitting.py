@@ -1,6 +1,7 @@
 """What does not fit into memory is computed in halves, from where it failed on, with a message and the same results."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.train.test_frozen import LIVELY, TOP, cache
+from tests.train.test_frozen import ABOVE_STEM, LIVELY, STAGED, STILL, TOP, cache
 from tlpipe.backbones.letters import Letters
 from tlpipe.data.packed import Packed
+from tlpipe.strategies.plan import Plan
 from tlpipe.train.device import Machine
 from tlpipe.train.embed import Features, embed
 from tlpipe.train.fit import Trainer
 from tlpipe.train.fitting import Fitting, Halved
 from tlpipe.train.frozen import VALIDATION
+from tlpipe.train.model import Classifier
 
 Make = Callable[..., Trainer]
 
@@ -79,6 +82,30 @@ def test_the_first_look_comes_in_smaller_batches(make_trainer: Make, monkeypatch
         assert len(list(trainer.frozen.look(boundary.cut, VALIDATION))) == 1
     stored = next(trainer.frozen.stored(boundary.cut, VALIDATION).stream([np.arange(12)]))
     assert torch.allclose(stored, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("plan", [ABOVE_STEM, STAGED])
+def test_storages_are_tried_in_smaller_batches(make_trainer: Make, monkeypatch: pytest.MonkeyPatch, plan: Plan) -> None:
+    forward = Classifier.forward
+
+    def small(model: Classifier, x: Tensor, start: int) -> Tensor:
+        if len(x) > 5:
+            raise torch.OutOfMemoryError("no room")
+        return forward(model, x, start)
+
+    whole = make_trainer(plan, augment=STILL, cache=cache(storage="auto")).frozen.boundaries
+    monkeypatch.setattr(Classifier, "forward", small)
+    with pytest.warns(Halved) as said:
+        halved = make_trainer(plan, augment=STILL, cache=cache(storage="auto")).frozen.boundaries
+    assert [str(each.message).split(": ")[1] for each in said] == [
+        "12 samples did not fit together, from now on 6",
+        "6 samples did not fit together, from now on 3",
+    ]
+    assert halved.keys() == whole.keys()
+    for cut, boundary in whole.items():
+        assert boundary.change > 0
+        assert halved[cut].change == pytest.approx(boundary.change, rel=0.01)
+        assert replace(halved[cut], change=boundary.change) == boundary
 
 
 def test_validation_comes_in_smaller_batches(make_trainer: Make, monkeypatch: pytest.MonkeyPatch) -> None:

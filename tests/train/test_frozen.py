@@ -4,20 +4,25 @@ import itertools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from tests.train.conftest import COUNTS
+from stages.shell import resume
+from tests.train.conftest import COUNTS, files_of_at_most
 from tests.train.test_fit import GROUPS, finish, one_phase, same, weights
+from tlpipe.config import ConfigError
 from tlpipe.strategies.plan import HEAD, Phase, Plan
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
+from tlpipe.train import frozen
 from tlpipe.train.boundary import prefix
 from tlpipe.train.checkpoint import Keeper
-from tlpipe.train.events import Epoch, Notice
+from tlpipe.train.events import Epoch, Notice, Step
 from tlpipe.train.feed import Fresh, Kept
 from tlpipe.train.fit import Trainer
 from tlpipe.train.frozen import VALIDATION, Look
+from tlpipe.train.shelf import HALF
 from tlpipe.train.spec import Augment, Cache
 
 Make = Callable[..., Trainer]
@@ -25,6 +30,8 @@ STILL = Augment(flip=False, zoom=(1, 1), rotate=0, shift=0, brightness=0, mixup=
 LIVELY = STILL.model_copy(update={"flip": True, "zoom": (0.8, 1.1)})
 TOP = TopLayers(kind="top_layers", layers=1, lr=3e-3, gamma=0.5, epochs=3).plan(GROUPS)
 STAGED = TopLayers(kind="top_layers", layers=2, lr=3e-3, gamma=0.5, stage_epochs=3, epochs=3).plan(GROUPS)
+
+ABOVE_STEM = one_phase({"stem": None, "middle": 1e-3, "top": 1e-3, HEAD: 3e-3}, 3)
 
 
 def cache(**changes: object) -> Cache:
@@ -61,9 +68,8 @@ def test_exact_activations_train_to_what_pixels_do(make_trainer: Make, plan: Pla
 
 @pytest.mark.parametrize("storage", ["auto", "half", "int8"])
 def test_smaller_storage_comes_close(make_trainer: Make, storage: str) -> None:
-    plan = one_phase({"stem": None, "middle": 1e-3, "top": 1e-3, HEAD: 3e-3}, 3)
-    small = make_trainer(plan, augment=STILL, cache=cache(storage=storage))
-    plain = make_trainer(plan, augment=STILL, cache=cache(views=0))
+    small = make_trainer(ABOVE_STEM, augment=STILL, cache=cache(storage=storage))
+    plain = make_trainer(ABOVE_STEM, augment=STILL, cache=cache(views=0))
     boundary = small.frozen.of(0)
     assert boundary is not None
     assert boundary.layout.storage == ("half" if storage == "auto" else storage)
@@ -135,14 +141,103 @@ def test_without_room_it_falls_back_and_says_so(make_trainer: Make) -> None:
 
 
 def test_int8_is_taken_when_half_is_too_large(make_trainer: Make) -> None:
-    plan = one_phase({"stem": None, "middle": 1e-3, "top": 1e-3, HEAD: 3e-3}, 3)
-    half = make_trainer(plan, augment=STILL, cache=cache(storage="auto")).frozen.of(0)
+    half = make_trainer(ABOVE_STEM, augment=STILL, cache=cache(storage="auto")).frozen.of(0)
     assert half is not None
-    tight = make_trainer(plan, augment=STILL, cache=cache(storage="auto", gigabytes=0.9 * half.bytes / 1e9))
+    tight = make_trainer(ABOVE_STEM, augment=STILL, cache=cache(storage="auto", gigabytes=0.9 * half.bytes / 1e9))
     chosen = tight.frozen.of(0)
     assert chosen is not None
     assert chosen.layout.storage == "int8"
     assert chosen.bytes < 0.9 * half.bytes
+
+
+def size_disk(monkeypatch: pytest.MonkeyPatch, size: float) -> None:
+    """From now on the file system has room for so many bytes of activations beyond the reserve."""
+
+    def usage(folder: Path) -> SimpleNamespace:
+        kept = sum(file.stat().st_size for file in folder.rglob("*.npy") if "cache" in file.parts)
+        return SimpleNamespace(free=size - kept)
+
+    monkeypatch.setattr(frozen, "RESERVE", 0)
+    monkeypatch.setattr(frozen, "STATES", 0)
+    monkeypatch.setattr(shutil, "disk_usage", usage)
+
+
+def test_without_room_on_the_disk_it_falls_back_and_says_so(
+    make_trainer: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = make_trainer(ABOVE_STEM, augment=STILL, cache=cache(storage="auto")).frozen.of(0)
+    assert half is not None
+    size_disk(monkeypatch, 0.9 * half.bytes)
+    tight = make_trainer(ABOVE_STEM, augment=STILL, cache=cache(storage="auto")).frozen
+    small = tight.of(0)
+    assert small is not None
+    assert small.layout.storage == "int8"
+    said = tight.describe()[1]
+    needed = f"its activations in 1 view take {half.bytes / 1e9:.2g} GB (half)"
+    assert f"frozen up to stem: {needed}, the disk has room for {0.9 * half.bytes / 1e9:.2g} GB" in said
+    assert said.endswith("; a byte a value is kept")
+    size_disk(monkeypatch, 0.9 * small.bytes)
+    none = make_trainer(ABOVE_STEM, augment=STILL, cache=cache(storage="auto")).frozen
+    assert none.of(0) is None
+    assert none.describe()[-1].endswith("; they are computed anew each epoch")
+    assert make_trainer(ABOVE_STEM, augment=STILL, cache=cache(storage="auto", gigabytes=1e-9)).frozen.of(0) is None
+
+
+def test_the_disk_has_room_for_states_and_models_beside_the_activations(make_trainer: Make) -> None:
+    trainer = make_trainer(TOP, cache=cache())
+    weights_take = sum(each.nbytes for each in trainer.model.state_dict().values())
+    assert trainer.frozen.choice.room.reserve == 10**9 + 12 * weights_take
+
+
+def test_what_the_disk_has_room_for_after_a_kill_does_not_matter(
+    make_trainer: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = make_trainer(ABOVE_STEM, augment=STILL, cache=cache(storage="auto")).frozen.of(0)
+    assert half is not None
+    sizes = [0.9 * half.bytes, 1e9]  # for a byte a value, for anything
+    bits = []
+    for order in (sizes, sizes[::-1]):
+        size_disk(monkeypatch, order[0])
+        whole = make_trainer(ABOVE_STEM, augment=STILL, cache=cache(storage="auto"))
+        finish(whole)
+        bits.append(weights(whole))
+        keeper = Keeper("test", f"{order[0]}", root=tmp_path)
+        for stopped in (0, 3, None):  # killed before the first step, and in the first epoch
+            trainer = make_trainer(ABOVE_STEM, augment=STILL, cache=cache(storage="auto"))
+            resume(trainer, keeper)
+            size_disk(monkeypatch, order[1])
+            for _ in itertools.islice((event for event in trainer.run() if isinstance(event, Step)), stopped):
+                keeper.save({"trainer": trainer.state(), "history": []})
+        assert trainer.frozen.boundaries == whole.frozen.boundaries
+        assert same(bits[-1], weights(trainer))
+    assert not same(*bits)  # else nothing was to be kept up
+
+
+def test_a_full_disk_ends_it_with_a_message_and_leaves_nothing(make_trainer: Make) -> None:
+    trainer = make_trainer(TOP, augment=LIVELY, cache=cache())
+    boundary = trainer.frozen.of(0)
+    assert boundary is not None
+    root = trainer.frozen.shelf.root
+    with files_of_at_most(boundary.sample * 20), pytest.raises(ConfigError, match=r"File too large .* Make room there"):
+        finish(trainer)
+    left = [path.name for path in root.iterdir()]
+    assert len(left) == 1, "validation's, which is smaller, is whole; nothing is there of the view"
+    assert HALF not in left[0]
+    whole = make_trainer(TOP, augment=LIVELY, cache=cache())
+    finish(whole)
+    again = make_trainer(TOP, augment=LIVELY, cache=cache())
+    again.restore(trainer.state())
+    finish(again)
+    assert same(weights(whole), weights(again))
+
+
+def test_a_look_that_is_given_up_leaves_nothing_half(make_trainer: Make) -> None:
+    trainer = make_trainer(TOP, augment=LIVELY, cache=cache())
+    look = trainer.frozen.look(2, VALIDATION)
+    next(look)
+    assert len(list(trainer.frozen.shelf.root.iterdir())) == 1
+    look.close()  # type: ignore[attr-defined]
+    assert not list(trainer.frozen.shelf.root.iterdir())
 
 
 def test_one_boundary_may_fit_where_two_do_not(make_trainer: Make) -> None:

@@ -1,7 +1,5 @@
 """Activations come back as they were, or as near as their storage promises, in the memory layout that they had."""
 
-import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tlpipe.train.stored import ABANDONED, Layout, Shelf, Stored, Writer, host
+from tlpipe.train.stored import Layout, Stored, Writer
 
 CPU = torch.device("cpu")
 MAPS = torch.randn(6, 5, 4, 3, generator=torch.Generator().manual_seed(0))
@@ -74,40 +72,3 @@ def test_bytes_are_what_the_files_take(tmp_path: Path) -> None:
         through(tmp_path / storage, MAPS, storage)
         arrays = [np.load(path, mmap_mode="r").nbytes for path in (tmp_path / storage).glob("*.npy")]
         assert sum(arrays) == 6 * Layout.of(MAPS, storage, 1).bytes_per_sample(MAPS)  # type: ignore[arg-type]
-
-
-def test_nothing_half_written_is_found_and_the_dead_leave_no_rubbish(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path)
-    writer = Writer(shelf.folder("a"), 6, Layout.of(MAPS, "half", 1))
-    writer.write(0, *writer.layout.encode(MAPS[:3]))
-    assert not shelf.has("a")
-    mine = tmp_path / f"a.half-{host()}-{os.getpid()}"
-    of_the_dead = tmp_path / f"b.half-{host()}-999999999"
-    of_the_dead.mkdir()
-    shelf.make_room(0, 0, frozenset())
-    assert mine.is_dir()
-    assert not of_the_dead.exists()
-
-
-def test_what_another_machine_writes_is_left_alone_for_a_day(tmp_path: Path) -> None:
-    working, forgotten = tmp_path / "a.half-another-999999999", tmp_path / "b.half-another-999999999"
-    nameless = tmp_path / "c.half-999999999"
-    for folder, age in ((working, ABANDONED - 60), (forgotten, ABANDONED + 60), (nameless, ABANDONED + 60)):
-        folder.mkdir()
-        os.utime(folder, (time.time() - age, time.time() - age))
-    Shelf(tmp_path).make_room(0, 0, frozenset())
-    assert working.is_dir()
-    assert not forgotten.exists()
-    assert not nameless.exists()
-
-
-def test_room_is_made_by_age_and_not_with_what_is_needed(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path)
-    for age, name in ((3, "old"), (2, "needed"), (1, "young")):
-        through(tmp_path / name, MAPS, "half")
-        os.utime(tmp_path / name, (1000 - age, 1000 - age))
-    size = sum(file.stat().st_size for file in (tmp_path / "old").iterdir())
-    shelf.make_room(size, 3 * size, frozenset({"needed"}))
-    assert [shelf.has(name) for name in ("old", "needed", "young")] == [False, True, True]
-    shelf.make_room(size, size, frozenset({"needed"}))
-    assert [shelf.has(name) for name in ("needed", "young")] == [True, False]

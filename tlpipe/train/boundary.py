@@ -2,7 +2,9 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +13,9 @@ from tlpipe.strategies.plan import Phase, Plan
 from tlpipe.tasks.base import Task
 from tlpipe.train.batches import Batches
 from tlpipe.train.device import Machine
+from tlpipe.train.fitting import Fitting
 from tlpipe.train.model import Classifier
+from tlpipe.train.shelf import Room
 from tlpipe.train.spec import Training
 from tlpipe.train.stored import Layout, Storage
 from tlpipe.train.views import views_of
@@ -32,10 +36,17 @@ class Boundary:
     views: int
     """Views of each training sample; 1 without augmentation."""
     layout: Layout
-    bytes: int
+    sample: int
+    """Bytes of one sample."""
+    samples: int
     """Of all views of the training split and of the validation split."""
     change: float
     """Largest change of a probability over the samples that were checked."""
+
+    @property
+    def bytes(self) -> int:
+        """Of all samples."""
+        return self.sample * self.samples
 
 
 def prefix(cuts: Sequence[int], phase: Phase, groups: Sequence[str]) -> int:
@@ -47,24 +58,47 @@ def prefix(cuts: Sequence[int], phase: Phase, groups: Sequence[str]) -> int:
 
 
 class Choice:
-    """The boundaries of one training, chosen before it begins: the same after a crash as before it."""
+    """The boundaries of one training, chosen before it begins.
+
+    What the disk has room for decides on them too, so they belong to the recovery state: `state` and `restore`.
+    """
 
     def __init__(
-        self, model: Classifier, plan: Plan, task: Task, training: Training, batches: Batches, machine: Machine
+        self,
+        model: Classifier,
+        plan: Plan,
+        task: Task,
+        training: Training,
+        batches: Batches,
+        machine: Machine,
+        room: Room,
     ) -> None:
         self.model, self.training, self.batches, self.machine = model, training, batches, machine
-        self.task = task
+        self.task, self.room = task, room
         self.notes: list[str] = []
         """What was given up, a line each."""
-        wanted = [prefix(model.encoder.cuts, phase, plan.groups) for phase in plan.phases]
-        self.boundaries = self._choose(plan, wanted) if training.cache.views else {}
+        self._wanted = [prefix(model.encoder.cuts, phase, plan.groups) for phase in plan.phases]
+        self.boundaries = self._choose(plan, self._wanted) if training.cache.views else {}
         """By cut."""
-        self.cuts = [max((cut for cut in self.boundaries if cut <= own), default=0) for own in wanted]
-        """Where each phase is cut; 0 = nowhere."""
 
     @property
-    def _limit(self) -> int:
+    def cuts(self) -> list[int]:
+        """Where each phase is cut; 0 = nowhere."""
+        return [max((cut for cut in self.boundaries if cut <= own), default=0) for own in self._wanted]
+
+    @property
+    def budget(self) -> int:
+        """Bytes that all kept activations may take by the configuration."""
         return int(self.training.cache.gigabytes * 1e9)
+
+    def state(self) -> dict[str, Any]:
+        """What was chosen, as plain values."""
+        return {"boundaries": [asdict(each) for each in self.boundaries.values()], "notes": self.notes}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take what was chosen before, whatever the disk has room for now."""
+        chosen = [Boundary(**{**each, "layout": Layout.read(each["layout"])}) for each in state["boundaries"]]
+        self.boundaries, self.notes = {each.cut: each for each in chosen}, list(state["notes"])
 
     def _choose(self, plan: Plan, wanted: list[int]) -> dict[int, Boundary]:
         """The boundaries that are worth their bytes: used more often than they have views, and within the limit."""
@@ -79,22 +113,26 @@ class Choice:
                 del candidates[max(idle)]
                 continue
             sized = {cut: self._sized(boundaries[0], used[cut]) for cut, boundaries in candidates.items()}
-            if sum(boundary.bytes for boundary in sized.values()) <= self._limit:
+            needed = sum(boundary.bytes for boundary in sized.values())
+            if needed <= min(self.budget, self.room.bytes):
                 return sized
             largest = max(sized, key=lambda cut: sized[cut].bytes)
-            if len(candidates[largest]) > 1:
-                candidates[largest] = candidates[largest][1:]
-                continue
-            self._note(largest, self._too_large(sized[largest]))
-            del candidates[largest]
+            smaller = candidates[largest][1:]
+            if not smaller or needed <= self.budget:
+                instead = "a byte a value is kept" if smaller else "they are computed anew each epoch"
+                self._note(largest, f"{self._too_large(sized[largest], needed)}; {instead}")
+            candidates[largest] = smaller
+            if not smaller:
+                del candidates[largest]
         return {}
 
-    def _too_large(self, boundary: Boundary) -> str:
-        size, storage = boundary.bytes / 1e9, boundary.layout.storage
-        return (
-            f"{boundary.views} views of its activations take {size:.2g} GB ({storage}), training.cache.gigabytes "
-            f"allows {self.training.cache.gigabytes:g}; they are computed anew each epoch"
-        )
+    def _too_large(self, boundary: Boundary, needed: int) -> str:
+        size = f"{boundary.bytes / 1e9:.2g} GB ({boundary.layout.storage})"
+        others = f", with what other phases keep {needed / 1e9:.2g} GB" if needed > boundary.bytes else ""
+        views = f"its activations in {boundary.views} view{'s' if boundary.views > 1 else ''} take {size}{others}"
+        if needed > self.budget:
+            return f"{views}, training.cache.gigabytes allows {self.training.cache.gigabytes:g}"
+        return f"{views}, the disk has room for {self.room.describe()}"
 
     def _note(self, cut: int, text: str) -> None:
         self.notes.append(f"frozen up to {self.model.encoder.groups[cut - 1]}: {text}")
@@ -105,28 +143,37 @@ class Choice:
     def _sized(self, boundary: Boundary, epochs: int) -> Boundary:
         views, packed = self._wanted_views(epochs), self.batches.packed
         samples = views * len(packed.rows("train")) + len(packed.rows("validation"))
-        return replace(boundary, views=views, bytes=boundary.bytes * samples)
+        return replace(boundary, views=views, samples=samples)
+
+    def _candidates(self, cuts: list[int]) -> dict[int, list[Boundary]]:
+        """For each cut the storages that keep the model's probabilities, for one sample of one view."""
+        rows, found = self.batches.packed.rows("validation")[:CHUNK], dict[int, list[Boundary]]()
+        x = views_of(self.batches.packed.preprocess, self.machine.device).evaluation(self.batches.samples.take(rows))
+        pieces = Fitting(self.machine, CHUNK).pieces(partial(self._trials, cuts), x)
+        for cut in cuts:
+            alike = zip(*(piece[cut] for piece in pieces), strict=True)
+            tried = [max(each, key=lambda boundary: boundary.change) for each in alike]
+            kept = [boundary for boundary in tried if boundary.change <= TOLERANCE]
+            if kept:
+                found[cut] = kept
+            elif tried:
+                worst = min(boundary.change for boundary in tried)
+                self._note(cut, f"storing them changes a probability by {worst:.2g}; each epoch computes them anew")
+            else:
+                self._note(cut, "cutmix needs a map to paste rectangles into; each epoch computes it anew from pixels")
+        return found
 
     @torch.no_grad()
-    def _candidates(self, cuts: list[int]) -> dict[int, list[Boundary]]:
-        """For each cut the storages that keep the model's probabilities; `bytes` is that of one sample here."""
-        encoder, rows = self.model.eval().encoder, self.batches.packed.rows("validation")[:CHUNK]
-        cutmix, base = self.training.augment.cutmix, 0
+    def _trials(self, cuts: list[int], x: Tensor) -> dict[int, list[Boundary]]:
+        """At each cut what every storage changes for the inputs `x` (B, ...); no storage where cutmix lacks a map."""
+        encoder, cutmix, base = self.model.eval().encoder, self.training.augment.cutmix, 0
         found: dict[int, list[Boundary]] = {}
-        x = views_of(self.batches.packed.preprocess, self.machine.device).evaluation(self.batches.samples.take(rows))
         for cut in cuts:
             with self.machine.autocast():
                 x = encoder.run(x, base, cut)
-            base = cut
-            if cutmix and not (x.ndim == 4 and encoder.channel_axis == 1):
-                self._note(cut, "cutmix needs a map to paste rectangles into; each epoch computes it anew from pixels")
-                continue
-            tried = [self._try(x, cut, storage) for storage in self._storages(x)]
-            found[cut] = [boundary for boundary in tried if boundary.change <= TOLERANCE]
-            if not found[cut]:
-                worst = min(boundary.change for boundary in tried)
-                self._note(cut, f"storing them changes a probability by {worst:.2g}; each epoch computes them anew")
-                del found[cut]
+            is_map, base = x.ndim == 4 and encoder.channel_axis == 1, cut
+            storages = self._storages(x) if is_map or not cutmix else ()
+            found[cut] = [self._try(x, cut, storage) for storage in storages]
         return found
 
     def _storages(self, x: Tensor) -> tuple[Storage, ...]:
@@ -140,7 +187,7 @@ class Choice:
         kept = layout.again(layout.encode(x), x.device)
         before, after = self._probabilities(x, cut), self._probabilities(kept, cut)
         change = float((before - after).abs().max().nan_to_num(1.0, 1.0, 1.0))
-        return Boundary(cut, 1, layout, layout.bytes_per_sample(x), change)
+        return Boundary(cut, 1, layout, layout.bytes_per_sample(x), 1, change)
 
     def _probabilities(self, x: Tensor, cut: int) -> Tensor:
         with self.machine.autocast():

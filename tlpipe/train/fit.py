@@ -272,6 +272,7 @@ class Trainer:
             "selection": self.selection.state(),
             "average": self.average,
             "update": self.update.state(),
+            "frozen": self.frozen.choice.state(),
         }
         return whole(state) if self.machine.shard else state
 
@@ -282,6 +283,7 @@ class Trainer:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state()` of a trainer with the same plan, data and recipe."""
+        self.frozen.choice.restore(state["frozen"])
         self.at = Position(**{each.name: state["at"][each.name] for each in fields(Position)})
         like = self.model.state_dict()
         self.model.load_state_dict(parts(state["model"], like))

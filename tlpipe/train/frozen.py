@@ -29,13 +29,18 @@ from tlpipe.train.fitting import Fitting
 from tlpipe.train.model import Classifier
 from tlpipe.train.randomness import torch_generator
 from tlpipe.train.shard import whole
+from tlpipe.train.shelf import Shelf
 from tlpipe.train.spec import Augment, Training
-from tlpipe.train.stored import Encoded, Shelf, Stored, Writer
+from tlpipe.train.stored import Encoded, Stored
 from tlpipe.train.views import views_of
+from tlpipe.train.writers import writers
 
 ROOT = Path(".tlpipe/cache")
 VALIDATION = -1
 """In place of a view's number: the evaluation view of the validation split."""
+RESERVE, STATES = 10**9, 12
+"""Left free on the disk: so many bytes, and those of so many copies of the weights. A recovery state may hold six (the
+model, its best and its average, two moments, what is mixed at the end), and is there twice while it is replaced."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +70,19 @@ class Frozen:
         self.shelf = Shelf(root)
         self._code = hash_code()
         self._digests: dict[int, str] = {}
-        choice = Choice(model, plan, task, training, batches, machine)
-        self.boundaries, self._cuts, self._notes = choice.boundaries, choice.cuts, choice.notes
+        # the team's smallest room, and the first one's choice: rounding must not make the processes differ
+        room = min(self.team.gather(self.shelf.room(self._reserve)), key=lambda each: each.bytes)
+        self.choice = Choice(model, plan, task, training, batches, machine, room)
+        self.choice.restore(self.team.gather(self.choice.state())[0])
+
+    @property
+    def boundaries(self) -> dict[int, Boundary]:
+        """By cut."""
+        return self.choice.boundaries
 
     def of(self, phase: int) -> Boundary | None:
         """Where phase number `phase` is cut; None = nothing below it is frozen, or it was not worth it."""
-        return self.boundaries.get(self._cuts[phase])
+        return self.boundaries.get(self.choice.cuts[phase])
 
     def describe(self) -> list[str]:
         """A line a boundary for people, and one for each that was given up."""
@@ -81,7 +93,7 @@ class Frozen:
             f"{each.change:.1g})"
             for cut, each in self.boundaries.items()
         ]
-        return kept + self._notes
+        return kept + self.choice.notes
 
     @property
     def looks(self) -> int:
@@ -109,24 +121,26 @@ class Frozen:
         rows = self.batches.packed.rows("validation" if view == VALIDATION else "train")
         base = max((each for each in chain if each < missing[0]), default=0)
         parts = self.team.evened(chunks(np.arange(len(rows)), CHUNK), self.machine.shard)
-        writers = self._writers(missing, view, len(rows)) if self.team.first_here else {}
         inputs = iter(self._inputs(base, view, rows, self.team.turns(parts)))
-        for done in range(0, len(parts), self.team.size):
-            mine = next(inputs, None)
-            for climbed in self.team.gather([] if mine is None else self._climbed(*mine, base, missing)):
-                for each, start, encoded in climbed if writers else []:
-                    writers[each].write(start, *encoded)
-            yield from (Look(each + 1, len(parts)) for each in range(done, min(done + self.team.size, len(parts))))
-        for writer in writers.values():
-            writer.close()
-        self.team.barrier()
+        with writers(self.shelf, self.team, len(rows) * sum(self.boundaries[cut].sample for cut in missing)) as writing:
+            folders = {cut: (self._key(cut, view), self.boundaries[cut].layout) for cut in missing}
+            writing.begin(self._make_room, folders, len(rows))
+            for done in range(0, len(parts), self.team.size):
+                mine = next(inputs, None)
+                writing.write(self.team.gather([] if mine is None else self._climbed(*mine, base, missing)))
+                yield from (Look(each + 1, len(parts)) for each in range(done, min(done + self.team.size, len(parts))))
+            writing.close()
 
-    def _writers(self, cuts: list[int], view: int, count: int) -> dict[int, Writer]:
-        wanted = sum(self.boundaries[cut].bytes // self.boundaries[cut].views for cut in cuts)
-        self.shelf.make_room(wanted, self._limit, frozenset(self._all_keys()))
-        return {
-            cut: Writer(self.shelf.folder(self._key(cut, view)), count, self.boundaries[cut].layout) for cut in cuts
-        }
+    def _make_room(self, wanted: int) -> None:
+        """Within the configuration's limit, and so that the reserve stays free where that is possible."""
+        limit = min(self.choice.budget, self.shelf.room(self._reserve).bytes)
+        self.shelf.make_room(wanted, limit, frozenset(self._all_keys()))
+
+    @property
+    def _reserve(self) -> int:
+        """Bytes of the disk that are not for activations."""
+        weights: Iterator[Tensor] = iter(self.model.state_dict().values())
+        return RESERVE + STATES * sum(each.numel() * each.element_size() for each in weights)
 
     def _climbed(self, start: int, x: Tensor, base: int, cuts: list[int]) -> list[tuple[int, int, Encoded]]:
         """(cut, first row, what is stored) at each of `cuts` for the samples from row `start`, given at `base`."""
@@ -162,10 +176,6 @@ class Frozen:
                 yield start, self.views.evaluation(packed)
             else:
                 yield start, self.views.training(packed, self.training.augment, draws[start : start + len(part)])
-
-    @property
-    def _limit(self) -> int:
-        return int(self.training.cache.gigabytes * 1e9)
 
     def _all_keys(self) -> Iterator[str]:
         for cut, boundary in self.boundaries.items():

@@ -57,7 +57,8 @@ class Cache(Spec):
     """auto = half precision, or a byte a value with a range for each sample and channel where that is too large; either
     only if it changes no checked probability by more than 0.01."""
     gigabytes: Annotated[float, Field(ge=0, le=100_000)]
-    """Most that all kept activations may take on disk; what does not fit is computed anew, with a message."""
+    """Most that all kept activations may take on disk, and less where the disk has not that much room; what does not
+    fit is computed anew, with a message."""
 
 
 class Training(Spec):

@@ -1,14 +1,14 @@
 """Activations on disk: written once in row order, mapped and read by row; exact, in half the bytes, or in a quarter."""
 
+import errno
 import json
 import os
-import platform
 import shutil
-import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 import torch
@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tlpipe.train.batches import RowNumbers, Rows
+from tlpipe.train.shelf import ABOUT, half_of
 
 Storage = Literal["exact", "half", "int8"]
-VALUES, RANGES, ABOUT = "values.npy", "ranges.npy", "about.json"
+VALUES, RANGES = "values.npy", "ranges.npy"
 LEVELS = 255
-ABANDONED = 86_400
-"""Seconds without a write after which what another machine wrote half is taken for rubbish."""
 Encoded = tuple[NDArray[Any], NDArray[np.float32] | None]
 """Values to store, and for int8 the lowest value and the step of each sample and channel (B, C, 2)."""
 
@@ -46,6 +45,11 @@ class Layout:
         order = (0, *sorted(range(1, x.ndim), key=lambda axis: -strides[axis]))
         channel = channel_axis % x.ndim if x.ndim == 4 else x.ndim - 1
         return cls(storage, str(x.dtype).removeprefix("torch."), order, channel)
+
+    @classmethod
+    def read(cls, about: dict[str, Any]) -> "Layout":
+        """From what `dataclasses.asdict` gave, also by way of JSON."""
+        return cls(**{**about, "order": tuple(about["order"])})
 
     def encode(self, x: Tensor) -> Encoded:
         """What to store of activations `x` (B, ...)."""
@@ -94,14 +98,17 @@ class Layout:
 
 
 class Writer:
-    """Writes one folder of activations; `close` makes it appear, and nothing half-written ever does."""
+    """Writes one folder of activations; `close` makes it appear, and nothing half-written ever does.
+
+    Every method but `abandon` raises OSError where the disk is full: a mapped array would end the process there.
+    """
 
     def __init__(self, folder: Path, count: int, layout: Layout) -> None:
         self.folder, self.count, self.layout = folder, count, layout
-        self._half = folder.with_name(f"{folder.name}.half-{host()}-{os.getpid()}")
+        self._half = half_of(folder)
         shutil.rmtree(self._half, ignore_errors=True)
         self._half.mkdir(parents=True)
-        self._arrays: dict[str, NDArray[Any]] = {}
+        self._arrays: dict[str, tuple[BinaryIO, int]] = {}
 
     def write(self, start: int, values: NDArray[Any], ranges: NDArray[np.float32] | None) -> None:
         """Store what `Layout.encode` gave for the samples from row `start` on."""
@@ -111,27 +118,54 @@ class Writer:
 
     def _put(self, name: str, start: int, part: NDArray[Any]) -> None:
         if name not in self._arrays:
-            self._arrays[name] = open_memmap(self._half / name, "w+", part.dtype, (self.count, *part.shape[1:]))
-        self._arrays[name][start : start + len(part)] = part
+            self._arrays[name] = _set_aside(self._half / name, part.dtype, (self.count, *part.shape[1:]))
+        file, begin = self._arrays[name]
+        file.seek(begin + start * part[0].nbytes)
+        file.write(np.ascontiguousarray(part).data)
 
     def close(self) -> None:
         """Everything is written: move it into place (if another process was first, its equal result stays)."""
-        for array in self._arrays.values():
-            array.flush()  # type: ignore[attr-defined]
-        self._arrays.clear()
+        for file, _ in self._arrays.values():
+            file.flush()
+            os.fsync(file.fileno())
         (self._half / ABOUT).write_text(json.dumps(asdict(self.layout)))
         try:
             self._half.rename(self.folder)
-        except OSError:
-            shutil.rmtree(self._half, ignore_errors=True)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Leave nothing behind but what `close` has moved into place."""
+        for file, _ in self._arrays.values():
+            with suppress(OSError):  # of what was not written yet; it is deleted
+                file.close()
+        self._arrays.clear()
+        shutil.rmtree(self._half, ignore_errors=True)
+
+
+def _set_aside(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> tuple[BinaryIO, int]:
+    """A new .npy file with all its blocks, where the file system can set them aside, and where its values begin."""
+    begin = open_memmap(path, "w+", dtype, shape).offset
+    file = path.open("r+b")
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                file.close()
+                raise
+    return file, begin
 
 
 class Stored:
     """Activations of one split and view, by row of that split."""
 
     def __init__(self, folder: Path, device: torch.device) -> None:
-        about = json.loads((folder / ABOUT).read_text())
-        self.layout = Layout(**{**about, "order": tuple(about["order"])})
+        self.layout = Layout.read(json.loads((folder / ABOUT).read_text()))
         os.utime(folder)
         self._values = Rows(np.load(folder / VALUES, mmap_mode="r"), device)
         ranges = folder / RANGES
@@ -147,63 +181,3 @@ class Stored:
         pairs = zip(self._values.stream(listed), self._ranges.stream(listed), strict=True)
         for values, ranges in pairs:
             yield self.layout.decode(values, ranges)
-
-
-class Shelf:
-    """A folder of stored activations under a limit of bytes; the least recently used go first."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def folder(self, key: str) -> Path:
-        """Where the activations of `key` are, or will be."""
-        return self.root / key
-
-    def has(self, key: str) -> bool:
-        """Whether they are there, whole."""
-        return (self.root / key / ABOUT).is_file()
-
-    def make_room(self, wanted: int, limit: int, keep: frozenset[str]) -> None:
-        """Delete what was used longest ago, but nothing in `keep`, until `wanted` more bytes stay within `limit`."""
-        if not self.root.is_dir():
-            return
-        for folder in self.root.glob("*.half-*"):
-            if _abandoned(folder):
-                shutil.rmtree(folder, ignore_errors=True)
-        folders = sorted((folder for folder in self.root.iterdir() if folder.is_dir()), key=_used)
-        sizes = {folder: sum(file.stat().st_size for file in folder.iterdir()) for folder in folders}
-        total = sum(sizes.values()) + wanted
-        for folder in folders:
-            if total > limit and folder.name not in keep and ".half-" not in folder.name:
-                shutil.rmtree(folder, ignore_errors=True)
-                total -= sizes[folder]
-
-
-def host() -> str:
-    """This machine's name: a process's number says nothing on another that shares the project's folder."""
-    return platform.node() or "localhost"
-
-
-def _abandoned(folder: Path) -> bool:
-    """Whether nobody writes to this half-written folder any more; another machine's is judged by its age."""
-    owner, _, process = folder.name.rsplit(".half-", 1)[1].rpartition("-")
-    if owner == host():
-        return not _alive(int(process))
-    try:
-        return time.time() - max(_used(each) for each in (folder, *folder.iterdir())) > ABANDONED
-    except FileNotFoundError:
-        return False  # its owner has just moved it into place
-
-
-def _used(folder: Path) -> float:
-    return folder.stat().st_mtime
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
