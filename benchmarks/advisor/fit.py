@@ -169,7 +169,7 @@ def fit_above(
     kind: str, below: str, rule: Rule, cells: dict[Cell, dict[str, Outcome]],
     known: dict[Cell, tuple[Evidence, dict[str, Any]]],
 ) -> tuple[Rule, str]:  # fmt: skip
-    """The rule of a kind that may end as `below`: that one's, and their difference, which is small and never far below 0.
+    """The rule of a kind that may end as `below`: that one's, and their difference, which is small.
 
     Fitted by itself it would carry the noise of `below` a second time.
     """

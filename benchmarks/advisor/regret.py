@@ -73,9 +73,7 @@ def _half(half: int, outcome: Outcome) -> float:
     return outcome.halves[half]
 
 
-def _best(
-    seeds: Sequence[Mapping[str, Outcome]], score: Callable[[Outcome], float], names: Sequence[str]
-) -> str:
+def _best(seeds: Sequence[Mapping[str, Outcome]], score: Callable[[Outcome], float], names: Sequence[str]) -> str:
     return max(names, key=lambda name: float(np.mean([score(seed[name]) for seed in seeds])))
 
 
