@@ -19,7 +19,7 @@ from tlpipe.advise.evidence import Evidence
 from tlpipe.advise.experience import predict
 from tlpipe.preprocess.image import ImagePreprocess
 
-NAMES = ("head_only", "all_depth_head", "top_layers", "all_layers", "scratch")
+NAMES = ("head_only", "all_depth_head", "top_layers", "all_layers", "scratch", "all_depth_tuning")
 
 
 def made(**tests: float) -> dict[str, Outcome]:
