@@ -19,7 +19,7 @@ from tlpipe.advise.evidence import Evidence
 from tlpipe.advise.experience import predict
 from tlpipe.preprocess.image import ImagePreprocess
 
-NAMES = ("head_only", "all_depth_head", "top_layers", "all_layers", "scratch", "all_depth_tuning")
+NAMES = ("head_only", "all_depth_head", "top_layers", "all_layers", "scratch")
 
 
 def made(**tests: float) -> dict[str, Outcome]:
@@ -33,6 +33,7 @@ def test_the_oracle_is_chosen_on_other_seeds() -> None:
         ("t", 8, 1): made(head_only=0.3, scratch=0.6),
         ("lonely", 8, 0): made(head_only=0.9),
     }
+    cells = {cell: {**found, "all_depth_tuning": Outcome(0.5, 0.1, 2.0, ())} for cell, found in cells.items()}
     # seed 1 says scratch, seed 0 says head_only; each is scored on the other
     assert oracle(cells) == {("t", 8, 0): 0.2, ("t", 8, 1): 0.3}
     assert own_oracle(cells)["t", 8, 0] == 0.9
