@@ -53,12 +53,13 @@ lock: $(VENV)/.uv ## Choose versions anew and write requirements.lock
 schema: $(VENV)/.ready ## Write params.schema.json for editors
 	tlpipe schema
 
-bench: $(VENV)/.ready ## Benchmarks: the step, the arithmetic limit, growth with the data, and the peers side by side
+bench: $(VENV)/.ready ## Benchmarks: the step, the arithmetic limit, growth, the peers side by side, a GPU if there is one
 	python -m benchmarks.step
 	python -m benchmarks.limit
 	python -m benchmarks.growth
 	python -m benchmarks.peers.run
 	python -m benchmarks.peers.texts
+	python -m benchmarks.gpu
 
 clean: ## Remove what the pipeline made (not the DVC cache, not MLflow's store)
 	rm -rf data/packed data/features data/preprocess.json reports .tlpipe/work .tlpipe/cache
