@@ -49,7 +49,7 @@ def test_compiled_it_learns_the_same_and_a_kill_changes_no_bit(tmp_path: Path, k
     for name, value in eager["model"].items():
         assert torch.allclose(value.float(), whole["model"][name].float(), atol=1e-2), name
     train(packed, tmp_path / "killed", "compiled", kernels, death=10)
-    again = train(packed, tmp_path / "killed", "compiled", tmp_path / "other kernels")
+    again = train(packed, tmp_path / "killed", "compiled", tmp_path / "others")
     assert again["figures"] == whole["figures"]
     assert all(torch.equal(value, again["model"][name]) for name, value in whole["model"].items())
 
@@ -66,10 +66,20 @@ except ConfigError as error:
 """
 
 
-def test_without_a_compiler_it_says_what_to_do(tmp_path: Path) -> None:
-    done = run(["-c", REFUSED], tmp_path / "kernels", CXX="no-such-compiler")
+BROKEN = "#!/bin/sh\ncase $* in *-c*) echo 'x.h:3: fatal error: Python.h: none' >&2; exit 1;; esac\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "said"), [(None, "No working C++ compiler found"), (BROKEN, "fatal error: Python.h: none")]
+)
+def test_without_a_compiler_it_says_what_to_do(tmp_path: Path, script: str | None, said: str) -> None:
+    compiler = tmp_path / "compiler"
+    if script:
+        compiler.write_text(script)
+        compiler.chmod(0o755)
+    done = run(["-c", REFUSED], tmp_path / "kernels", CXX=str(compiler))
     assert "runtime.compile: true was given, but torch.compile does not work on cpu here" in done.stdout, done.stderr
-    assert "No working C++ compiler found" in done.stdout
+    assert said in done.stdout
     assert "install what is missing, or set runtime.compile to false" in done.stdout
 
 

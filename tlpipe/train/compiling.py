@@ -1,5 +1,6 @@
 """torch.compile for a training: the same kernels however often it is interrupted, and a word where nothing compiles."""
 
+import re
 from functools import cache
 
 import torch
@@ -30,11 +31,17 @@ def refuse_without_compiler(device: str) -> None:
         torch.compile(_sum, dynamic=False)(torch.ones(64, device=device))
     except Exception as error:
         needs = "a C++ compiler (g++ or clang++)" if device == "cpu" else "triton and a C compiler (gcc or clang)"
-        said = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise ConfigError(
-            f"runtime.compile: true was given, but torch.compile does not work on {device} here ({said}); it needs "
-            f"{needs} that it can run: install what is missing, or set runtime.compile to false"
+            f"runtime.compile: true was given, but torch.compile does not work on {device} here ({_gist(error)}); it "
+            f"needs {needs} that it can run: install what is missing, or set runtime.compile to false"
         ) from None
+
+
+def _gist(error: Exception) -> str:
+    """What the compiler said first, if it ran at all."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    found = [line for line in lines if re.search(r"\berror: ", line)]
+    return (found or lines or [type(error).__name__])[0]
 
 
 def _sum(x: Tensor) -> Tensor:
