@@ -66,7 +66,12 @@ except ConfigError as error:
 """
 
 
-BROKEN = "#!/bin/sh\ncase $* in *-c*) echo 'x.h:3: fatal error: Python.h: none' >&2; exit 1;; esac\n"
+BROKEN = """#!/bin/sh
+case $* in
+  *-c*) echo 'x.h:3: fatal error: Python.h: none' >&2; exit 1;;
+  *) echo 'g++ (GCC) 12.2.0';;
+esac
+"""
 
 
 @pytest.mark.parametrize(
