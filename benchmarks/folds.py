@@ -29,7 +29,7 @@ from sklearn.model_selection import StratifiedKFold, train_test_split
 from stages import embed, finetune, head
 from tlpipe import config
 from tlpipe.data.packed import SPLITS, Packed
-from tlpipe.evaluate.predict import predict
+from tlpipe.evaluate.predict import predict, together
 from tlpipe.train.device import Runtime
 from tlpipe.train.model import load_model
 
@@ -98,7 +98,7 @@ def run_fold(strategies: list[str], right: Right, seconds: dict[str, float]) -> 
         finetune.main(name)
         seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - begun
         model, about = load_model(Path("models/finetuned") / name)
-        probabilities = np.concatenate(list(predict(model, about, packed, "test", 64, runtime.resolve())))
+        probabilities = together(packed, list(predict(model, about, packed, "test", 64, runtime.resolve())))
         right.setdefault(name, []).append(probabilities.argmax(1) == packed.labels[packed.rows("test")])
 
 

@@ -16,6 +16,7 @@ from tlpipe.advise.passes import shares
 from tlpipe.advise.race import decide
 from tlpipe.advise.spec import Advise
 from tlpipe.data.packed import Packed
+from tlpipe.endings import leave
 from tlpipe.strategies import AnyStrategy
 from tlpipe.strategies.auto import Advised
 from tlpipe.strategies.base import Strategy
@@ -71,3 +72,4 @@ def _lines(advice: Advice) -> list[str]:
 
 if __name__ == "__main__":
     run(main)
+    leave()

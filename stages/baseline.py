@@ -5,6 +5,7 @@ from pathlib import Path
 from stages.shell import run
 from tlpipe import config
 from tlpipe.data.packed import Packed
+from tlpipe.endings import leave
 from tlpipe.evaluate.baseline import baselines
 from tlpipe.evaluate.spec import Evaluate
 from tlpipe.train.history import write_json
@@ -27,3 +28,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     run(main)
+    leave()

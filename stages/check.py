@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from tlpipe.config import PARAMS, ConfigError
+from tlpipe.endings import leave
 from tlpipe.params import load_params, outline
 from tlpipe.plan_table import line
 from tlpipe.strategies.counting import summary
@@ -17,6 +18,7 @@ def main(params_path: Path = PARAMS, out: Path = OUT) -> int:
         params = load_params(params_path)
         machine = params.runtime.resolve(params.backbone.hidden_size)
         text = params.task.preprocess(params.backbone.preprocess()).model_dump_json(indent=2) + "\n"
+        machine.refuse_what_fails()
         lines = [f"{name}: {line(summary(plan, sizes))}" for name, (plan, sizes) in outline(params, 2).items()]
     except ConfigError as error:
         print(error, file=sys.stderr)
@@ -28,4 +30,4 @@ def main(params_path: Path = PARAMS, out: Path = OUT) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

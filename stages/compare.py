@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tlpipe.config import PARAMS, ConfigError, load, read
+from tlpipe.endings import leave
 from tlpipe.evaluate.compare import EVALUATION, FINETUNED, TRAINING, Compare, Result, compare, read_result
 from tlpipe.evaluate.judged import FACTS
 from tlpipe.evaluate.tables import write_json
@@ -220,4 +221,4 @@ def _repeated(entry: dict[str, Any], metric: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -6,6 +6,7 @@ from pathlib import Path
 from stages.shell import run
 from tlpipe import config
 from tlpipe.data.packed import Packed
+from tlpipe.endings import leave
 from tlpipe.progress import track
 from tlpipe.train.device import Runtime
 from tlpipe.train.embed import embed, learnt_from
@@ -34,3 +35,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     run(main, together=True)
+    leave()

@@ -6,14 +6,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from stages.shell import run
 from tlpipe.config import PARAMS, load
 from tlpipe.data.packed import Packed, Split
+from tlpipe.endings import leave
 from tlpipe.evaluate.judged import JUDGED, Judged
-from tlpipe.evaluate.predict import predict
+from tlpipe.evaluate.predict import predict, together
 from tlpipe.evaluate.shown import SHOWN
 from tlpipe.evaluate.spec import Evaluate
 from tlpipe.evaluate.tables import EVALUATED, scores, spread, write_json, write_tables
@@ -50,7 +50,7 @@ def _predictions(folder: Path, packed: Packed, spec: Evaluate, machine: Machine)
         batches = predict(model, about, packed, split, spec.batch_size, machine)
         total = len(machine.team.turns(range(0, len(packed.rows(split)), spec.batch_size)))
         mine = list(track(batches, f"{about.strategy}: {split}", total, "batches"))
-        parts[split] = np.concatenate(machine.team.in_turn(mine))
+        parts[split] = together(packed, machine.team.in_turn(mine))
     return JUDGED[packed.preprocess.kind].assemble(packed, parts, about.fitted)
 
 
@@ -58,3 +58,4 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("strategy")
     run(partial(main, parser.parse_args().strategy), together=True)
+    leave()

@@ -18,6 +18,7 @@ from tlpipe.data import AnySource
 from tlpipe.data.base import Source
 from tlpipe.data.packed import Packed
 from tlpipe.data.spec import Checks
+from tlpipe.endings import leave
 from tlpipe.export.parity import HeldOut, ParityError, Pictures
 from tlpipe.export.question_parity import HeldOutQuestions
 from tlpipe.export.spec import Export
@@ -141,3 +142,4 @@ def summary(bundle: Bundle) -> Table:
 
 if __name__ == "__main__":
     run(main)
+    leave()

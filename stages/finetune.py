@@ -16,6 +16,7 @@ from stages.race import Lap, settle
 from stages.shell import follow, resume, run
 from tlpipe import config
 from tlpipe.data.packed import SPLITS, Packed
+from tlpipe.endings import leave
 from tlpipe.plan_table import render
 from tlpipe.strategies import AnyStrategy
 from tlpipe.strategies.base import Strategy
@@ -174,7 +175,7 @@ class Run:
             "dropout": trainer.training.dropout,
             "temperature": temperature,
             "fitted": trainer.task.fitted(logits / temperature, labels, self.packed),
-            "validation": trainer.validate(),
+            "validation": trainer.task.scores(logits, labels, self.packed),
             "plan": trainer.plan,
             "total_parameters": facts["parameters"],
             "trainable_parameters": facts["trainable"],
@@ -234,3 +235,4 @@ if __name__ == "__main__":
     parser.add_argument("strategy")
     asked = parser.parse_args().strategy
     run(partial(main, asked), together=True, trains=f"finetune-{asked}")
+    leave()

@@ -8,6 +8,7 @@ from torch import Tensor
 from stages.shell import run
 from tlpipe import config
 from tlpipe.data.packed import Packed
+from tlpipe.endings import leave
 from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.plan import HEAD
 from tlpipe.tasks import AnyTask
@@ -85,3 +86,4 @@ def _about(
 
 if __name__ == "__main__":
     run(main)
+    leave()

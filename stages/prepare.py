@@ -9,6 +9,7 @@ from typing import Any
 from tlpipe.config import PARAMS, ConfigError, load, parse
 from tlpipe.data.pack import pack
 from tlpipe.data.spec import Data
+from tlpipe.endings import leave
 from tlpipe.preprocess import AnyPreprocess
 from tlpipe.progress import track
 
@@ -57,4 +58,4 @@ def _show(report: dict[str, Any], most: int = 12) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

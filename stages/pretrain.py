@@ -16,6 +16,7 @@ from tlpipe.backbones.checkpoint import Checkpoint
 from tlpipe.backbones.letters import Letters
 from tlpipe.backbones.weights import fingerprint
 from tlpipe.data.corpus import ABOUT, Corpus, pack_corpus, read_documents
+from tlpipe.endings import leave
 from tlpipe.preprocess.text import TOKENIZER
 from tlpipe.progress import track
 from tlpipe.tracking import Recorder, Tracking, code_tags, curve_values, dvc_tags, hardware_tags, source_tags
@@ -155,3 +156,4 @@ MAKERS: dict[str, Callable[[Any, Machine, Runtime], tuple[Encoder, Provenance]]]
 
 if __name__ == "__main__":
     run(main, together=True, trains="pretrain")
+    leave()

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from tlpipe.config import ConfigError
+from tlpipe.endings import leave
 from tlpipe.report.collect import collect
 from tlpipe.report.render import render
 
@@ -23,4 +24,4 @@ def main(root: Path = Path()) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

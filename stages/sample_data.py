@@ -1,12 +1,13 @@
 """sample_data: the offline default's images, scikit-learn's handwritten digits as small PNG files."""
 
 import shutil
-import sys
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from tlpipe.endings import leave
 
 OUT = Path("data/digits")
 POOL_PER_CLASS = 100
@@ -39,4 +40,4 @@ def main(out: Path = OUT) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

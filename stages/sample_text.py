@@ -5,11 +5,12 @@ import hashlib
 import json
 import re
 import shutil
-import sys
 import sysconfig
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+
+from tlpipe.endings import leave
 
 OUT = Path("data/docstrings")
 AREAS = {
@@ -84,4 +85,4 @@ def docstrings(library: Path) -> Iterator[tuple[str, str]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

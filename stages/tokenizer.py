@@ -7,6 +7,7 @@ from stages.shell import run
 from tlpipe import config
 from tlpipe.backbones import AnyBackbone
 from tlpipe.backbones.base import Backbone
+from tlpipe.endings import leave
 
 OUT = Path("data/tokenizer")
 
@@ -22,3 +23,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     run(main)
+    leave()

@@ -17,6 +17,7 @@ SHOWS_ONLY = (
     "tlpipe/wording.py",
     "tlpipe/__init__.py",
     "stages/__init__.py",
+    "tlpipe/endings.py",
 )
 """What can change how a stage looks or ends, or where its figures are also sent, but not what it writes."""
 READ_BY_NEIGHBOURS = (".j2", ".css")

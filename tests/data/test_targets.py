@@ -38,3 +38,11 @@ def test_what_belongs_to_the_marks_is_selected() -> None:
     values = np.arange(2 * 5 * 2).reshape(2, 5, 2)
     assert TOKENS.select([0, 2], values).tolist() == [values[0, 1].tolist(), *values[1, 1:4].tolist()]
     assert ROWS.select([0, 2], values) is values
+
+
+@EACH
+def test_marks_have_places_in_whatever_order_their_rows_come(targets: Targets) -> None:
+    rows = [2, 0, 3, 1, 2]
+    expected = [place for row in rows for place in range(*targets.range(row, row + 1))]
+    assert targets.places(rows).tolist() == expected
+    assert targets.places(np.array(rows)).tolist() == expected

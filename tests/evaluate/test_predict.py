@@ -12,7 +12,7 @@ import torch
 from stages import evaluate
 from tlpipe.config import ConfigError
 from tlpipe.data.packed import Packed
-from tlpipe.evaluate.predict import predict
+from tlpipe.evaluate.predict import predict, together
 from tlpipe.evaluate.predictions import Predictions
 from tlpipe.train.device import Runtime
 from tlpipe.train.fitting import Halved
@@ -28,7 +28,7 @@ CPU = Runtime(device="cpu", precision="fp32", threads=1)
 def test_probabilities_are_the_calibrated_softmax_in_row_order(made: Path):
     model, about = load_model(made / "models/finetuned/all_layers")
     packed = Packed.open(made / "data/packed")
-    found = np.concatenate(list(predict(model, about, packed, "validation", 7, CPU.resolve())))
+    found = together(packed, list(predict(model, about, packed, "validation", 7, CPU.resolve())))
     view = about.preprocess.normalise(about.preprocess.crop(packed.samples[packed.rows("validation")]))
     with torch.no_grad():
         expected = (model(torch.from_numpy(view)) / 1.5).softmax(1).numpy()
@@ -50,8 +50,8 @@ def test_a_batch_that_does_not_fit_is_halved(made: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(model, "forward", small)
     with pytest.warns(Halved):
         found = list(predict(model, about, packed, "validation", 8, CPU.resolve()))
-    assert [len(each) for each in found] == [len(each) for each in expected]
-    np.testing.assert_allclose(np.concatenate(found), np.concatenate(expected), atol=1e-6)
+    assert [len(said) for _, said in found] == [len(said) for _, said in expected]
+    np.testing.assert_allclose(together(packed, found), together(packed, expected), atol=1e-6)
 
 
 def test_another_dataset_is_refused(made: Path):

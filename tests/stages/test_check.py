@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from stages.check import main
+from tlpipe.config import ConfigError
 from tlpipe.params import load_params
 from tlpipe.preprocess.image import ImagePreprocess
 
@@ -41,3 +42,19 @@ def test_a_bad_file_is_refused_with_code_2_and_nothing_is_written(tmp_path: Path
     assert "did you mean 'training'?" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "data").exists()
+
+
+def test_a_machine_that_cannot_compile_is_found_out_before_any_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(device: str) -> None:
+        raise ConfigError(f"nothing compiles on {device}")
+
+    monkeypatch.setattr("tlpipe.train.device.refuse_without_compiler", refuse)
+    other = tmp_path / "params.yaml"
+    other.write_text(
+        PARAMS.read_text().replace("compile: false", "compile: true").replace("device: auto", "device: cpu")
+    )
+    assert main(other, tmp_path / "preprocess.json") == 2
+    assert "nothing compiles on cpu" in capsys.readouterr().err
+    assert not (tmp_path / "preprocess.json").exists()

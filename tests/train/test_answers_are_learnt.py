@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from tests.asked import BACKBONE, TASK, pack_asked
 from tlpipe.evaluate.answers import AnswerPredictions
-from tlpipe.evaluate.predict import predict
+from tlpipe.evaluate.predict import predict, together
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.tasks.question_answering import THRESHOLD
 from tlpipe.train.batches import Batches
@@ -43,6 +42,6 @@ def test_a_few_questions_are_learnt_by_heart(
         labels=packed.classes, dropout=0.0, temperature=1.0, validation={}, plan=plan, total_parameters=1,
         trainable_parameters=1,
     )  # fmt: skip
-    said = np.concatenate(list(predict(trainer.model, about, packed, "train", 7, machine)))
+    said = together(packed, list(predict(trainer.model, about, packed, "train", 7, machine)))
     found = AnswerPredictions.assemble(packed, {"train": said}, {THRESHOLD: 0.0})
     assert found.measure()["f1"] > 0.9

@@ -22,7 +22,7 @@ from tlpipe.train.device import Machine, Runtime
 from tlpipe.train.embed import Features, embed
 from tlpipe.train.model import About, Classifier, load_model, save_model
 from tlpipe.train.precision import bf16_pays_on_cpu
-from tlpipe.train.randomness import derive
+from tlpipe.train.randomness import derive, seed_device
 
 
 def order(count: int, size: int, balanced: bool = False, labels: np.ndarray | None = None) -> list[np.ndarray]:
@@ -55,6 +55,14 @@ def test_class_weights_average_to_one_over_the_samples() -> None:
 def test_seeds_of_different_uses_differ() -> None:
     assert derive(0, "order", 1) != derive(0, "augment", 1)
     assert derive(1, 2) != derive(12)
+
+
+def test_a_seed_is_torchs_and_nothing_looks_at_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(derive("dropout", 3, 0, 1))
+    expected = torch.rand(5)
+    monkeypatch.setattr("traceback.format_stack", lambda: pytest.fail("the stack is written down"))
+    seed_device(torch.device("cpu"), "dropout", 3, 0, 1)
+    assert torch.equal(torch.rand(5), expected)
 
 
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])

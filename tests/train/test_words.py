@@ -13,7 +13,7 @@ from tests.tagged import BACKBONE, TASK, pack_tagged
 from tlpipe.data.packed import Packed
 from tlpipe.data.targets import IGNORED
 from tlpipe.strategies.unfreeze import AllLayers
-from tlpipe.train.batches import Batches
+from tlpipe.train.batches import Batches, alike, in_order
 from tlpipe.train.device import Machine
 from tlpipe.train.embed import Features, embed
 from tlpipe.train.fit import Trainer
@@ -67,6 +67,21 @@ def test_features_are_those_of_words_first_tokens_at_every_depth(
         ]
     assert torch.allclose(values, torch.cat(expected), atol=1e-5)
     assert len(labels) == len(values) == sum(packed.targets.count([row]) for row in rows)
+
+
+def test_sentences_of_similar_length_come_together_and_their_marks_go_back_into_order(packed: Packed) -> None:
+    rows, lengths = packed.rows("validation"), packed.lengths
+    assert lengths is not None
+    parts = alike(packed, rows, 3)
+    assert sorted(np.concatenate(parts)) == rows.tolist()
+    assert (np.diff(lengths[np.concatenate(parts)]) >= 0).all()
+    low, high = packed.targets.range(*packed.ranges["validation"])
+    marks = np.concatenate([packed.targets.marks[packed.targets.places(part)] for part in parts])
+    assert (marks != packed.targets.marks[low:high]).any()
+    assert marks[in_order(packed, parts)].tolist() == packed.targets.marks[low:high].tolist()
+    twice = [*parts, parts[-1]]
+    marks = np.concatenate([packed.targets.marks[packed.targets.places(part)] for part in twice])
+    assert marks[in_order(packed, twice)].tolist() == packed.targets.marks[low:high].tolist()
 
 
 def test_the_converged_head_is_what_the_trainer_scores(

@@ -34,6 +34,9 @@ class Targets(Protocol):
     def row(self, low: int, high: int) -> NDArray[np.int64]:
         """(m,) the row of each mark of rows `low` to `high`."""
 
+    def places(self, rows: Rows) -> NDArray[np.int64]:
+        """(m,) the number of each mark of these rows, one row after the other, in `marks`."""
+
     def select(self, rows: Rows, values: NDArray[Any]) -> NDArray[Any]:
         """(m, …) what belongs to the marks, of `values` (B, …) or (B, L, …) that belong to these rows."""
 
@@ -65,6 +68,10 @@ class RowLabels:
     def row(self, low: int, high: int) -> NDArray[np.int64]:
         """The rows themselves."""
         return np.arange(low, high, dtype=np.int64)
+
+    def places(self, rows: Rows) -> NDArray[np.int64]:
+        """The rows themselves."""
+        return np.asarray(rows, np.int64)
 
     def select(self, rows: Rows, values: NDArray[Any]) -> NDArray[Any]:
         """All."""
@@ -113,6 +120,12 @@ class TokenLabels:
     def row(self, low: int, high: int) -> NDArray[np.int64]:
         """Each row as often as it has labels."""
         return np.repeat(np.arange(low, high, dtype=np.int64), np.diff(self._starts[low : high + 1]))
+
+    def places(self, rows: Rows) -> NDArray[np.int64]:
+        """Those of their tokens with a label."""
+        at = np.asarray(rows, np.int64)
+        starts, counts = self._starts[at], self._starts[at + 1] - self._starts[at]
+        return np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
 
     def select(self, rows: Rows, values: NDArray[Any]) -> NDArray[Any]:
         """Those of the tokens with a label."""

@@ -1,6 +1,6 @@
 """What a model says of packed arrays, batch by batch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -9,17 +9,21 @@ from torch import Tensor
 
 from tlpipe.config import ConfigError
 from tlpipe.data.packed import Packed, Split
+from tlpipe.train.batches import RowNumbers, alike, in_order
 from tlpipe.train.device import Machine
 from tlpipe.train.fitting import Fitting
 from tlpipe.train.model import About, Classifier
 
+Said = tuple[RowNumbers, NDArray[np.float32]]
+
 
 def predict(
     model: Classifier, about: About, packed: Packed, split: Split, batch_size: int, machine: Machine
-) -> Iterator[NDArray[np.float32]]:
-    """Yield what is judged (m, C) of the marks of one split in row order: `Task.said` of logits / temperature.
+) -> Iterator[Said]:
+    """Yield rows of one split and what is judged (m, C) of their marks: `Task.said` of logits / temperature.
 
-    In a team each process yields its turns of the batches.
+    Texts of similar length come together (`together` has the marks in order again), and in a team each process yields
+    its turns of the batches.
 
     In full precision whatever the machine trains in: the numbers are those of the exported model.
 
@@ -27,7 +31,7 @@ def predict(
         ConfigError: the model and the arrays have other classes or another preprocessing.
     """
     _check(about, packed)
-    placed, rows = machine.place(model.eval()), packed.rows(split)
+    placed = machine.place(model.eval())
     fitting = Fitting(machine, batch_size)
 
     def compute(view: Tensor) -> NDArray[np.float32]:
@@ -36,11 +40,16 @@ def predict(
             said: Tensor = about.task.said(logits / about.temperature)
             return said.float().cpu().numpy()
 
-    for start in machine.team.turns(range(0, len(rows), batch_size)):
-        low, high = rows[start], rows[min(start + batch_size, len(rows)) - 1] + 1
-        view = about.preprocess.evaluation(packed.samples[low:high])
+    for rows in machine.team.turns(alike(packed, packed.rows(split), batch_size)):
+        view = about.preprocess.evaluation(packed.samples[rows])
         said = np.concatenate(fitting.pieces(compute, torch.from_numpy(view)))
-        yield packed.targets.select(np.arange(low, high), said)
+        yield rows, packed.targets.select(rows, said)
+
+
+def together(packed: Packed, found: Sequence[Said]) -> NDArray[np.float32]:
+    """What `predict` yielded in all processes, in the order of the split's marks (M, C)."""
+    parts, said = zip(*found, strict=True)
+    return np.concatenate(said)[in_order(packed, parts)]
 
 
 def _check(about: About, packed: Packed) -> None:

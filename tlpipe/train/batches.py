@@ -90,6 +90,18 @@ def chunks(rows: RowNumbers, size: int) -> Sequence[RowNumbers]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
+def alike(packed: Packed, rows: RowNumbers, size: int) -> Sequence[RowNumbers]:
+    """`rows` in parts of at most `size`, texts of about the same length together: a part is padded to its longest."""
+    lengths = packed.lengths
+    return chunks(rows if lengths is None else rows[np.argsort(lengths[rows], kind="stable")], size)
+
+
+def in_order(packed: Packed, parts: Iterable[RowNumbers]) -> RowNumbers:
+    """(M,) where each mark of the rows in `parts` stands when those come one after the other; each mark once."""
+    places = np.concatenate([packed.targets.places(rows) for rows in parts])
+    return np.unique(places, return_index=True)[1]
+
+
 def epoch_order(
     labels: NDArray[np.int64],
     rows: RowNumbers,

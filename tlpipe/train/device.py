@@ -10,6 +10,7 @@ from torch import nn
 
 from tlpipe.backbones.lean import lean_optimizers
 from tlpipe.config import ConfigError, Spec
+from tlpipe.train.compiling import compiled, refuse_without_compiler
 from tlpipe.train.convolution import quicken
 from tlpipe.train.memory import hold_on
 from tlpipe.train.parallel import Team, team
@@ -95,6 +96,15 @@ class Machine:
         self.team = together or Team()
         self.shard = shard
         """Whether each process of the team keeps only a part of what trains."""
+
+    def refuse_what_fails(self) -> None:
+        """Raise ConfigError now about what would else fail in the first training step."""
+        if self.compile_model:
+            refuse_without_compiler(self.device.type)
+
+    def forward_of(self, network: nn.Module, lengths_vary: bool) -> nn.Module:
+        """What a phase's steps call: `network`, compiled if that is asked for; see `compiled`."""
+        return compiled(network, lengths_vary) if self.compile_model else network
 
     def describe(self) -> str:
         """One line for people: device, precision, threads."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tlpipe.backbones.base import Encoder
 from tlpipe.data.packed import Packed
-from tlpipe.train.batches import Batches, RowNumbers, chunks
+from tlpipe.train.batches import Batches, RowNumbers, alike
 from tlpipe.train.device import Machine
 from tlpipe.train.fitting import Fitting
 from tlpipe.train.views import views_of
@@ -55,7 +55,7 @@ def embed(encoder: Encoder, packed: Packed, machine: Machine, folder: Path, batc
     machine.place(encoder)
     count = learnt_from(packed)
     marks = packed.targets.range(0, count)[1]
-    parts = chunks(np.arange(count), batch_size)
+    parts = alike(packed, np.arange(count), batch_size)
     computed = depth_features(encoder, packed, Fitting(machine, batch_size), team.turns(parts))
     folder.mkdir(parents=True, exist_ok=True)
     for _ in range(0, len(parts), team.size):
@@ -64,7 +64,7 @@ def embed(encoder: Encoder, packed: Packed, machine: Machine, folder: Path, batc
                 if group not in arrays:
                     shape = (marks, values.shape[1])
                     arrays[group] = open_memmap(folder / f"{group}.npy", "w+", np.float32, shape)
-                arrays[group][slice(*packed.targets.range(int(rows[0]), int(rows[-1]) + 1))] = values
+                arrays[group][packed.targets.places(rows)] = values
             yield len(rows)
     for array in arrays.values():
         array.flush()  # type: ignore[attr-defined]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tlpipe.train.augment import draw
-from tlpipe.train.batches import Batches, RowNumbers, chunks
+from tlpipe.train.batches import Batches, RowNumbers, alike
 from tlpipe.train.boundary import Boundary
 from tlpipe.train.device import Machine
 from tlpipe.train.frozen import VALIDATION, Frozen, Look
@@ -29,8 +29,8 @@ class Feed(Protocol):
     def training(self, order: Sequence[RowNumbers], done: int, place: tuple[int, int], epoch: int) -> Iterator[Tensor]:
         """Inputs of each batch of `order` after the first `done`; `place` is (phase, epoch in it), for the seeds."""
 
-    def validation(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """(inputs, labels) of this process's turns of the validation split in batches of `size`, evaluation view.
+    def validation(self, size: int) -> Iterator[tuple[Tensor, RowNumbers]]:
+        """(inputs, rows) of this process's turns of the validation split in batches of `size`, evaluation view.
 
         Processes that share the weights out have equally many turns, so that the last batch may come again.
         """
@@ -60,11 +60,12 @@ class Fresh:
             yield self.views.training(packed, self.spec.augment, draws[at : at + len(rows)][share])
             at += len(rows)
 
-    def validation(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def validation(self, size: int) -> Iterator[tuple[Tensor, RowNumbers]]:
         """Evaluation views (B, 3, S, S)."""
-        parts = self.team.turns(self.team.evened(chunks(self.batches.packed.rows("validation"), size), self.even))
-        for part, packed in zip(parts, self.batches.samples.stream(parts), strict=True):
-            yield self.views.evaluation(packed), self.batches.labels_of(part)
+        packed = self.batches.packed
+        parts = self.team.turns(self.team.evened(alike(packed, packed.rows("validation"), size), self.even))
+        for part, samples in zip(parts, self.batches.samples.stream(parts), strict=True):
+            yield self.views.evaluation(samples), part
 
 
 class Kept:
@@ -92,14 +93,14 @@ class Kept:
         noise = torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype)
         return x + noise.mul_(x.std() * self.spec.cache.noise)
 
-    def validation(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def validation(self, size: int) -> Iterator[tuple[Tensor, RowNumbers]]:
         """Activations (B, ...) of the evaluation view."""
-        rows, low = self.batches.packed.rows("validation"), self.batches.packed.ranges["validation"][0]
-        machine = self.frozen.machine
-        parts = machine.team.turns(machine.team.evened(chunks(rows, size), machine.shard))
+        packed, machine = self.batches.packed, self.frozen.machine
+        low = packed.ranges["validation"][0]
+        parts = machine.team.turns(machine.team.evened(alike(packed, packed.rows("validation"), size), machine.shard))
         stored = self.frozen.stored(self.start, VALIDATION)
         for part, x in zip(parts, stored.stream([part - low for part in parts]), strict=True):
-            yield x, self.batches.labels_of(part)
+            yield x, part
 
 
 def share_of(rows: RowNumbers, training: Training, team: Team) -> slice:

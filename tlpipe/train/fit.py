@@ -8,6 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +25,7 @@ from tlpipe.train.frozen import ROOT, VALIDATION, Frozen, Look
 from tlpipe.train.model import Classifier
 from tlpipe.train.optimizer import Update
 from tlpipe.train.parallel import synchronise_norms
-from tlpipe.train.randomness import derive, numpy_generator, torch_generator
+from tlpipe.train.randomness import numpy_generator, seed_device, torch_generator
 from tlpipe.train.score import Scorer
 from tlpipe.train.selection import Selection, placed
 from tlpipe.train.shard import parts, shard, whole
@@ -59,6 +60,7 @@ class Trainer:
         self.rows = batches.packed.rows("train")
         self.update = Update(model, plan, training, len(self.rows))
         self.forward: nn.Module = self.model
+        self._rehearsed = True
         self.at = Position()
         self.weights = self._weights()
         self.average = copy.deepcopy(self.model.state_dict()) if training.ema else None
@@ -86,6 +88,7 @@ class Trainer:
 
     def run(self) -> Iterator[Event]:
         """Train from where it is to the end of the plan; at the end the model holds what validation chose."""
+        self.machine.refuse_what_fails()
         if not self.at.best:
             self.at.best = self.validate()
         while self.at.phase < len(self.plan.phases):
@@ -108,8 +111,8 @@ class Trainer:
     def _phase(self, phase: Phase) -> Iterator[Event]:
         self.update.begin(phase)
         together = self.model if self.machine.shard else self.team.wrap(self.model)
-        self.forward = torch.compile(together) if self.machine.compile_model else together  # type: ignore[assignment]
-        self.feed = self._feed()
+        self.forward = self.machine.forward_of(together, self.batches.packed.lengths is not None)
+        self.feed, self._rehearsed = self._feed(), not self.machine.compile_model
         while self.at.epoch < phase.epochs and self.at.stale < self.training.patience:
             yield from self._epoch(phase)
         self.feed = self.fresh
@@ -127,6 +130,7 @@ class Trainer:
         begun = time.perf_counter() - self.at.seconds
         yield from self.feed.look(self.at.epochs)
         self._train_mode(phase)
+        self._rehearse()
         order, place = self._order(), (self.at.phase, self.at.epoch)
         inputs = self.feed.training(order, self.at.batch, place, self.at.epochs)
         for rows, x in zip(order[self.at.batch :], inputs, strict=True):
@@ -135,6 +139,18 @@ class Trainer:
             done = self.at.epoch * len(order) + self.at.batch
             yield Step(phase.name, self.at.epochs + 1, done, phase.epochs * len(order))
         yield self._close_epoch(phase)
+
+    def _rehearse(self) -> None:
+        """Let a phase's kernels for batches of all lengths be made for the longest, wherever the training goes on."""
+        lengths = self.batches.packed.lengths
+        if self._rehearsed or lengths is None:
+            return
+        rows = self.rows[np.argsort(lengths[self.rows], kind="stable")[-self.training.batch_size :]]
+        for x in self.feed.training([rows], 0, (self.at.phase, 0), self.at.epochs):
+            x, targets = self._mixed(x, rows, torch_generator(0))
+            self._accumulate(x, targets, max(1, self.batches.packed.targets.count(rows)))
+        self.update.zero_grad()
+        self._rehearsed = True
 
     def _order(self) -> list[RowNumbers]:
         generator = numpy_generator(self.training.seed, "order", self.at.phase, self.at.epoch)
@@ -155,7 +171,7 @@ class Trainer:
 
     def _step(self, phase: Phase, x: Tensor, rows: RowNumbers, per_epoch: int) -> Iterator[Notice]:
         seed = (self.training.seed, self.at.phase, self.at.epoch, self.at.batch)
-        torch.manual_seed(derive("dropout", *seed, *([self.team.rank] if self.team.rank else [])))
+        seed_device(self.machine.device, "dropout", *seed, *([self.team.rank] if self.team.rank else []))
         x, targets = self._mixed(x, rows, torch_generator(self.training.seed, "mix", *seed[1:]))
         total = phase.epochs * per_epoch
         done = self.at.epoch * per_epoch + self.at.batch

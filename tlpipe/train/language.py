@@ -23,7 +23,7 @@ from tlpipe.schedule import factor
 from tlpipe.train.batches import RowNumbers, chunks, epoch_order
 from tlpipe.train.device import Machine
 from tlpipe.train.pairs import IGNORED, Masked, Pair, collate, pairs
-from tlpipe.train.randomness import derive, numpy_generator
+from tlpipe.train.randomness import derive, numpy_generator, seed_device
 
 HELD_OUT = 0.05
 """Share of the documents that are held out, at least one; what is measured is measured on them."""
@@ -119,7 +119,7 @@ class LanguageTrainer:
 
     def _step(self, chosen: Sequence[Pair]) -> None:
         place = (self.backbone.seed, self.at.epoch, self.at.batch)
-        torch.manual_seed(derive("dropout", *place, *([self.team.rank] if self.team.rank else [])))
+        seed_device(self.machine.device, "dropout", *place, *([self.team.rank] if self.team.rank else []))
         batch = self._collate(chosen, ("mask", *place))
         words = max(1, int((batch.labels != IGNORED).sum()))
         done = min(self.at.steps, self.total)  # the last epoch may have a few pairs more than the first

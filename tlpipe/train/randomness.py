@@ -17,6 +17,20 @@ def numpy_generator(*parts: int | str) -> np.random.Generator:
     return np.random.default_rng(derive(*parts))
 
 
+def seed_device(device: torch.device, *parts: int | str) -> None:
+    """What `device` and the CPU draw from now on without a generator of their own (dropout) follows from `parts`.
+
+    torch.manual_seed seeds every kind of device, and for those that are not there it writes down the whole stack in
+    case they come: 0.1 to 0.2 ms a step.
+    """
+    seed = derive(*parts)
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
+
+
 def torch_generator(*parts: int | str) -> torch.Generator:
     """A CPU generator of its own for `parts`."""
     return torch.Generator().manual_seed(derive(*parts))

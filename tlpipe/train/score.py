@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tlpipe.tasks.base import Task
+from tlpipe.train.batches import RowNumbers, in_order
 from tlpipe.train.device import Machine
 from tlpipe.train.feed import Feed
 from tlpipe.train.fitting import Fitting
@@ -27,16 +28,21 @@ class Scorer:
         """Logits (M, C) in double precision and labels (M,) of the validation split's marks, in order, on the CPU."""
         while True:
             try:
-                batches = feed.validation(self.fitting.size)
-                mine = [self.task.marked(self._logits(model, x, feed.start), y.cpu()) for x, y in batches]
-                logits, labels = zip(*self.machine.team.in_turn(mine), strict=True)
-                packed = feed.batches.packed
-                low, high = packed.targets.range(*packed.ranges["validation"])
-                return joined(logits)[: high - low], torch.cat(labels)[: high - low]
+                parts, logits, labels = zip(*self._all(model, feed), strict=True)
+                order = torch.from_numpy(in_order(feed.batches.packed, parts))
+                return joined(logits)[order], torch.cat(labels)[order]
             except torch.OutOfMemoryError:
                 if self.fitting.size == 1 or self.machine.team.size > 1:
                     raise
             self.fitting.halve(self.fitting.size)
+
+    def _all(self, model: Classifier, feed: Feed) -> list[tuple[RowNumbers, Tensor, Tensor]]:
+        """The rows of every batch of every process, and their marks' logits and labels."""
+        mine = [
+            (rows, *self.task.marked(self._logits(model, x, feed.start), feed.batches.labels_of(rows).cpu()))
+            for x, rows in feed.validation(self.fitting.size)
+        ]
+        return self.machine.team.in_turn(mine)
 
     def _logits(self, model: Classifier, x: Tensor, start: int) -> Tensor:
         # tensors that are put together in inference mode could not be trained afterwards
