@@ -53,11 +53,11 @@ class Calls:
     most: int
 
 
-def calls_under_load(loaded: Loaded) -> Calls:
-    """As the server calls this graph when more than a lone client asks."""
+def calls_under_load(loaded: Loaded, most: int | None = None) -> Calls:
+    """As the server calls this graph when more than a lone client asks, told `--max-batch` or not."""
     if loaded.aside is None:
-        return Calls(loaded.session, 1, MOST[loaded.session.device])
-    return Calls(loaded.aside.session, loaded.aside.lanes, loaded.reading.together)
+        return Calls(loaded.session, 1, most or MOST[loaded.session.device])
+    return Calls(loaded.aside.session, loaded.aside.lanes, most or loaded.reading.together)
 
 
 def call_seconds(calls: Calls, pixels: NDArray[np.uint8], batch: int, seconds: float) -> float:

@@ -57,10 +57,27 @@ class Turn:
     """The same for one whose calls take so long that its throughput is this server's: what waiting in line costs."""
 
 
-def turn(name: str, bundle: Path, loaded: Loaded, given: Sample, best: int, seconds: float, seed: int) -> Turn:
+@dataclass(frozen=True)
+class Setting:
+    """What all turns share."""
+
+    bundle: Path
+    loaded: Loaded
+    given: Sample
+    best: int
+    """Samples a call at which raw is fastest."""
+    calls: Calls
+    """tlpipe's under load."""
+    options: tuple[str, ...]
+    """tlpipe's."""
+    seconds: float
+
+
+def turn(name: str, setting: Setting, seed: int) -> Turn:
     """One server from its start to its end."""
+    loaded, given, best, seconds = setting.loaded, setting.given, setting.best, setting.seconds
     found = Turn()
-    with running(name, bundle, given, *_options(loaded.session.device)) as server:
+    with running(name, setting.bundle, given, *(setting.options if name == "tlpipe" else ())) as server:
         for kind in KINDS:
             closed(server.port, getattr(server, kind), CLIENTS, min(2.0, seconds))
             around = [_raw(kind, loaded, given, best, seconds / 2)]
@@ -71,18 +88,19 @@ def turn(name: str, bundle: Path, loaded: Loaded, given: Sample, best: int, seco
             found.failures += outcome.failures.total()
         found.megabytes = server.memory() / 2**20
         found.idle = _idle(server, seconds)
-        _under_way(server, found, loaded, given, seconds, seed)
+        _under_way(server, found, setting, seed)
     return found
 
 
-def _options(device: str) -> tuple[str, ...]:
-    """tlpipe's, for a device that is not the others'."""
-    return () if device == "cpu" else ("--device", device, "--max-batch", str(MOST[device]))
+def _options(device: str, most: int | None) -> tuple[str, ...]:
+    """tlpipe's, for a device that is not the others', and for a size of call that is not its own choice."""
+    size = most or (None if device == "cpu" else MOST[device])
+    return () if size is None else ("--device", device, "--max-batch", str(size))
 
 
-def _under_way(server: Running, found: Turn, loaded: Loaded, given: Sample, seconds: float, seed: int) -> None:
+def _under_way(server: Running, found: Turn, setting: Setting, seed: int) -> None:
     """Tensors at 70 % of the server's own throughput, between two looks at how long calls take."""
-    calls = calls_under_load(loaded)
+    calls, given, seconds = setting.calls, setting.given, setting.seconds
     sizes = [size for size in SIZES if size <= calls.most]
     rate = 0.7 * found.rates["tensors"]
     before = [call_seconds(calls, given.pixels, size, seconds / 8) for size in sizes]
@@ -190,22 +208,26 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--servers", nargs="+", choices=CONTENDERS, default=CONTENDERS)
     parser.add_argument("--device", choices=LEAST, default="cpu")
+    parser.add_argument("--max-batch", type=int, choices=SIZES, help="tlpipe's, where not its own choice")
     parser.add_argument("--soak", type=float, default=0, metavar="MINUTES", help="instead, load for so long")
     arguments = parser.parse_args()
     loaded = load(arguments.bundle, Runtime(device=arguments.device))
     given = sample(loaded)
+    options = _options(arguments.device, arguments.max_batch)
     if arguments.soak:
-        with running("tlpipe", arguments.bundle, given, *_options(arguments.device)) as server:
+        with running("tlpipe", arguments.bundle, given, *options) as server:
             raise SystemExit(soak(server, CLIENTS, 60 * arguments.soak))
     rates = raw_rates(loaded, given, arguments.seconds)
     bounds(loaded, given, rates, arguments.seconds)
     best = max(rates, key=lambda size: rates[size])
+    calls = calls_under_load(loaded, arguments.max_batch)
+    setting = Setting(arguments.bundle, loaded, given, best, calls, options, arguments.seconds)
     turns: dict[str, list[Turn]] = {}
     servers = arguments.servers if arguments.device == "cpu" else ["tlpipe"]
     for number in range(arguments.rounds):
         for name in servers:
             try:
-                found = turn(name, arguments.bundle, loaded, given, best, arguments.seconds, number)
+                found = turn(name, setting, number)
             except NotInstalled as error:
                 print(f"{name} takes no part: {error}")
                 continue
@@ -213,7 +235,7 @@ def main() -> None:
             print(f"round {number + 1}, {name}: {found}", flush=True)
     table(turns)
     if "tlpipe" in turns:
-        goals(turns, arguments.device, calls_under_load(loaded))
+        goals(turns, arguments.device, calls)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
 """The HTTP interface: `/predict` for people, `/v2` for programs, `/metrics` for Prometheus, `/` to try it."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.resources import files
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -25,11 +24,10 @@ from tlpipe.serve.middleware import Door, Observer
 from tlpipe.serve.model import Model, Served
 from tlpipe.serve.openapi import document
 from tlpipe.serve.reading import Answer, BadInput, Busy, Reading, Sample
+from tlpipe.serve.replies import HANDLERS, reply
 from tlpipe.serve.settings import Settings
 
 T = TypeVar("T")
-GONE = 499
-"""The client has closed its connection; nobody will see this status but the log and the metrics."""
 
 
 class Service:
@@ -205,12 +203,7 @@ def make_app(service: Service) -> Starlette:
         routes=service.routes(),
         lifespan=service.lifespan,
         middleware=[Middleware(Observer, service=service), Middleware(Door, token=service.settings.token)],
-        exception_handlers={
-            BadInput: _bad_input,
-            HTTPException: _http,
-            ClientDisconnect: _client_gone,
-            Exception: _fault,
-        },
+        exception_handlers=HANDLERS,
     )
 
 
@@ -228,13 +221,6 @@ def _decode(reading: Reading, part: Part, place: tuple[int, int]) -> Sample:
         raise BadInput(f"{where}{error}", error.status) from None
 
 
-def reply(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """A JSON answer."""
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-    body = text.encode("utf-8", "backslashreplace")
-    return Response(body, status, headers, media_type="application/json")
-
-
 def _top(request: Request) -> int:
     text = request.query_params.get("top", "5")
     if not (text.isascii() and text.isdigit() and len(text) < 7 and int(text)):
@@ -245,22 +231,3 @@ def _top(request: Request) -> int:
 async def _gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-async def _bad_input(request: Request, error: Exception) -> Response:
-    status = getattr(error, "status", 400)
-    return reply({"error": str(error)}, status, {"retry-after": "1"} if status == 503 else None)
-
-
-async def _http(request: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        raise error
-    return reply({"error": error.detail}, error.status_code, dict(error.headers or {}))
-
-
-async def _client_gone(request: Request, error: Exception) -> Response:
-    return Response(status_code=GONE)
-
-
-async def _fault(request: Request, error: Exception) -> Response:
-    return reply({"error": "the server has a fault; its log says which"}, 500)

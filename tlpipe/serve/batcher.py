@@ -2,25 +2,21 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import cached_property, partial
-from itertools import accumulate
+from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 from pydantic import Field
 
 from tlpipe.config import Spec
+from tlpipe.serve.jobs import Called, Job, compute
 from tlpipe.serve.reading import Busy
 from tlpipe.serve.session import Tensors
 
-Key = tuple[Any, ...]
-Called = tuple[list[Tensors | Exception], float, float]
-"""An outcome a job, when the call began, and the seconds that it took."""
 MOST = {"cpu": 4, "cuda": 32}
 """Samples a call on all threads: a CPU's caches do not hold the activations of more, which makes each sample slower."""
 WIDTH = {"cpu": 2, "cuda": 1}
@@ -45,21 +41,6 @@ class Batching(Spec):
     def most(self, device: str) -> int:
         """Samples a call on this device."""
         return self.max_batch or MOST.get(device, MOST["cuda"])
-
-
-@dataclass(eq=False)
-class Job:
-    """One request's tensors, and where its answer goes."""
-
-    feeds: Tensors
-    rows: int
-    answer: asyncio.Future[Tensors]
-    arrived: float = field(default_factory=perf_counter)
-
-    @cached_property
-    def key(self) -> Key:
-        """What jobs of one call must share: the tensors' types, and their shapes but for the batch axis."""
-        return tuple((name, value.dtype, value.shape[1:]) for name, value in sorted(self.feeds.items()))
 
 
 @dataclass(frozen=True)
@@ -177,7 +158,7 @@ class Batcher:
         self._calls += 1
         self._running += len(jobs)
         run = lanes.run if lanes else self._run
-        call = asyncio.get_running_loop().run_in_executor(self._threads, _call, run, jobs)
+        call = asyncio.get_running_loop().run_in_executor(self._threads, compute, run, jobs)
         call.add_done_callback(partial(self._end, jobs))
 
     def _end(self, jobs: list[Job], call: "asyncio.Future[Called]") -> None:
@@ -189,7 +170,7 @@ class Batcher:
         self._calm += not self._crowded()
         self._observe(self._last, seconds, started - jobs[0].arrived)
         for job, outcome in zip(jobs, outcomes, strict=True):
-            _settle(job.answer, outcome)
+            job.settle(outcome)
 
     async def _wait(self, seconds: float | None) -> None:
         self._arrival.clear()
@@ -214,38 +195,3 @@ class Batcher:
         self._jobs.extendleft(reversed(passed))
         self.waiting -= rows
         return taken
-
-
-def _call(run: Callable[[Tensors], Tensors], jobs: list[Job]) -> Called:
-    """In a thread of the graph."""
-    started = perf_counter()
-    return _outcomes(run, jobs), started, perf_counter() - started
-
-
-def _outcomes(run: Callable[[Tensors], Tensors], jobs: list[Job]) -> list[Tensors | Exception]:
-    """One outcome a job. When a shared call fails, each job is tried alone."""
-    try:
-        outputs = run(_together(jobs))
-    except Exception as error:
-        return [error] if len(jobs) == 1 else [each for job in jobs for each in _outcomes(run, [job])]
-    ends = accumulate(job.rows for job in jobs)
-    return [
-        {name: value[end - job.rows : end] for name, value in outputs.items()}
-        for job, end in zip(jobs, ends, strict=True)
-    ]
-
-
-def _together(jobs: Iterable[Job]) -> Tensors:
-    first, *others = (job.feeds for job in jobs)
-    if not others:
-        return first
-    return {name: np.concatenate([value, *(each[name] for each in others)]) for name, value in first.items()}
-
-
-def _settle(answer: asyncio.Future[Tensors], outcome: Tensors | Exception) -> None:
-    if answer.done():
-        return
-    if isinstance(outcome, Exception):
-        answer.set_exception(outcome)
-    else:
-        answer.set_result(outcome)
