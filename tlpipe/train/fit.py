@@ -3,7 +3,7 @@
 import copy
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ from tlpipe.schedule import factor
 from tlpipe.strategies.plan import HEAD, Phase, Plan
 from tlpipe.tasks.base import Scores, Task
 from tlpipe.train.augment import mix
-from tlpipe.train.batches import Batches, RowNumbers, class_weights, epoch_order
+from tlpipe.train.averaging import MovingAverage
+from tlpipe.train.batches import Batches, RowNumbers, epoch_order
 from tlpipe.train.device import Machine
 from tlpipe.train.events import Epoch, Event, Notice, Position, Step
 from tlpipe.train.feed import Feed, Fresh, Kept, share_of
 from tlpipe.train.frozen import ROOT, VALIDATION, Frozen, Look
+from tlpipe.train.gradients import Gradients
 from tlpipe.train.model import Classifier
 from tlpipe.train.optimizer import Update
 from tlpipe.train.parallel import synchronise_norms
@@ -59,11 +61,10 @@ class Trainer:
         self.batches = batches
         self.rows = batches.packed.rows("train")
         self.update = Update(model, plan, training, len(self.rows))
-        self.forward: nn.Module = self.model
+        self.gradients = Gradients(self.update, task, training, batches, machine)
         self._rehearsed = True
         self.at = Position()
-        self.weights = self._weights()
-        self.average = copy.deepcopy(self.model.state_dict()) if training.ema else None
+        self.average = MovingAverage(self.model, training.ema)
         self.selection = Selection(self.model, plan, training.monitor)
         self.frozen = Frozen(self.model, plan, task, training, batches, machine, cache)
         self.fresh = Fresh(batches, views_of(batches.packed.preprocess, machine.device), training, machine)
@@ -77,14 +78,6 @@ class Trainer:
         if self.plan.lora:
             raise ConfigError("runtime.shard: low-rank adapters are small; train lora with runtime.shard set to false")
         shard(self.model, self.machine.device, self.team.size)
-
-    def _weights(self) -> Tensor | None:
-        if self.training.balance != "weights":
-            return None
-        packed = self.batches.packed
-        first, last = packed.targets.range(*packed.ranges["train"])
-        weights = class_weights(packed.targets.marks[first:last], len(packed.classes))
-        return torch.from_numpy(weights).to(self.machine.device)
 
     def run(self) -> Iterator[Event]:
         """Train from where it is to the end of the plan; at the end the model holds what validation chose."""
@@ -111,14 +104,13 @@ class Trainer:
     def _phase(self, phase: Phase) -> Iterator[Event]:
         self.update.begin(phase)
         together = self.model if self.machine.shard else self.team.wrap(self.model)
-        self.forward = self.machine.forward_of(together, self.batches.packed.lengths is not None)
+        self.gradients.forward = self.machine.forward_of(together, self.batches.packed.lengths is not None)
         self.feed, self._rehearsed = self._feed(), not self.machine.compile_model
         while self.at.epoch < phase.epochs and self.at.stale < self.training.patience:
             yield from self._epoch(phase)
         self.feed = self.fresh
         self.model.load_state_dict(self.selection.best)
-        if self.average is not None:
-            self.average = copy.deepcopy(self.selection.best)
+        self.average.begin(self.selection.best)
         self.at.phase, self.at.epoch, self.at.stale = self.at.phase + 1, 0, 0
 
     def _feed(self) -> Feed:
@@ -148,7 +140,7 @@ class Trainer:
         rows = self.rows[np.argsort(lengths[self.rows], kind="stable")[-self.training.batch_size :]]
         for x in self.feed.training([rows], 0, (self.at.phase, 0), self.at.epochs):
             x, targets = self._mixed(x, rows, torch_generator(0))
-            self._accumulate(x, targets, max(1, self.batches.packed.targets.count(rows)))
+            self.gradients.accumulate(x, targets, self._marks(rows), self.feed.start, self.at.pieces)
         self.update.zero_grad()
         self._rehearsed = True
 
@@ -175,14 +167,17 @@ class Trainer:
         x, targets = self._mixed(x, rows, torch_generator(self.training.seed, "mix", *seed[1:]))
         total = phase.epochs * per_epoch
         done = self.at.epoch * per_epoch + self.at.batch
-        loss = yield from self._gradients(x, targets, max(1, self.batches.packed.targets.count(rows)))
+        loss = yield from self.gradients.of(x, targets, self._marks(rows), self.feed.start, self.at)
         self.update.step(phase, factor(done, total, round(self.training.warmup * total), self.training.schedule))
-        self._average()
+        self.average.step(self.model)
         self._loss += self.team.sum(loss)
         self.at.batch += 1
         self.at.steps += 1
         if self.machine.device.type == "cpu" or self.at.steps % CHECK_EVERY == 0:
             self._finite(phase)
+
+    def _marks(self, rows: RowNumbers) -> int:
+        return max(1, self.batches.packed.targets.count(rows))
 
     def _mixed(self, x: Tensor, rows: RowNumbers, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """This process's inputs and targets of the batch `rows`; `x` is what `share_of` asked for."""
@@ -191,38 +186,6 @@ class Trainer:
         x, targets = mix(x, targets, self.training.augment, generator)
         share = self.team.share(len(rows)) if len(x) == len(rows) else slice(None)
         return x[share], targets[share]
-
-    def _gradients(self, x: Tensor, targets: Tensor, count: int) -> Generator[Notice, None, Tensor]:
-        """The summed loss of this process's part of a batch of `count` marks, with the gradients of the batch's mean.
-
-        In more pieces whenever one does not fit into memory; the processes of a team must not differ in that.
-        """
-        while True:
-            try:
-                return self._accumulate(x, targets, count)
-            except torch.OutOfMemoryError:
-                if self.at.pieces >= len(x) or self.team.size > 1:
-                    raise
-                self.at.pieces *= 2
-            self.update.zero_grad()
-            torch.cuda.empty_cache()
-            yield Notice(
-                f"out of memory on {self.machine.device}: each batch of {self.training.batch_size} is now computed in "
-                f"{self.at.pieces} pieces whose gradients are added up; batch norms that use the batch's statistics "
-                "see a piece at a time"
-            )
-
-    def _accumulate(self, x: Tensor, targets: Tensor, count: int) -> Tensor:
-        self.update.zero_grad()
-        total, pieces = torch.zeros((), device=x.device), min(self.at.pieces, len(x))
-        for part, target in zip(x.tensor_split(pieces), targets.tensor_split(pieces), strict=True):
-            with self.machine.autocast():
-                logits = self.forward(part, self.feed.start)
-            loss = self.task.loss(logits.float(), target, self.training.label_smoothing, self.weights)
-            marks = self.task.count(target)
-            (loss * (marks * self.team.size / count)).backward()
-            total += loss.detach() * marks
-        return total
 
     def _finite(self, phase: Phase) -> None:
         """Bring the loss to the host, and refuse to go on if it is not a number."""
@@ -236,21 +199,10 @@ class Trainer:
                 "training.clip_norm"
             )
 
-    @torch.no_grad()
-    def _average(self) -> None:
-        if self.average is None or self.training.ema is None:
-            return
-        for name, value in self.model.state_dict().items():
-            mean = self.average[name]
-            if mean.is_floating_point():
-                mean.lerp_(value, 1 - self.training.ema)
-            else:
-                mean.copy_(value)
-
     def _close_epoch(self, phase: Phase) -> Epoch:
         self._finite(phase)
-        kept = self.average if self.average is not None else self.model.state_dict()
-        scores = self.validate(self.average)
+        average = self.average.weights
+        kept, scores = self.model.state_dict() if average is None else average, self.validate(average)
         self.at.epoch += 1
         self.at.epochs += 1
         self.at.stale += 1
@@ -286,7 +238,7 @@ class Trainer:
             "at": {**at, "loss_sum": at["loss_sum"] + float(self._loss)},
             "model": self.model.state_dict(),
             "selection": self.selection.state(),
-            "average": self.average,
+            "average": self.average.weights,
             "update": self.update.state(),
             "frozen": self.frozen.choice.state(),
         }
@@ -305,4 +257,4 @@ class Trainer:
         self.model.load_state_dict(parts(state["model"], like))
         self.update.restore(state["update"])
         self.selection.restore(state["selection"], like)
-        self.average = None if state["average"] is None else placed(state["average"], like)
+        self.average.weights = None if state["average"] is None else placed(state["average"], like)
