@@ -49,12 +49,15 @@ def verdict(facts: Mapping[str, Any]) -> str:
     count = len(comparison["strategies"])
     if count == 1:
         return f"One strategy ran: {champion['name']}. List more under strategies in params.yaml to compare them."
-    reached = text.value(champion["validation"][metric], metric)
+    reached = text.value(champion["seeds"]["validation"][metric]["mean"], metric)
     won = f"Of {count} strategies {champion['name']} has the best validation {named}, {reached}"
     if not close:
         return f"{won}; the paired bootstrap separates it from every other one."
     also = text.listing(
-        [f"{name} ({text.value(comparison['strategies'][name]['validation'][metric], metric)})" for name in close]
+        [
+            f"{name} ({text.value(comparison['strategies'][name]['seeds']['validation'][metric]['mean'], metric)})"
+            for name in close
+        ]
     )
     verb = "is" if len(close) == 1 else "are"
     return (
