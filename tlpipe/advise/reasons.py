@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 
 from tlpipe.advise.evidence import Evidence
+from tlpipe.strategies.counting import risk
 
-RISKY = 100
-"""Trainable parameters a sample from which overfitting is worth a word."""
 POINT = 0.02
 """A difference in the score that is worth a word."""
 
@@ -33,7 +32,7 @@ def _family(kind: str, family: str, evidence: Evidence) -> Iterator[str]:
         yield f"{few}, {evidence.parameters / evidence.samples:,.0f} parameters a sample to learn from nothing"
         return
     yield f"{kept}: {1 - every.accuracy:.1%} is left to gain"
-    yield f"{few}: {_risk(evidence)}"
+    yield f"{few}: {_overfitting(evidence)}"
     if family == "partial":
         yield _depths(evidence)
 
@@ -45,7 +44,6 @@ def _depths(evidence: Evidence) -> str:
     return "the top features hold what the lower ones do" if gap > -POINT else "lower layers only add noise"
 
 
-def _risk(evidence: Evidence) -> str:
+def _overfitting(evidence: Evidence) -> str:
     ratio = evidence.parameters / evidence.samples
-    risk = "a high risk of overfitting" if ratio > RISKY else "a low risk of overfitting"
-    return f"{ratio:,.0f} parameters a sample, {risk}"
+    return f"{ratio:,.0f} parameters a sample, a {risk(ratio)} risk of overfitting"
