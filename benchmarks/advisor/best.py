@@ -39,11 +39,6 @@ def by_loss(scores: Scores, best: Scores, monitor: str) -> int:
     return (new > old) - (new < old)
 
 
-def loss_alone(scores: Scores, best: Scores, _: str) -> int:
-    """The lowest validation loss, whatever the accuracy."""
-    return verdict_on(scores, best, "loss")
-
-
 def start_stays() -> Verdict:
     """The later one, but the start gives way only to a better one."""
     start: list[Scores] = []
@@ -60,7 +55,6 @@ RULES: dict[str, Callable[[], Verdict]] = {
     "later": lambda: later,
     "loss": lambda: by_loss,
     "start": start_stays,
-    "loss_alone": lambda: loss_alone,
     "wise_ft": lambda: later,
 }
 """`wise_ft` is the rule `later` and then the interpolation towards the start."""

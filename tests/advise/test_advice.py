@@ -181,3 +181,5 @@ def test_the_risk_of_overfitting_has_the_plan_s_words(
     advice = ranked(replace(make_evidence(), parameters=parameters), experience)
     found = next(option for option in advice.options if option.name == "all")
     assert f"{parameters / 200:,.0f} parameters a sample, a {word} risk" in " ".join(advice.reasons(found))
+    part = next(option for option in advice.options if option.name == "top")
+    assert "risk" not in " ".join(advice.reasons(part)), "how much of it trains is not known here"
