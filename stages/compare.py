@@ -29,8 +29,8 @@ from tlpipe.tracking.outbox import RUNS, project
 
 SECTIONS = ("task", "data", "backbone", "runtime", "head", "training")
 """What of params.yaml a run shows besides its own strategy."""
-SPREAD = ("validation_mean", "validation_deviation", "test_mean", "test_deviation")
-"""Columns of comparison.csv over all seeds; a deviation is empty where there is one."""
+SPREAD = ("validation_mean", "validation_deviation", "test_mean", "test_deviation", "test_mean_low", "test_mean_high")
+"""Columns of comparison.csv over all seeds, with the interval of the mean; a deviation is empty where there is one."""
 FIGURES = ("confusion.png", "reliability.png", "mistakes.png", "per_class.csv", "metrics.json", "intervals.json")
 
 
@@ -149,8 +149,8 @@ def _figures(result: Result) -> dict[str, float]:
         f"seeds/{split}_{name}_{what}": each[what]
         for split, metrics in result.seeds.items()
         for name, each in metrics.items()
-        for what in ("mean", "deviation")
-        if each["deviation"] is not None
+        for what in ("mean", "deviation", "low", "high")
+        if each["deviation"] is not None and each[what] is not None
     }
     ending = {"ending/alpha": about.ending.alpha} if about.ending and about.ending.alpha is not None else {}
     if about.ending and about.ending.soup:
@@ -191,8 +191,9 @@ def _write_csv(path: Path, comparison: dict[str, Any]) -> None:
         for name, entry in comparison["strategies"].items():
             test = entry["test"].get(metric, {"value": "", "low": "", "high": ""})
             figures = (test["value"], test["low"], test["high"], entry["seconds"], entry["trainable_parameters"])
-            repeated = (entry["seeds"][split].get(metric, {}) for split in ("validation", "test"))
-            spread = [each.get(what) for each in repeated for what in ("mean", "deviation")]
+            seeds = {split: entry["seeds"][split].get(metric, {}) for split in ("validation", "test")}
+            spread = [each.get(what) for each in seeds.values() for what in ("mean", "deviation")]
+            spread += [seeds["test"].get(what) for what in ("low", "high")]
             writer.writerow((name, entry["validation"][metric], *figures, *spread))
 
 
@@ -212,12 +213,12 @@ def _repeated(entry: dict[str, Any], metric: str) -> str:
     """What the ranking went by, where there is more than one seed; the figures before it are the first seed's."""
     found = {split: entry["seeds"][split].get(metric) for split in ("validation", "test")}
     said = [
-        f"{split} {each['mean']:.4f} ± {each['deviation']:.4f}"
+        f"{split} {each['mean']:.4f} ± {each['deviation']:.4f} [{each['low']:.4f}, {each['high']:.4f}]"
         for split, each in found.items()
         if each and each["deviation"] is not None
     ]
     count = len(entry["seeds"]["validation"][metric]["values"])
-    return f"; mean ± standard deviation of {count} seeds: {', '.join(said)}" if said else ""
+    return f"; mean ± standard deviation of {count} seeds [95 % of the mean]: {', '.join(said)}" if said else ""
 
 
 if __name__ == "__main__":

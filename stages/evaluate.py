@@ -17,7 +17,7 @@ from tlpipe.evaluate.judged import JUDGED, Judged
 from tlpipe.evaluate.predict import predict
 from tlpipe.evaluate.shown import SHOWN
 from tlpipe.evaluate.spec import Evaluate
-from tlpipe.evaluate.tables import EVALUATED, scores, spread, write_json, write_tables
+from tlpipe.evaluate.tables import EVALUATED, write_tables
 from tlpipe.progress import track
 from tlpipe.train.device import Machine, Runtime
 from tlpipe.train.model import load_about, load_model
@@ -37,8 +37,7 @@ def main(strategy: str, root: Path = Path()) -> None:
         return
     folder = root / "reports/evaluation" / strategy
     folder.mkdir(parents=True, exist_ok=True)
-    metrics = write_tables(folder, predictions, spec)
-    write_json(folder / "seeds.json", spread([metrics, *(scores(each) for each in repeats)]))
+    metrics = write_tables(folder, [predictions, *repeats], spec)
     SHOWN[packed.preprocess.kind](folder, predictions.of("test"), packed, spec)
     for split, values in metrics.items():
         print(f"{strategy} {split}: {', '.join(f'{name} {value:.4f}' for name, value in values.items())}")

@@ -10,6 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 import tlpipe
+from tlpipe.advise.decision import Contender
+from tlpipe.advise.told import outcome
 from tlpipe.cli import app, known_classes, known_samples, schema_text
 from tlpipe.config import read
 from tlpipe.params import load_params, outline
@@ -41,15 +43,39 @@ def test_check_says_ok_and_what_each_strategy_trains():
     assert all("parameters train" in line for line in lines[1:])
 
 
-def test_a_strategy_that_waits_for_advice_is_listed_as_such(tmp_path: Path):
+@pytest.fixture
+def waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A params file with `auto` in it, in a folder where nothing ran."""
     text = PARAMS.read_text().replace("\nstrategies: [", "\nstrategies: [auto, ")
-    (tmp_path / "params.yaml").write_text(
-        text.replace("\nfinetune:\n", "\nfinetune:\n  auto: {kind: auto, race: true}\n")
-    )
-    assert "  auto: the advise stage chooses" in run("check", tmp_path / "params.yaml").stdout
-    shown = run("plan", tmp_path / "params.yaml").stdout
-    assert "auto: the advise stage chooses" in shown
+    path = tmp_path / "params.yaml"
+    path.write_text(text.replace("\nfinetune:\n", "\nfinetune:\n  auto: {kind: auto, race: true}\n"))
+    monkeypatch.chdir(tmp_path)
+    return path
+
+
+def test_a_strategy_that_waits_for_advice_is_listed_as_such(waiting: Path):
+    assert "  auto: the advice comes with `dvc repro`" in run("check", waiting).stdout
+    shown = run("plan", waiting).stdout
+    assert "auto: the advice comes with `dvc repro`" in shown
     assert "head_only: " in shown
+    assert json.loads(run("plan", waiting, "--json").stdout)["advised"] == {"auto": []}
+
+
+@pytest.mark.parametrize("names", [("all_layers",), ("top_layers", "head_only")])
+def test_the_plan_shows_what_the_advice_chose(waiting: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]):
+    entries = load_params(waiting).finetune
+    chosen = tuple(
+        Contender(name=name, epochs=2 * (len(names) > 1), predicted=0.9, spread=0.1, strategy=entries[name])
+        for name in names
+    )
+    monkeypatch.setattr("tlpipe.advise.told.told", lambda *_: chosen)
+    content = json.loads(run("plan", waiting, "--json").stdout)
+    labels = ["auto"] if len(names) == 1 else [f"auto: {name}" for name in names]
+    assert content["advised"] == {"auto": list(names)}
+    assert list(content["strategies"])[-len(labels) :] == labels
+    assert [content["strategies"][label] for label in labels] == [content["strategies"][name] for name in names]
+    assert outcome(chosen) in run("plan", waiting).stdout
+    assert f"  auto: {outcome(chosen)}" in run("check", waiting).stdout
 
 
 def test_a_bad_file_ends_with_a_message_on_stderr_and_code_2(tmp_path: Path):

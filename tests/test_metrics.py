@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from tlpipe.metrics import METRICS, bootstrap, measure, paired_difference, reliability
+from tlpipe.metrics import METRICS, draw, interval, measure, reliability
 
 
 def sample(size: int = 200, classes: int = 4, seed: int = 0, skill: float = 0.4):
@@ -76,70 +76,13 @@ def test_auroc_is_absent_when_a_class_is():
     labels, probabilities = sample(classes=3)
     probabilities = np.hstack([probabilities, np.zeros((len(labels), 1))])
     assert "auroc" not in measure(labels, probabilities)
-    assert "auroc" not in bootstrap(labels, probabilities, 50)
+    assert interval(0.5, draw(["auroc"], labels, probabilities, 50, 0)["auroc"]) is None
     assert "accuracy" in measure(labels, probabilities)
-
-
-def test_resamples_that_lack_a_class_are_left_out():
-    labels, probabilities = np.array([0] * 20 + [1]), sample(size=21, classes=2)[1]
-    with np.errstate(all="raise"):
-        intervals = bootstrap(labels, probabilities, 300)
-    assert all(np.isfinite(interval).all() for interval in intervals.values())
-    assert 0 <= intervals["auroc"].low <= intervals["auroc"].high <= 1
 
 
 def test_one_sample_is_enough():
     values = measure(np.array([1]), np.array([[0.2, 0.8]]))
     assert (values["accuracy"], values["macro_f1"], values["ece"]) == (1.0, 1.0, pytest.approx(0.2))
-
-
-def test_intervals_hold_their_value_and_are_reproducible():
-    labels, probabilities = sample(size=400)
-    intervals = bootstrap(labels, probabilities, 500, seed=7)
-    assert all(interval.low <= interval.value <= interval.high for interval in intervals.values())
-    assert intervals == bootstrap(labels, probabilities, 500, seed=7)
-    assert intervals != bootstrap(labels, probabilities, 500, seed=8)
-
-
-def test_accuracy_interval_covers_the_truth_about_95_times_in_100():
-    generator = np.random.default_rng(0)
-    covered = 0
-    for trial in range(200):
-        right = generator.random(200) < 0.8
-        probabilities = np.where(right[:, None], [0.9, 0.1], [0.1, 0.9])
-        interval = bootstrap(np.zeros(200, int), probabilities, 200, seed=trial)["accuracy"]
-        covered += interval.low <= 0.8 <= interval.high
-    assert 180 <= covered <= 199
-
-
-def test_interval_width_is_the_binomial_one():
-    labels = np.zeros(1000, int)
-    probabilities = np.where(np.arange(1000)[:, None] < 800, [0.9, 0.1], [0.1, 0.9])
-    interval = bootstrap(labels, probabilities, 2000)["accuracy"]
-    assert interval.high - interval.low == pytest.approx(2 * 1.96 * np.sqrt(0.8 * 0.2 / 1000), rel=0.1)
-
-
-def test_pairing_separates_what_single_intervals_cannot():
-    labels, second = sample(size=500, skill=1.0)
-    first = second.copy()
-    wrong = np.flatnonzero(second.argmax(1) != labels)[:12]
-    first[wrong] = np.eye(4)[labels[wrong]]
-    better, worse = bootstrap(labels, first)["accuracy"], bootstrap(labels, second)["accuracy"]
-    assert better.low < worse.high
-    difference = paired_difference("accuracy", labels, first, second)
-    assert difference.value == pytest.approx(12 / 500)
-    assert 0 < difference.low < difference.value < difference.high
-
-
-def test_equal_predictions_are_too_close_to_call():
-    labels, probabilities = sample()
-    assert paired_difference("log_loss", labels, probabilities, probabilities) == (0, 0, 0)
-
-
-def test_nothing_can_be_told_where_the_metric_never_applies():
-    labels, probabilities = np.arange(30), np.eye(30) * 0.5 + 0.5 / 30
-    difference = paired_difference("auroc", labels, probabilities, probabilities, resamples=20)
-    assert (difference.low, difference.high) == (-np.inf, np.inf)
 
 
 @pytest.mark.parametrize(

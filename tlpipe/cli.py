@@ -14,6 +14,7 @@ from tlpipe.config import PARAMS, ConfigError, read, suggest
 from tlpipe.endings import end_quickly
 
 if TYPE_CHECKING:
+    from tlpipe.advise.decision import Contender
     from tlpipe.params import Params
 
 SCHEMA, DATASET = Path("params.schema.json"), Path("data/packed/dataset.json")
@@ -22,7 +23,6 @@ PLACES = (
     "A folder of class folders, a .csv with columns image and label, a .conll or .jsonl of tagged words, a SQuAD "
     ".json, or a params.yaml, whose task and data count."
 )
-WAITS = "the advise stage chooses (reports/advice.json)"
 
 
 class _Readable(TyperGroup):
@@ -65,14 +65,16 @@ def root(
 def check(params: ParamsFile = PARAMS) -> None:
     """Check everything in the params file, before any work."""
     loaded = _load(params)
+    from tlpipe.advise.told import outcome
     from tlpipe.params import outline
     from tlpipe.plan_table import line
     from tlpipe.strategies.counting import summary
 
     typer.echo(f"{params}: ok; {loaded.task.kind} on {loaded.backbone.kind}")
     plans = outline(loaded, known_classes() or FALLBACK_CLASSES, known_samples())
+    said = {name: outcome(each) for name, each in _told(loaded, params).items()}
     for name in loaded.strategies:
-        typer.echo(f"  {name}: {line(summary(*plans[name])) if name in plans else WAITS}")
+        typer.echo(f"  {name}: {line(summary(*plans[name])) if name in plans else said[name]}")
 
 
 @app.command()
@@ -86,27 +88,34 @@ def plan(
         int | None, typer.Option(min=1, help="Training samples; what `prepare` found, else unknown, if not given.")
     ] = None,
 ) -> None:
-    """Show what each strategy trains, in which phase and at which rate; touches no data and no weights."""
+    """Show what each strategy trains, in which phase and at which rate; touches no data and no weights.
+
+    Of kind: auto what the advise stage chose, once it has for these params.
+    """
     loaded = _load(params)
+    from tlpipe.advise.told import outcome
     from tlpipe.params import outline
     from tlpipe.plan_table import render
     from tlpipe.strategies.counting import account
 
     outputs = classes or known_classes() or FALLBACK_CLASSES
     count = samples or known_samples() or (loaded.data.expected(classes) if classes else None)
-    decay, plans = loaded.training.decay(count), outline(loaded, outputs, count)
+    told = _told(loaded, params)
+    advised = {_label(name, each.name, found): each.strategy for name, found in told.items() for each in found}
+    decay, plans = loaded.training.decay(count), outline(loaded, outputs, count, advised)
     accounts = {name: account(plan, sizes, decay, count) for name, (plan, sizes) in plans.items()}
     if as_json:
-        typer.echo(json.dumps({"classes": outputs, "samples": count, "strategies": accounts}, indent=2))
+        chosen = {name: [each.name for each in found] for name, found in told.items()}
+        content = {"classes": outputs, "samples": count, "strategies": accounts, "advised": chosen}
+        typer.echo(json.dumps(content, indent=2))
         return
     from rich.console import Console
 
     console = Console(soft_wrap=False)
     for name, each in accounts.items():
         console.print(render(each, name))
-    for name in loaded.strategies:
-        if name not in plans:
-            console.print(f"{name}: {WAITS}")
+    for name, found in told.items():
+        console.print(f"{name}: {outcome(found)}", soft_wrap=True)
     console.print(f"The head is counted for {outputs} classes.", style="dim")
 
 
@@ -189,6 +198,18 @@ def _load(path: Path) -> "Params":
     from tlpipe.params import load_params
 
     return load_params(path)
+
+
+def _told(loaded: "Params", params: Path) -> "dict[str, tuple[Contender, ...]]":
+    """What the strategies that wait for advice are, as far as that is known for these params."""
+    from tlpipe.advise.told import told
+
+    raw = read(params)
+    return {name: told(name, raw) for name in loaded.strategies if not loaded.finetune[name].settled}
+
+
+def _label(name: str, contender: str, contenders: "tuple[Contender, ...]") -> str:
+    return name if len(contenders) == 1 else f"{name}: {contender}"
 
 
 def schema_text() -> str:

@@ -4,7 +4,7 @@ Every metric is computed for many resamples at once: `counts` (N, R) says how of
 a column of ones is the sample itself. NaN means that the metric does not apply; `measure` leaves those out.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -193,39 +193,14 @@ def reliability(labels: Labels, probabilities: Floats) -> list[Bin]:
     ]
 
 
-def bootstrap(labels: Labels, probabilities: Floats, resamples: int = 1000, seed: int = 0) -> dict[str, Interval]:
-    """95 % percentile interval (Efron & Tibshirani 1993, ch. 13) of every metric that applies.
-
-    Resamples in which a metric does not apply (AUROC, when a class was not drawn) are left out of its interval; a
-    metric that is left none (more classes than the samples can show) has no interval.
-    """
-    labels, probabilities = _checked(labels, probabilities)
-    values = measure(labels, probabilities)
+def draw(names: Iterable[str], labels: Labels, probabilities: Floats, resamples: int, seed: int) -> dict[str, Floats]:
+    """Each metric on every resample (R,), NaN where it does not apply; equal sizes and seeds draw the same samples."""
+    labels, probabilities, names = *_checked(labels, probabilities), tuple(names)
     blocks = [
-        [METRICS[name].over(labels, probabilities, counts) for name in values]
+        [METRICS[name].over(labels, probabilities, counts) for name in names]
         for counts in resamplings(len(labels), resamples, seed)
     ]
-    draws = dict(zip(values, np.concatenate(blocks, axis=1), strict=True))
-    found = {n: _interval(n, value, draws[n]) for n, value in values.items() if np.isfinite(draws[n]).any()}
-    return {name: interval._replace(low=max(interval.low, 0.0)) for name, interval in found.items()}
-
-
-def paired_difference(
-    name: str, labels: Labels, first: Floats, second: Floats, resamples: int = 1000, seed: int = 0
-) -> Interval:
-    """`first` minus `second` (both (N, C)) in one metric, with a 95 % interval over resamples that both share.
-
-    An interval that holds zero means: too close to call on these samples.
-    """
-    labels, first = _checked(labels, first)
-    labels, second = _checked(labels, second)
-    metric = METRICS[name]
-    blocks = [
-        metric.over(labels, first, counts) - metric.over(labels, second, counts)
-        for counts in resamplings(len(labels), resamples, seed)
-    ]
-    value, draws = metric(labels, first) - metric(labels, second), np.concatenate(blocks)
-    return _interval(name, value, draws) if np.isfinite(draws).any() else Interval(value, -np.inf, np.inf)
+    return dict(zip(names, np.concatenate(blocks, axis=1), strict=True))
 
 
 def resamplings(size: int, resamples: int, seed: int) -> Iterator[Floats]:
@@ -238,8 +213,15 @@ def resamplings(size: int, resamples: int, seed: int) -> Iterator[Floats]:
         yield np.bincount(drawn.ravel(), minlength=size * count).reshape(count, size).T.astype(np.float64, order="C")
 
 
-def _interval(name: str, value: float, draws: Floats) -> Interval:
+def interval(value: float, draws: Floats, centre: bool = False) -> Interval | None:
+    """The 95 % percentile interval (Efron & Tibshirani 1993, ch. 13) of `value` by its resamples (R,).
+
+    Resamples in which a metric does not apply (AUROC, when a class was not drawn) are left out. None where all of them
+    are (more classes than the samples can show). `centre` shifts it back by what resampling adds.
+    """
     valid = draws[np.isfinite(draws)]
+    if not len(valid):
+        return None
     low, high = np.percentile(valid, [2.5, 97.5])
-    shift = valid.mean() - value if METRICS[name].centre else 0.0
+    shift = valid.mean() - value if centre else 0.0
     return Interval(value, float(low - shift), float(high - shift))

@@ -249,17 +249,21 @@ def skeleton(backbone: Any) -> Encoder:
     return encoder
 
 
-def outline(params: Params, classes: int, samples: int | None = None) -> dict[str, tuple[Plan, dict[str, Size]]]:
+def outline(
+    params: Params, classes: int, samples: int | None = None, advised: Mapping[str, AnyStrategy] | None = None
+) -> dict[str, tuple[Plan, dict[str, Size]]]:
     """What is going to happen, without data or weights, by strategy in the order of `strategies`.
 
     Returns:
         The plan for `samples` training samples (None = not known), and the sizes of each layer group, from the input
-        to the top, and of the head for `classes` classes. Strategies that wait for advice are left out.
+        to the top, and of the head for `classes` classes. Strategies that wait for advice are left out; `advised`
+        ones, by the names that they are to have, come last.
     """
     found = {}
-    for name in (name for name in params.strategies if params.finetune[name].settled):
+    settled = {name: params.finetune[name] for name in params.strategies if params.finetune[name].settled}
+    for name, strategy in {**settled, **(advised or {})}.items():
         encoder = skeleton(params.backbone)
-        plan = params.finetune[name].plan(encoder.groups, params.training.scale(samples))
+        plan = strategy.plan(encoder.groups, params.training.scale(samples))
         with torch.device("meta"):
             if plan.features == "all":
                 encoder = AllDepths(encoder, params.backbone.preprocess().example())

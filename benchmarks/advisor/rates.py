@@ -64,12 +64,12 @@ def tables(lines: list[Record]) -> Iterator[str]:
         sizes = sorted({at[0] for at in whole})
         for chosen in [*([size] for size in sizes), *[sizes] * (len(sizes) > 1)]:
             own = {at: found for at, found in whole.items() if at[0] in chosen}
-            said = [_difference(own, name, rule) for name in columns]
+            said = [difference(own, name, rule) for name in columns]
             mean, targets = np.mean([found[rule] for found in own.values()]), len({at[1] for at in own})
             yield f"| {', '.join(map(str, chosen))} | {len(own)} ({targets}) | {mean:.1f} | {' | '.join(said)} |"
 
 
-def _difference(cells: dict[tuple[int, str, int], dict[str, float]], name: str, rule: str) -> str:
+def difference(cells: dict[tuple[int, str, int], dict[str, float]], name: str, rule: str) -> str:
     """Mean over the cells with its standard error, and on how many targets the mean over their cells is above 0."""
     by_target = defaultdict(list)
     for (_, target, _), found in cells.items():

@@ -172,3 +172,14 @@ def test_a_head_that_finds_nothing_is_not_recommended_for_being_cheap(
     assert "head" not in tied
     little = replace(nothing, all_depths=measured(0.05), depths={"top": measured(0.05)}, random=measured(0.05))
     assert ranked(little, experience, two).recommended.name == "head"
+
+
+@pytest.mark.parametrize(("parameters", "word"), [(200, "low"), (10_000, "moderate"), (400_000, "high")])
+def test_the_risk_of_overfitting_has_the_plan_s_words(
+    make_evidence: Make, experience: Experience, parameters: int, word: str
+) -> None:
+    advice = ranked(replace(make_evidence(), parameters=parameters), experience)
+    found = next(option for option in advice.options if option.name == "all")
+    assert f"{parameters / 200:,.0f} parameters a sample, a {word} risk" in " ".join(advice.reasons(found))
+    part = next(option for option in advice.options if option.name == "top")
+    assert "risk" not in " ".join(advice.reasons(part)), "how much of it trains is not known here"

@@ -15,7 +15,7 @@ from tlpipe.data.packed import SPLITS, Packed
 from tlpipe.evaluate.figures import mistakes_figure, save_png
 from tlpipe.evaluate.predictions import Predictions
 from tlpipe.evaluate.spec import Evaluate
-from tlpipe.evaluate.tables import scores, spread, write_classes, write_tables
+from tlpipe.evaluate.tables import write_classes, write_tables
 from tlpipe.strategies.counting import account, summary
 from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.plan import Phase, Plan
@@ -153,9 +153,8 @@ def synthetic(packed: Packed, skill: float, seed: int) -> Predictions:
 def add_evaluation(root: Path, name: str, packed: Packed, skill: float, seed: int, pictures: bool) -> None:
     folder, predictions = root / "reports/evaluation" / name, synthetic(packed, skill, seed)
     folder.mkdir(parents=True)
-    metrics = write_tables(folder, predictions, Evaluate(resamples=200))
+    write_tables(folder, [predictions, synthetic(packed, 0.97 * skill, seed)], Evaluate(resamples=200))
     write_classes(folder, predictions.of("test"))
-    save_json(folder / "seeds.json", spread([metrics, scores(synthetic(packed, 0.97 * skill, seed))]))
     test = predictions.of("test")
     for figure in ("confusion", "reliability", "mistakes"):
         Image.new("RGB", (2, 2)).save(folder / f"{figure}.png")

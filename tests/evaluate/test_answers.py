@@ -6,6 +6,7 @@ import pytest
 from tlpipe.answer_metrics import Version
 from tlpipe.config import ConfigError
 from tlpipe.evaluate.answers import AnswerPredictions
+from tlpipe.evaluate.judged import bootstrap, difference
 from tlpipe.report.errors import outcomes
 
 RIGHT = (("the red car", "car"), (), ("blue",), (), ("a\nline", 'with "quotes"'), ("green",))
@@ -66,10 +67,11 @@ def test_splits_mistakes_and_outcomes():
 
 def test_paired_differences_and_intervals_are_over_questions():
     better = judged(("car", "", "blue", "", "a line", "green"))
-    found = better.difference(judged(), "f1", 500, 0)
+    found = difference([better], [judged()], "f1", 500, 0)
     assert found.value == pytest.approx(1 - judged().measure()["f1"])
     assert found.low > 0
-    assert judged().bootstrap(500, 0)["f1"].low < judged().measure()["f1"] < judged().bootstrap(500, 0)["f1"].high
+    around = bootstrap([judged()], 500, 0)["f1"]
+    assert around.low < around.value == judged().measure()["f1"] < around.high
 
 
 def test_other_answers_are_other_samples():

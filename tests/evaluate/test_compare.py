@@ -24,7 +24,8 @@ def results(made: Path) -> list[Result]:
 
 
 def with_scores(result: Result, **scores: float) -> Result:
-    means = {name: {"values": [value], "mean": value, "deviation": None} for name, value in scores.items()}
+    alone = {"deviation": None, "low": None, "high": None}
+    means = {name: {"values": [value], "mean": value, **alone} for name, value in scores.items()}
     seeds = {**result.seeds, "validation": {**result.seeds["validation"], **means}}
     validation = {**result.metrics["validation"], **scores}
     return replace(result, metrics={**result.metrics, "validation": validation}, seeds=seeds)
@@ -50,6 +51,15 @@ def test_the_comparison_has_the_promised_form(results: list[Result]):
     assert entry["mlflow_run_id"] is None
     assert set(comparison["differences"]) == set(comparison["test_differences"]) == set(NAMES) - {best}
     assert "scratch" not in comparison["too_close_to_call"]
+
+
+def test_the_differences_are_of_the_means_that_rank(results: list[Result]):
+    comparison = compare(results, Compare(resamples=200))
+    for split, found in (("validation", "differences"), ("test", "test_differences")):
+        means = {name: entry["seeds"][split]["accuracy"]["mean"] for name, entry in comparison["strategies"].items()}
+        for name, each in comparison[found].items():
+            assert each["value"] == means[comparison["champion"]] - means[name]
+            assert each["low"] <= each["value"] <= each["high"]
 
 
 def test_time_counts_embedding_and_head_where_they_were_used(results: list[Result]):
@@ -94,9 +104,10 @@ def test_a_strategy_is_too_close_to_itself(results: list[Result]):
 
 
 def test_other_samples_cannot_be_compared(results: list[Result]):
-    shuffled = replace(results[1].predictions, labels=results[1].predictions.labels[::-1].copy())
+    first, second = results[1].trainings
+    shuffled = replace(second, labels=second.labels[::-1].copy())
     with pytest.raises(ConfigError, match="different samples"):
-        compare([results[0], replace(results[1], predictions=shuffled)], Compare())
+        compare([results[0], replace(results[1], trainings=(first, shuffled))], Compare())
 
 
 def test_a_metric_that_does_not_apply_is_refused(results: list[Result]):
@@ -127,12 +138,17 @@ def test_the_stage_writes_the_champion_and_ignores_what_is_not_listed(own: Path)
     assert (own / "models/champion/model.safetensors").read_bytes() == (best / "model.safetensors").read_bytes()
     lines = (own / "reports/comparison.csv").read_text().splitlines()
     header = "strategy,validation,test,low,high,seconds,trainable_parameters"
-    assert lines[0] == f"{header},validation_mean,validation_deviation,test_mean,test_deviation"
+    spread = "validation_mean,validation_deviation,test_mean,test_deviation,test_mean_low,test_mean_high"
+    assert lines[0] == f"{header},{spread}"
     seeds = comparison["strategies"][NAMES[0]]["seeds"]
     found = [seeds[split]["accuracy"][what] for split in ("validation", "test") for what in ("mean", "deviation")]
-    assert [float(cell) for cell in lines[1].split(",")[-4:]] == found
-    validation, test = (f"{found[at]:.4f} ± {found[at + 1]:.4f}" for at in (0, 2))
-    said = f"; mean ± standard deviation of 2 seeds: validation {validation}, test {test}"
+    bounds = {split: [seeds[split]["accuracy"][what] for what in ("low", "high")] for split in ("validation", "test")}
+    assert [float(cell) for cell in lines[1].split(",")[-6:]] == [*found, *bounds["test"]]
+    validation, test = (
+        f"{found[at]:.4f} ± {found[at + 1]:.4f} [{low:.4f}, {high:.4f}]"
+        for at, (low, high) in zip((0, 2), bounds.values(), strict=True)
+    )
+    said = f"; mean ± standard deviation of 2 seeds [95 % of the mean]: validation {validation}, test {test}"
     assert said in stage.summary(comparison)
     assert [line.split(",")[0] for line in lines[1:]] == list(NAMES)
 

@@ -20,7 +20,7 @@ from tlpipe.train.model import load_model
 
 FILES = {
     "metrics.json", "intervals.json", "predictions.csv", "per_class.csv", "confusion.csv", "reliability.csv",
-    "confusion.png", "reliability.png", "mistakes.png", "seeds.json",
+    "confusion.png", "reliability.png", "mistakes.png", "seeds/spread.json", "seeds/1.csv",
 }  # fmt: skip
 CPU = Runtime(device="cpu", precision="fp32", threads=1)
 
@@ -65,6 +65,10 @@ def test_another_dataset_is_refused(made: Path):
         next(predict(model, other, packed, "test", 8, CPU.resolve()))
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_the_stage_writes_every_file_the_same_way_twice(
     made: Path, tmp_path: Path, maker: ModuleType, capsys: pytest.CaptureFixture[str]
 ):
@@ -73,15 +77,18 @@ def test_the_stage_writes_every_file_the_same_way_twice(
     (tmp_path / "params.yaml").write_text(maker.PARAMS)
     folder = tmp_path / "reports/evaluation/top_layers"
     evaluate.main("top_layers", tmp_path)
-    first = {path.name: path.read_bytes() for path in folder.iterdir()}
+    first = contents(folder)
     assert set(first) == FILES
     evaluate.main("top_layers", tmp_path)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == first
+    assert contents(folder) == first
     said = Predictions.load(folder / "predictions.csv")
     assert (said.splits.count("validation"), said.splits.count("test")) == (60, 120)
     accuracy = json.loads((folder / "metrics.json").read_text())["test"]["accuracy"]
-    seeds = json.loads((folder / "seeds.json").read_text())["test"]["accuracy"]
-    assert seeds == {"values": [accuracy, accuracy], "mean": pytest.approx(accuracy), "deviation": 0.0}
+    seeds = json.loads((folder / "seeds/spread.json").read_text())["test"]["accuracy"]
+    around = json.loads((folder / "intervals.json").read_text())["test"]["accuracy"]
+    assert (seeds["values"], seeds["deviation"]) == ([accuracy, accuracy], 0.0)
+    assert [seeds[name] for name in ("mean", "low", "high")] == pytest.approx(list(around.values())), "twice the same"
+    assert (folder / "seeds/1.csv").read_bytes() == (folder / "predictions.csv").read_bytes()
     assert f"top_layers test: accuracy {accuracy:.4f}" in capsys.readouterr().out
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tlpipe.evaluate.predictions import Predictions
 from tlpipe.evaluate.tables import spread, write_json
-from tlpipe.metrics import METRICS
+from tlpipe.metrics import METRICS, Interval
 
 
 def test_metrics_and_intervals_agree(made: Path):
@@ -67,6 +67,9 @@ def test_json_refuses_what_is_not_json(tmp_path: Path):
 
 def test_the_spread_is_over_trainings_and_unknown_for_one():
     first, second = ({"test": {"accuracy": value}} for value in (0.8, 0.9))
-    both = spread([first, second])["test"]["accuracy"]
-    assert both == {"values": [0.8, 0.9], "mean": pytest.approx(0.85), "deviation": pytest.approx(0.1 / 2**0.5)}
-    assert spread([first])["test"]["accuracy"] == {"values": [0.8], "mean": 0.8, "deviation": None}
+    around = {"test": {"accuracy": Interval(0.85, 0.7, 0.95)}}
+    both = spread([first, second], around)["test"]["accuracy"]
+    assert (both["values"], both["low"], both["high"]) == ([0.8, 0.9], 0.7, 0.95)
+    assert (both["mean"], both["deviation"]) == pytest.approx((0.85, 0.1 / 2**0.5))
+    alone = spread([first], {"test": {}})["test"]["accuracy"]
+    assert alone == {"values": [0.8], "mean": 0.8, "deviation": None, "low": None, "high": None}

@@ -11,6 +11,7 @@ from tests.tagged import LABELS, pack_tagged
 from tlpipe.data.packed import Packed
 from tlpipe.data.read_texts import read_texts
 from tlpipe.evaluate.baseline import baselines, usual_tag
+from tlpipe.evaluate.judged import difference
 from tlpipe.evaluate.shown import SHOWN
 from tlpipe.evaluate.spec import Evaluate
 from tlpipe.evaluate.tables import EVALUATED, write_tables
@@ -73,8 +74,8 @@ def test_the_file_keeps_everything(said: TagPredictions, tmp_path: Path) -> None
 def test_differences_are_paired_by_sentence(said: TagPredictions) -> None:
     test = said.of("test")
     perfect = replace(test, probabilities=np.eye(len(LABELS))[test.labels])
-    assert test.difference(test, "entity_f1", 100, 0) == (0, 0, 0)
-    found = perfect.difference(test, "entity_f1", 200, 0)
+    assert difference([test], [test], "entity_f1", 100, 0) == (0, 0, 0)
+    found = difference([perfect], [test], "entity_f1", 200, 0)
     assert found.value == pytest.approx(1 - test.measure()["entity_f1"])
     assert found.low > 0
     assert not list(perfect.differences())[0].missed  # noqa: RUF015
@@ -90,7 +91,7 @@ def test_mistakes_name_what_was_missed_and_what_was_only_said(said: TagPredictio
 
 def test_tables_and_pictures_are_written(packed: Packed, said: TagPredictions, tmp_path: Path) -> None:
     spec = Evaluate(resamples=100, mistakes=3)
-    metrics = write_tables(tmp_path, said, spec)
+    metrics = write_tables(tmp_path, [said], spec)
     SHOWN["words"](tmp_path, said.of("test"), packed, spec)
     assert metrics["test"] == said.of("test").measure()
     lines = (tmp_path / "per_class.csv").read_text().splitlines()

@@ -47,7 +47,7 @@ def test_the_ranking_stands_beside_what_was_reached(made: Path, tmp_path: Path) 
     shutil.copytree(made, root)
     (root / "reports/advice.json").write_text(json.dumps(ADVICE))
     comparison = read_json(root / "reports/comparison.json")
-    reached = comparison["strategies"]["all_layers"]["test"]["accuracy"]["value"]
+    reached = comparison["strategies"]["all_layers"]["seeds"]["test"]["accuracy"]["mean"]
     facts = advice_facts(root, comparison)
     assert facts is not None
     assert [row["reached"] for row in facts["ranking"]] == [reached, None]

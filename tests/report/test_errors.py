@@ -27,7 +27,7 @@ def test_words_are_confused_and_entities_counted(tmp_path: Path) -> None:
     said = TagPredictions.assemble(packed, parts)
     folder = tmp_path / "reports/evaluation/mine"
     folder.mkdir(parents=True)
-    write_tables(folder, said, Evaluate(resamples=100))
+    write_tables(folder, [said], Evaluate(resamples=100))
     test = said.of("test")
     SHOWN["words"](folder, test, packed, Evaluate(resamples=100))
     found = ERRORS["words"].facts(tmp_path, "mine", {"mine": test})
@@ -53,7 +53,7 @@ def test_answers_are_counted_by_what_was_said(tmp_path: Path) -> None:
     spec, always = Evaluate(resamples=100), AnswerPredictions.assemble(packed, scores)
     right = AnswerPredictions.assemble(packed, scores, {THRESHOLD: 1.0})
     assert right.measure()["f1"] > always.measure()["f1"]
-    write_tables(folder, right, spec)
+    write_tables(folder, [right], spec)
     SHOWN["questions"](folder, right.of("test"), packed, spec)
     found = ERRORS["questions"].facts(tmp_path, "mine", {"mine": right.of("test"), "always": always.of("test")})
     first, second = found["outcomes"]

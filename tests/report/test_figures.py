@@ -12,14 +12,17 @@ COMPARISON = {
         "a": {
             "validation": {"accuracy": 0.8},
             "test": {"accuracy": {"value": 0.82, "low": 0.78, "high": 0.86}},
-            "seeds": {"test": {"accuracy": {"values": [0.82, 0.8, 0.84]}}},
+            "seeds": {
+                "validation": {"accuracy": {"values": [0.8, 0.79, 0.81], "mean": 0.8, "low": 0.7, "high": 0.9}},
+                "test": {"accuracy": {"values": [0.82, 0.8, 0.87], "mean": 0.83, "low": 0.79, "high": 0.88}},
+            },
             "seconds": 83.0,
             "trainable_parameters": 51_000,
         },
         "b": {
             "validation": {"accuracy": 0.9},
             "test": {},
-            "seeds": {"test": {}},
+            "seeds": {"validation": {"accuracy": {"values": [0.9], "mean": 0.9}}, "test": {}},
             "seconds": 0.4,
             "trainable_parameters": 650,
         },
@@ -68,7 +71,12 @@ def test_each_strategy_shows_its_cost_and_its_other_seeds():
     said = {text.get_text() for text in figure.axes[0].texts}
     assert said == {"1 min 23 s, 51 k parameters trained", "0.4 s, 650 parameters trained"}
     dots = [list(line.get_xdata()) for line in figure.axes[0].lines if line.get_marker() == "."]
-    assert dots == [[0.8, 0.84], []]
+    assert dots == [[0.82, 0.8, 0.87]]
+    mean, bar = (
+        next(list(line.get_xdata()) for line in figure.axes[0].lines if line.get_marker() == mark)
+        for mark in ("o", "None")
+    )
+    assert (mean, bar) == ([0.83], [0.79, 0.88]), "the mean and its own interval, not the first training's"
 
 
 def test_a_line_stands_where_a_phase_begins():

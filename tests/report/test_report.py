@@ -115,6 +115,12 @@ def test_the_verdict_names_who_is_too_close_to_call(facts: dict):
     assert re.search(r"top_layers \(.* %\) and scratch \(.* %\) are too close to call on 60 validation", verdict(close))
     clear = {**close, "comparison": {**comparison, "too_close_to_call": []}}
     assert "separates it from every other one" in verdict(clear)
+    perfect = {"validation": {"accuracy": {"mean": 1.5}}}
+    better = {name: {**entry, "seeds": perfect} for name, entry in comparison["strategies"].items() if "layers" in name}
+    shared = {**comparison, "strategies": {**comparison["strategies"], **better}, "too_close_to_call": ["top_layers"]}
+    assert "Of 4 strategies 2 share the best validation accuracy" in verdict({**close, "comparison": shared})
+    shared["strategies"] |= {"top_layers": comparison["strategies"]["top_layers"]}
+    assert "Of 4 strategies all_layers has the best validation accuracy" in verdict({**close, "comparison": shared})
     alone = {**close, "comparison": {**comparison, "strategies": {"all_layers": champion}}}
     assert "One strategy ran" in verdict(alone)
 

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 
 from tlpipe.advise.evidence import Evidence
+from tlpipe.strategies.counting import risk
 
-RISKY = 100
-"""Trainable parameters a sample from which overfitting is worth a word."""
 POINT = 0.02
 """A difference in the score that is worth a word."""
 
@@ -30,12 +29,14 @@ def _family(kind: str, family: str, evidence: Evidence) -> Iterator[str]:
     few = f"{evidence.per_class:,.0f} {score.examples}"
     if family == "scratch":
         yield f"{kept}: {'little' if evidence.fit < 0.3 else 'much'} of what the source taught would be lost"
-        yield f"{few}, {evidence.parameters / evidence.samples:,.0f} parameters a sample to learn from nothing"
+        yield f"{few}: {_size(evidence)}, to be learnt from nothing"
         return
     yield f"{kept}: {1 - every.accuracy:.1%} is left to gain"
-    yield f"{few}: {_risk(evidence)}"
     if family == "partial":
+        yield f"{few}: {_size(evidence)}, of which a part trains"
         yield _depths(evidence)
+    else:
+        yield f"{few}: {_size(evidence)}, a {risk(evidence.parameters / evidence.samples)} risk of overfitting"
 
 
 def _depths(evidence: Evidence) -> str:
@@ -45,7 +46,5 @@ def _depths(evidence: Evidence) -> str:
     return "the top features hold what the lower ones do" if gap > -POINT else "lower layers only add noise"
 
 
-def _risk(evidence: Evidence) -> str:
-    ratio = evidence.parameters / evidence.samples
-    risk = "a high risk of overfitting" if ratio > RISKY else "a low risk of overfitting"
-    return f"{ratio:,.0f} parameters a sample, {risk}"
+def _size(evidence: Evidence) -> str:
+    return f"{evidence.parameters / evidence.samples:,.0f} parameters a sample"

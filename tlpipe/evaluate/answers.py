@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +17,8 @@ from tlpipe.data.asked import Asked, asked, find, version_of
 from tlpipe.data.packed import Packed, Split
 from tlpipe.data.squad import ANSWERED, UNANSWERED
 from tlpipe.evaluate.predictions import Predictions
-from tlpipe.metrics import Interval
 from tlpipe.preprocess.answers import Answers
-from tlpipe.sums import Floats, bootstrap_sums, difference_of_sums, measure_sums
+from tlpipe.sums import Floats, draw_sums, measure_sums
 from tlpipe.tasks.question_answering import THRESHOLD
 
 HEADER = ("row", "id", "split", "label", "predicted", "said", "right", "exact_match", "f1", "p_unanswered")
@@ -104,13 +103,9 @@ class AnswerPredictions(Predictions):
         """F1 and exact match."""
         return measure_sums(self.columns, ANSWER_METRICS)
 
-    def bootstrap(self, resamples: int, seed: int) -> dict[str, Interval]:
-        """Over resampled questions."""
-        return bootstrap_sums(self.columns, ANSWER_METRICS, resamples, seed)
-
-    def difference(self, other: Self, metric: str, resamples: int, seed: int) -> Interval:
-        """Over questions that both are resampled by."""
-        return difference_of_sums(self.columns, other.columns, ANSWER_METRICS[metric], resamples, seed)
+    def draw(self, metrics: Iterable[str], resamples: int, seed: int) -> dict[str, Floats]:
+        """Each metric on every resample of the questions (R,)."""
+        return draw_sums(self.columns, {name: ANSWER_METRICS[name] for name in metrics}, resamples, seed)
 
     def agreement(self, other: Self) -> float:
         """Share of the questions with the same answer, letter by letter."""

@@ -10,8 +10,9 @@ import numpy as np
 
 from tlpipe.config import ConfigError, Spec
 from tlpipe.data.packed import Split
-from tlpipe.evaluate.judged import FACTS, JUDGED, Judged
+from tlpipe.evaluate.judged import FACTS, JUDGED, Judged, difference
 from tlpipe.evaluate.spec import Resamples, Seed
+from tlpipe.evaluate.tables import SPREAD, predictions_of
 from tlpipe.metrics import Interval
 from tlpipe.train.model import About, load_about
 
@@ -40,7 +41,8 @@ class Result:
 
     name: str
     about: About
-    predictions: Judged
+    trainings: tuple[Judged, ...]
+    """What each training said, the first one's first: its model is the strategy's."""
     metrics: dict[str, dict[str, float]]
     intervals: dict[str, dict[str, dict[str, float]]]
     seeds: dict[str, dict[str, dict[str, Any]]]
@@ -59,13 +61,15 @@ def read_result(root: Path, name: str) -> Result:
     before = ("embed", "head") if about.plan.start == "head" else ()
     seconds = sum(_seconds(root, stage) for stage in (name, *before))
     evaluation = root / EVALUATION / name
+    seeds, load = _json(evaluation / SPREAD, name), JUDGED[about.preprocess.kind].load
+    count = max(len(each["values"]) for each in seeds["validation"].values())
     return Result(
         name=name,
         about=about,
-        predictions=JUDGED[about.preprocess.kind].load(evaluation / "predictions.csv"),
+        trainings=tuple(load(evaluation / predictions_of(index)) for index in range(count)),
         metrics=_json(evaluation / "metrics.json", name),
         intervals=_json(evaluation / "intervals.json", name),
-        seeds=_json(evaluation / "seeds.json", name),
+        seeds=seeds,
         seconds=seconds,
     )
 
@@ -86,9 +90,9 @@ def _json(path: Path, name: str) -> Any:
 def compare(results: Sequence[Result], spec: Compare) -> dict[str, Any]:
     """The content of comparison.json; every strategy's `mlflow_run_id` is None until somebody knows better.
 
-    `differences` is champion minus strategy on validation with its paired 95 % interval; strategies over which the
-    interval shows no gain are `too_close_to_call`. `test_differences` says the same of the test split, once, when all
-    is decided.
+    `differences` is champion minus strategy on validation, of the means over seeds that rank, with its paired 95 %
+    interval; strategies over which the interval shows no gain are `too_close_to_call`. `test_differences` says the
+    same of the test split, once, when all is decided.
 
     Raises:
         ConfigError: nothing to compare, a metric that does not apply, or strategies evaluated on other samples.
@@ -129,8 +133,8 @@ def _better(difference: Interval, spec: Compare) -> bool:
 
 
 def _difference(best: Result, other: Result, spec: Compare, split: Split) -> Interval:
-    first, second = best.predictions.of(split), other.predictions.of(split)
-    return first.difference(second, spec.metric, spec.resamples, spec.seed)
+    first, second = ([each.of(split) for each in result.trainings] for result in (best, other))
+    return difference(first, second, spec.metric, spec.resamples, spec.seed)
 
 
 def _entry(result: Result) -> dict[str, Any]:
@@ -159,7 +163,7 @@ def _check(results: Sequence[Result], spec: Compare) -> None:
                 f"compare.metric: {spec.metric} does not apply to {result.name}'s validation split (AUROC needs every "
                 f"class there); choose one of {', '.join(result.metrics['validation'])}"
             )
-        if not result.predictions.alike(results[0].predictions):
+        if not all(each.alike(results[0].trainings[0]) for each in result.trainings):
             raise ConfigError(
                 f"{result.name} and {results[0].name} were evaluated on different samples; run `dvc repro` to evaluate "
                 "every strategy on the data as it is now"

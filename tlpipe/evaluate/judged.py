@@ -1,8 +1,11 @@
 """What models say of the validation and test samples, by the kind of data, and what is known of every metric."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tlpipe.answer_metrics import ANSWER_METRICS
 from tlpipe.data.packed import Packed, Split
@@ -10,7 +13,7 @@ from tlpipe.entities import ENTITY_METRICS
 from tlpipe.evaluate.answers import AnswerPredictions
 from tlpipe.evaluate.predictions import Predictions
 from tlpipe.evaluate.tags import TagPredictions
-from tlpipe.metrics import METRICS, Interval, Metric
+from tlpipe.metrics import METRICS, Interval, Metric, interval
 from tlpipe.sums import SumMetric
 
 
@@ -38,11 +41,8 @@ class Judged(Protocol):
     def measure(self) -> dict[str, float]:
         """Every metric that applies; the first is the headline."""
 
-    def bootstrap(self, resamples: int, seed: int) -> dict[str, Interval]:
-        """The 95 % interval of every metric that applies and has one."""
-
-    def difference(self, other: Self, metric: str, resamples: int, seed: int) -> Interval:
-        """This minus `other`, on the same samples, in one metric, with its paired 95 % interval."""
+    def draw(self, metrics: Iterable[str], resamples: int, seed: int) -> dict[str, NDArray[np.float64]]:
+        """Each metric on every resample of the samples (R,), which are the same ones for all models."""
 
     def agreement(self, other: Self) -> float:
         """Share of the samples of which `other`, about the same ones, says the same, right or wrong."""
@@ -63,6 +63,33 @@ JUDGED: dict[str, type[Judged]] = {
 """By the kind of preprocessing."""
 FACTS: dict[str, Metric | SumMetric] = {**ANSWER_METRICS, **ENTITY_METRICS, **METRICS}
 """Title and direction of every metric, by its name."""
+
+
+def bootstrap(trainings: Sequence[Judged], resamples: int, seed: int) -> dict[str, Interval]:
+    """The mean over trainings of every metric that applies, each with its 95 % interval where it has one.
+
+    Samples are resampled and trainings are not: the interval is about these trainings on other samples.
+    """
+    values = [each.measure() for each in trainings]
+    draws = [each.draw(values[0], resamples, seed) for each in trainings]
+    found = {}
+    for name in values[0]:
+        mean = float(np.mean([each[name] for each in values]))
+        found[name] = interval(mean, np.mean([each[name] for each in draws], axis=0), FACTS[name].centre)
+    return {name: each._replace(low=max(each.low, 0.0)) for name, each in found.items() if each is not None}
+
+
+def difference(first: Sequence[Judged], second: Sequence[Judged], metric: str, resamples: int, seed: int) -> Interval:
+    """Mean over the `first` trainings minus mean over the `second`, with its paired 95 % interval.
+
+    Every resample of the samples is one for all trainings of both. An interval that holds zero means: too close to
+    call on these samples. Its bounds are infinite where the metric never applies.
+    """
+    sides = (first, second)
+    one, other = (np.mean([each.draw((metric,), resamples, seed)[metric] for each in side], axis=0) for side in sides)
+    values = [float(np.mean([each.measure()[metric] for each in side])) for side in sides]
+    value = values[0] - values[1]
+    return interval(value, one - other, FACTS[metric].centre) or Interval(value, -np.inf, np.inf)
 
 
 def title(metric: str) -> str:

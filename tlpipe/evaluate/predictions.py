@@ -1,7 +1,7 @@
 """What a model said of every validation and test sample, in memory and as predictions.csv."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tlpipe.config import ConfigError
 from tlpipe.data.packed import Packed, Split
-from tlpipe.metrics import Interval, bootstrap, measure, paired_difference
+from tlpipe.metrics import draw, measure
 
 COLUMNS = ("row", "id", "split", "label", "predicted")
 
@@ -68,13 +68,9 @@ class Predictions:
         """Every metric that applies."""
         return measure(self.labels, self.probabilities)
 
-    def bootstrap(self, resamples: int, seed: int) -> dict[str, Interval]:
-        """Over resampled samples."""
-        return bootstrap(self.labels, self.probabilities, resamples, seed)
-
-    def difference(self, other: Self, metric: str, resamples: int, seed: int) -> Interval:
-        """Over samples that both are resampled by."""
-        return paired_difference(metric, self.labels, self.probabilities, other.probabilities, resamples, seed)
+    def draw(self, metrics: Iterable[str], resamples: int, seed: int) -> dict[str, NDArray[np.float64]]:
+        """Each metric on every resample of the samples (R,)."""
+        return draw(metrics, self.labels, self.probabilities, resamples, seed)
 
     def agreement(self, other: Self) -> float:
         """Share of the samples with the same most probable class."""

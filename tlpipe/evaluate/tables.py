@@ -10,27 +10,46 @@ from typing import Any
 import numpy as np
 
 from tlpipe.data.packed import Split
-from tlpipe.evaluate.judged import Judged
+from tlpipe.evaluate.judged import Judged, bootstrap
 from tlpipe.evaluate.predictions import Predictions
 from tlpipe.evaluate.spec import Evaluate
-from tlpipe.metrics import reliability
+from tlpipe.metrics import Interval, reliability
 
 EVALUATED: tuple[Split, ...] = ("validation", "test")
+SPREAD = "seeds/spread.json"
+Intervals = dict[str, dict[str, Interval]]
+"""{split: {metric: interval}}."""
 
 
-def write_tables(folder: Path, predictions: Judged, spec: Evaluate) -> dict[str, dict[str, float]]:
-    """Write figures, predictions and classes to `folder`; return metrics.json's content: {split: {metric: value}}."""
-    parts = {split: predictions.of(split) for split in EVALUATED}
-    metrics = scores(predictions)
-    intervals = {
-        split: {name: interval._asdict() for name, interval in part.bootstrap(spec.resamples, spec.seed).items()}
-        for split, part in parts.items()
-    }
+def write_tables(folder: Path, trainings: Sequence[Judged], spec: Evaluate) -> dict[str, dict[str, float]]:
+    """Write figures, predictions and classes of the first training to `folder`, and the spread over all of them.
+
+    Returns:
+        metrics.json's content: {split: {metric: value}}, of the first training, whose model is the strategy's.
+    """
+    first = trainings[0]
+    metrics, intervals = scores(first), over_samples([first], spec)
+    named = {split: {name: each._asdict() for name, each in part.items()} for split, part in intervals.items()}
     write_json(folder / "metrics.json", metrics)
-    write_json(folder / "intervals.json", intervals)
-    predictions.save(folder / "predictions.csv")
-    write_rows(folder / "per_class.csv", ("class", "precision", "recall", "f1", "support"), parts["test"].per_class())
+    write_json(folder / "intervals.json", named)
+    together = over_samples(trainings, spec) if len(trainings) > 1 else intervals
+    (folder / SPREAD).parent.mkdir(exist_ok=True)
+    write_json(folder / SPREAD, spread([metrics, *map(scores, trainings[1:])], together))
+    for index, each in enumerate(trainings):
+        each.save(folder / predictions_of(index))
+    header = ("class", "precision", "recall", "f1", "support")
+    write_rows(folder / "per_class.csv", header, first.of("test").per_class())
     return metrics
+
+
+def predictions_of(index: int) -> str:
+    """The file of what a strategy's training said; number 0 is the one whose model is the strategy's."""
+    return f"seeds/{index}.csv" if index else "predictions.csv"
+
+
+def over_samples(trainings: Sequence[Judged], spec: Evaluate) -> Intervals:
+    """The mean over trainings of each metric, with its interval."""
+    return {split: bootstrap([each.of(split) for each in trainings], spec.resamples, spec.seed) for split in EVALUATED}
 
 
 def write_classes(folder: Path, test: Predictions) -> None:
@@ -49,20 +68,24 @@ def scores(predictions: Judged) -> dict[str, dict[str, float]]:
     return {split: part.measure() for split, part in parts.items()}
 
 
-def spread(repeats: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[str, dict[str, Any]]]:
-    """{split: {metric: {"values", "mean", "deviation"}}} over the trainings of one strategy, the first one's first.
+def spread(
+    repeats: Sequence[dict[str, dict[str, float]]], intervals: Intervals
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """{split: {metric: {"values", "mean", "deviation", "low", "high"}}} over a strategy's trainings, the first first.
 
-    The deviation is the sample's (n - 1), and None for a single training.
+    The deviation is the sample's (n - 1), and None for a single training. `low` and `high` are the mean's interval over
+    samples, None where it has none.
     """
     return {
-        split: {name: _spread([each[split][name] for each in repeats]) for name in metrics}
+        split: {name: _spread([each[split][name] for each in repeats], intervals[split].get(name)) for name in metrics}
         for split, metrics in repeats[0].items()
     }
 
 
-def _spread(values: Sequence[float]) -> dict[str, Any]:
+def _spread(values: Sequence[float], around: Interval | None) -> dict[str, Any]:
     deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return {"values": list(values), "mean": float(np.mean(values)), "deviation": deviation}
+    low, high = (around.low, around.high) if around else (None, None)
+    return {"values": list(values), "mean": float(np.mean(values)), "deviation": deviation, "low": low, "high": high}
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -1,6 +1,6 @@
 """What a model said of every word, judged by the entities of whole sentences."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from tlpipe.entities import ENTITY_METRICS, Entity, columns, entities, per_type
 from tlpipe.evaluate.predictions import Predictions
-from tlpipe.metrics import Interval
-from tlpipe.sums import Floats, bootstrap_sums, difference_of_sums, measure_sums
+from tlpipe.sums import Floats, draw_sums, measure_sums
 
 
 class Differences(NamedTuple):
@@ -51,13 +50,9 @@ class TagPredictions(Predictions):
         """Of entities, and of words."""
         return measure_sums(self.columns, ENTITY_METRICS)
 
-    def bootstrap(self, resamples: int, seed: int) -> dict[str, Interval]:
-        """Over resampled sentences."""
-        return bootstrap_sums(self.columns, ENTITY_METRICS, resamples, seed)
-
-    def difference(self, other: Self, metric: str, resamples: int, seed: int) -> Interval:
-        """Over resampled sentences."""
-        return difference_of_sums(self.columns, other.columns, ENTITY_METRICS[metric], resamples, seed)
+    def draw(self, metrics: Iterable[str], resamples: int, seed: int) -> dict[str, Floats]:
+        """Each metric on every resample of the sentences (R,)."""
+        return draw_sums(self.columns, {name: ENTITY_METRICS[name] for name in metrics}, resamples, seed)
 
     def agreement(self, other: Self) -> float:
         """Share of the sentences with the same entities."""

@@ -27,7 +27,8 @@ def advice_facts(root: Path, comparison: Mapping[str, Any]) -> dict[str, Any] | 
     advice: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     score = next(each for each in SCORES.values() if each.name == advice["score"])
     metric = score.test or comparison["metric"]
-    reached = {name: entry["test"].get(metric, {}).get("value") for name, entry in comparison["strategies"].items()}
+    tests = {name: entry["seeds"]["test"] for name, entry in comparison["strategies"].items()}
+    reached = {name: each.get(metric, {}).get("mean") for name, each in tests.items()}
     ranking = [{**row, "reached": reached.get(row["strategy"])} for row in advice["ranking"]]
     curve = inline_svg(curve_figure(advice["evidence"]["learning_curve"], score), "learning curve of a frozen probe")
     about = {"title": score.title, "samples": score.samples, "reached_metric": metric, "same": score.test is not None}

@@ -33,16 +33,18 @@ def collect(root: Path) -> dict[str, Any]:
     evaluated = {name: load(root / "reports/evaluation" / name / "predictions.csv") for name in names}
     tests, data = {name: each.of("test") for name, each in evaluated.items()}, read_json(root / "reports/data.json")
     errors = ERRORS[task["preprocess"]["kind"]]
+    trained = comparison["strategies"].values()
+    seeds = max(len(each["seeds"]["validation"][metric]["values"]) for each in trained)
     return {
         "comparison": comparison,
         "champion": {"name": champion, **comparison["strategies"][champion]},
         "metric": metric,
         "baselines": read_json(root / "reports/baseline.json"),
-        "seeds": max(len(each["seeds"]["validation"][metric]["values"]) for each in comparison["strategies"].values()),
-        "metrics": list(dict.fromkeys(name for each in comparison["strategies"].values() for name in each["test"])),
+        "seeds": seeds,
+        "metrics": list(dict.fromkeys(name for each in trained for name in each["test"])),
         "task": task,
-        "overview": inline_svg(comparison_figure(comparison, metric), caption(metric)),
-        "overview_caption": caption(metric),
+        "overview": inline_svg(comparison_figure(comparison, metric), caption(metric, seeds)),
+        "overview_caption": caption(metric, seeds),
         "strategies": [_strategy(root, name) for name in names],
         "test_samples": tests[champion].size,
         "validation_samples": evaluated[champion].of("validation").size,

@@ -54,23 +54,22 @@ _STRIPPED = (
 
 
 def comparison_figure(comparison: Mapping[str, Any], metric: str) -> Figure:
-    """Validation and test of every strategy in one metric, the test with its 95 % interval, beside what each cost."""
+    """Each strategy's mean over its trainings, validation and test, the test's 95 % interval, and what it cost."""
     strategies = comparison["strategies"]
     figure = Figure(figsize=(10.6, 0.8 + 0.4 * len(strategies)), layout="constrained")
     axes = figure.add_subplot()
     for row, (name, entry) in enumerate(strategies.items()):
         colour = VARIABLES.accent if name == comparison["champion"] else VARIABLES.muted
-        test = entry["test"].get(metric)
+        test, validation = (entry["seeds"][split].get(metric) for split in ("test", "validation"))
         if test:
-            axes.plot([test["low"], test["high"]], [row, row], color=colour, linewidth=3, alpha=0.45)
-            axes.plot([test["value"]], [row], "o", color=colour, markersize=8)
-        repeats = entry["seeds"]["test"].get(metric, {"values": []})["values"][1:]
-        axes.plot(repeats, [row + 0.22] * len(repeats), ".", color=colour, markersize=5, alpha=0.8)
+            if test["low"] is not None:
+                axes.plot([test["low"], test["high"]], [row, row], color=colour, linewidth=3, alpha=0.45)
+            axes.plot([test["mean"]], [row], "o", color=colour, markersize=8)
+            single = test["values"] if len(test["values"]) > 1 else []
+            axes.plot(single, [row + 0.22] * len(single), ".", color=colour, markersize=5, alpha=0.8)
         axes.text(1.01, row, _cost(entry), va="center", fontsize=8.5, color=VARIABLES.muted, transform=_beside(axes))
-        if metric in entry["validation"]:
-            axes.plot(
-                [entry["validation"][metric]], [row], "|", color=VARIABLES.second, markersize=14, markeredgewidth=2
-            )
+        if validation:
+            axes.plot([validation["mean"]], [row], "|", color=VARIABLES.second, markersize=14, markeredgewidth=2)
     style(axes, VARIABLES)
     axes.grid(False, axis="y")
     axes.set_yticks(range(len(strategies)), [cut(name) for name in strategies], parse_math=False)
@@ -148,7 +147,8 @@ def _phases(axes: Axes, history: Sequence[Mapping[str, str]], height: float, ali
         begin += len(list(rows))
 
 
-def caption(metric: str) -> str:
-    """What the comparison figure shows, in words."""
-    marks = "dot = test, bar = its 95 % interval, small dots = other seeds, tick = validation"
+def caption(metric: str, seeds: int) -> str:
+    """What the comparison figure shows of so many trainings a strategy, in words."""
+    marks = "dot = test, bar = its 95 % interval, tick = validation"
+    marks += f"; means over the trainings ({seeds} seeds), small dots = each one on test" if seeds > 1 else ""
     return f"{title(metric)}: {marks}; to the right the cost"

@@ -49,13 +49,18 @@ def verdict(facts: Mapping[str, Any]) -> str:
     count = len(comparison["strategies"])
     if count == 1:
         return f"One strategy ran: {champion['name']}. List more under strategies in params.yaml to compare them."
-    reached = text.value(champion["validation"][metric], metric)
+    means = {name: each["seeds"]["validation"][metric]["mean"] for name, each in comparison["strategies"].items()}
+    reached = text.value(means[champion["name"]], metric)
+    equal = list(means.values()).count(means[champion["name"]])
     won = f"Of {count} strategies {champion['name']} has the best validation {named}, {reached}"
+    if equal > 1:
+        won = (
+            f"Of {count} strategies {equal} share the best validation {named}, {reached}; of these {champion['name']} "
+            "has the lowest log loss or, where that is equal or not known, the fewest trainable parameters"
+        )
     if not close:
         return f"{won}; the paired bootstrap separates it from every other one."
-    also = text.listing(
-        [f"{name} ({text.value(comparison['strategies'][name]['validation'][metric], metric)})" for name in close]
-    )
+    also = text.listing([f"{name} ({text.value(means[name], metric)})" for name in close])
     verb = "is" if len(close) == 1 else "are"
     return (
         f"{won}. {also} {verb} too close to call on {facts['validation_samples']:,} validation samples: "

@@ -35,9 +35,9 @@ def value(number: float | None, metric: str) -> str:
     return f"{100 * number:.1f} %" if metric in PERCENT else f"{number:.3f}"
 
 
-def interval(entry: Mapping[str, float] | None, metric: str) -> str:
+def interval(entry: Mapping[str, float | None] | None, metric: str) -> str:
     """`95.1 to 98.4 %`, or nothing where there is no interval."""
-    if not entry:
+    if not entry or entry["low"] is None:
         return ""
     low, high = value(entry["low"], metric), value(entry["high"], metric)
     return f"{low.removesuffix(' %')} to {high}"

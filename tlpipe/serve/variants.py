@@ -15,7 +15,7 @@ from tlpipe.bundle import MODEL, Bundle, Figure, digest, read_bundle, write_bund
 from tlpipe.config import ConfigError, Spec
 from tlpipe.data.packed import Packed
 from tlpipe.evaluate.compare import finite
-from tlpipe.evaluate.judged import JUDGED, Judged, lower_title
+from tlpipe.evaluate.judged import JUDGED, Judged, bootstrap, difference, lower_title
 from tlpipe.metrics import Interval
 from tlpipe.serve.quantize import CALIBRATORS, fp16, int8, int8_dynamic
 from tlpipe.serve.session import Runtime, Session
@@ -98,7 +98,7 @@ def make_variants(bundle: Path, data: Path, out: Path, runtime: Runtime, gate: G
         model, errors = make(measured)
         finding, judged = measured.finding(name, model, errors)
         if not finding.problems:
-            _write(out / name, bundle, about, model, name, judged.bootstrap(RESAMPLES, gate.seed))
+            _write(out / name, bundle, about, model, name, bootstrap([judged], RESAMPLES, gate.seed))
         yield finding
 
 
@@ -168,7 +168,7 @@ class _Measured:
         said = self.said(session, self.rows)
         sound = bool(np.isfinite(said).all())
         judged = self.judge(said if sound else np.zeros_like(said))  # what is no number cannot be judged
-        loss = Figure(**finite(self.judged.difference(judged, self.metric, RESAMPLES, self.gate.seed)))
+        loss = Figure(**finite(difference([self.judged], [judged], self.metric, RESAMPLES, self.gate.seed)))
         speed = {str(size): self._speed(session, size) for size in BATCHES}
         finding = Finding(
             variant=name,
