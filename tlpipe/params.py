@@ -1,17 +1,17 @@
 """The whole of params.yaml: its sections, and what must hold between them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import torch
 from pydantic import Field
 
+from tlpipe.across import across
 from tlpipe.advise.spec import Advise
 from tlpipe.backbones import AnyBackbone
-from tlpipe.backbones.base import Encoder
-from tlpipe.config import PARAMS, ConfigError, Spec, block, line_of, members, parse, read
-from tlpipe.data.spec import AnySource, Data
+from tlpipe.config import PARAMS, ConfigError, Spec, parse, read
+from tlpipe.data.spec import Data
 from tlpipe.evaluate.compare import Compare
 from tlpipe.evaluate.spec import Evaluate
 from tlpipe.export.spec import Export
@@ -25,8 +25,7 @@ from tlpipe.train.depths import AllDepths
 from tlpipe.train.device import Runtime
 from tlpipe.train.head import Head
 from tlpipe.train.model import Classifier
-from tlpipe.train.spec import STILL, Training
-from tlpipe.wording import either, nearest
+from tlpipe.train.spec import Training
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 """Strategies name folders and DVC stages, and dots separate sections."""
@@ -103,152 +102,6 @@ def _mapping(data: Any) -> dict[Any, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def across(raw: Mapping[str, Any], sections: Mapping[str, Any], path: Path | None = None) -> Iterator[str]:
-    """What is wrong between sections, a block each; a section that cannot be read (None) is passed over."""
-    task, backbone = sections["task"], sections["backbone"]
-    if task is not None and backbone is not None:
-        yield from _modality(task, backbone, path)
-    if task is not None and sections["data"] is not None:
-        yield from _source(task, sections["data"], path)
-    if task is not None and sections["training"] is not None:
-        yield from _views(task, sections["training"], path)
-        yield from _training(task, sections["training"], path)
-    if task is not None and sections["compare"] is not None:
-        yield from _choice(task, "compare.metric", sections["compare"].metric, task.metrics, path)
-    if sections["strategies"] is not None and isinstance(raw.get("finetune"), dict):
-        there = [str(name) for name in raw["finetune"]]
-        unsettled = {name for name, spec in sections["finetune"].items() if not spec.settled}
-        yield from _names(sections["strategies"], there, unsettled, path)
-    if backbone is not None:
-        yield from _unplannable(backbone, sections["finetune"], path)
-
-
-def _modality(task: Any, backbone: Any, path: Path | None) -> Iterator[str]:
-    if task.modality == backbone.modality:
-        yield from _pooling(task, backbone, path)
-        return
-    fitting = [get_args(spec.model_fields["kind"].annotation)[0] for spec in _takers(task.modality)]
-    yield block(
-        "task.kind and backbone.kind",
-        f"a task on {task.modality}s cannot use a backbone for {backbone.modality}s",
-        {
-            "given": f"task {task.kind}, backbone {backbone.kind}",
-            "allowed": f"for this task the backbones {', '.join(fitting) or 'of no kind yet'}",
-            "do": "change the one or the other",
-        },
-        line_of(path, "backbone", ["kind"]),
-    )
-
-
-def _source(task: Any, data: Any, path: Path | None) -> Iterator[str]:
-    if task.modality != data.source.modality:
-        details = {
-            "given": f"task {task.kind}, source {data.source.kind}",
-            "do": f"choose a source of {task.modality}s, or another task",
-        }
-        where = "task.kind and data.source.kind"
-        what = f"a task on {task.modality}s cannot learn from {data.source.modality}s"
-        yield block(where, what, details, line_of(path, "data", ["source", "kind"]))
-    elif task.form != data.source.form:
-        fitting = [get_args(spec.model_fields["kind"].annotation)[0] for spec in _sources(task.form)]
-        details = {
-            "given": f"task {task.kind}, source {data.source.kind}",
-            "allowed": f"for this task the sources {', '.join(fitting)}",
-            "do": "change the one or the other",
-        }
-        what = "the source's samples are not labelled with what the task learns"
-        yield block("task.kind and data.source.kind", what, details, line_of(path, "data", ["source", "kind"]))
-
-
-def _sources(form: str) -> list[Any]:
-    specs: tuple[Any, ...] = members(AnySource)
-    return [spec for spec in specs if spec.form == form]
-
-
-def _pooling(task: Any, backbone: Any, path: Path | None) -> Iterator[str]:
-    if task.tokens == backbone.tokens:
-        return
-    what, do = "the task reads the features of every token, and this backbone pools them", "set it to none"
-    if backbone.tokens:
-        what, do = "the task reads features of the whole text, and none are made", "set it to pooler, cls or mean"
-    yield block("backbone.pooling", what, {"given": backbone.pooling, "do": do}, line_of(path, "backbone", ["pooling"]))
-
-
-def _training(task: Any, training: Any, path: Path | None) -> Iterator[str]:
-    yield from _choice(task, "training.monitor", training.monitor, task.monitors, path)
-    yield from _choice(task, "training.balance", training.balance, task.balances, path)
-
-
-def _choice(task: Any, where: str, given: str, allowed: tuple[str, ...], path: Path | None) -> Iterator[str]:
-    if given not in allowed:
-        section, leaf = where.split(".")
-        details = {"given": given, "allowed": ", ".join(allowed), "do": "choose one of these"}
-        yield block(where, f"is nothing that {task.kind} has", details, line_of(path, section, [leaf]))
-
-
-def _views(task: Any, training: Any, path: Path | None) -> Iterator[str]:
-    if task.views:
-        return
-    if training.augment != STILL:
-        what, do = f"changes nothing: {task.modality}s are always seen as they are", "remove training.augment"
-        yield block("training.augment", what, {"do": do}, line_of(path, "training", ["augment"]))
-    if training.cache.noise:
-        details = {"given": f"{training.cache.noise:g}", "do": "set it to 0"}
-        line = line_of(path, "training", ["cache", "noise"])
-        yield block("training.cache.noise", f"cannot be added to the activations of {task.modality}s", details, line)
-
-
-def _takers(modality: str) -> list[Any]:
-    specs: tuple[Any, ...] = members(AnyBackbone)
-    return [spec for spec in specs if spec.modality == modality]
-
-
-def _names(chosen: tuple[str, ...], there: list[str], unsettled: set[str], path: Path | None) -> Iterator[str]:
-    meant: set[str] = set()
-    advised = unsettled & set(chosen)
-    for index, name in enumerate(chosen):
-        line = line_of(path, "strategies", [index])
-        if name not in there:
-            near = nearest(name, there)
-            meant.update(near)
-            do = f"did you mean {either(near)}? rename it, or add" if near else "add"
-            details = {"allowed": ", ".join(there) or "none: finetune is empty", "do": f"{do} finetune.{name}"}
-            yield block("strategies", f"finetune has no strategy {name!r}", details, line)
-        elif name in chosen[:index]:
-            yield block("strategies", f"{name!r} is listed twice", {"do": "remove one of the two"}, line)
-    for name in sorted(advised) if set(there) <= unsettled else ():
-        details = {"do": "add the strategies that it may choose from to finetune, such as head_only and all_layers"}
-        yield block(f"finetune.{name}", "has nothing to choose from", details, line_of(path, "finetune", [name]))
-    for name in there:
-        # what is not listed may still be what the advice chooses
-        if name not in chosen and name not in meant and not advised:
-            details = {"given": f"strategies: {', '.join(chosen)}", "do": f"add {name} there, or remove it here"}
-            line = line_of(path, "finetune", [name])
-            yield block(f"finetune.{name}", "changes nothing: strategies does not list it", details, line)
-
-
-def _unplannable(backbone: Any, strategies: Mapping[str, Any], path: Path | None) -> Iterator[str]:
-    try:
-        backbone.preprocess()
-        groups = skeleton(backbone).groups
-    except ConfigError as error:
-        yield block("backbone", str(error), {}, line_of(path, "backbone", []))
-        return
-    for name, strategy in strategies.items():
-        try:
-            if strategy.settled:
-                strategy.plan(groups)
-        except ConfigError as error:
-            yield block(f"finetune.{name}", str(error), {}, line_of(path, "finetune", [name]))
-
-
-def skeleton(backbone: Any) -> Encoder:
-    """The backbone's encoder without its numbers: groups, names and shapes only; takes no memory and reads no file."""
-    with torch.device("meta"):
-        encoder: Encoder = backbone.encoder()
-    return encoder
-
-
 def outline(
     params: Params, classes: int, samples: int | None = None, advised: Mapping[str, AnyStrategy] | None = None
 ) -> dict[str, tuple[Plan, dict[str, Size]]]:
@@ -262,7 +115,7 @@ def outline(
     found = {}
     settled = {name: params.finetune[name] for name in params.strategies if params.finetune[name].settled}
     for name, strategy in {**settled, **(advised or {})}.items():
-        encoder = skeleton(params.backbone)
+        encoder = params.backbone.skeleton()
         plan = strategy.plan(encoder.groups, params.training.scale(samples))
         with torch.device("meta"):
             if plan.features == "all":

@@ -12,7 +12,6 @@ from tests.backbones.test_text import CONFIGS, inputs
 from tlpipe.backbones.huggingface import HuggingFace
 from tlpipe.config import ConfigError
 from tlpipe.data.corpus import train_wordpiece
-from tlpipe.params import skeleton
 
 
 def publish(folder: Path, name: str) -> Path:
@@ -59,7 +58,7 @@ def test_what_is_resolved_needs_no_folder_any_more(tmp_path: Path):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_skeleton_takes_no_memory(name: str):
-    encoder = skeleton(HuggingFace(name="nowhere", pooling="mean", max_length=30, config=CONFIGS[name]))
+    encoder = HuggingFace(name="nowhere", pooling="mean", max_length=30, config=CONFIGS[name]).skeleton()
     assert {parameter.device.type for parameter in encoder.parameters()} == {"meta"}
 
 

@@ -180,6 +180,11 @@ class Backbone(Spec):
         """The architecture with fresh random weights (torch's global generator); nothing is downloaded or read."""
         raise NotImplementedError
 
+    def skeleton(self) -> Encoder:
+        """The encoder without its numbers: groups, names and shapes only; takes no memory and reads no file."""
+        with torch.device("meta"):
+            return self.encoder()
+
     def pretrained(self) -> tuple[Encoder, dict[str, str | list[str]]]:
         """The encoder with its pretrained weights, and where they came from.
 
