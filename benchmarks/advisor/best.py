@@ -9,17 +9,14 @@ best until an epoch takes its place.
 
 import argparse
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
 from unittest.mock import patch
 
-import numpy as np
-
 from benchmarks.advisor.cell import Cell, Record, read
 from benchmarks.advisor.grid import key
-from benchmarks.advisor.rates import HEAD, RULE, Rates, difference
+from benchmarks.advisor.rates import HEAD, RULE, Rates, table
 from benchmarks.advisor.targets import TARGETS
 from tlpipe.strategies.plan import Plan
 from tlpipe.tasks.base import Scores
@@ -77,22 +74,10 @@ class Best(Rates):
             return super()._train(cell, name, lr)
 
 
-def table(lines: list[Record], strategy: str) -> Iterator[str]:
-    """By size: accuracy on test with the trainer's rule, and what the others and the head alone differ by."""
-    cells: dict[tuple[int, str, int], dict[str, float]] = defaultdict(dict)
-    for line in lines:
-        cells[line["size"], line["target"], line["seed"]][line["strategy"]] = 100 * line["test"]
+def ruled(lines: list[Record], strategy: str) -> Iterator[str]:
+    """What the other rules and the head alone differ from the trainer's own by."""
     first, *others = (f"{strategy} {rule}" for rule in RULES)
-    columns = [*others, HEAD]
-    whole = {at: found for at, found in cells.items() if {first, *columns} <= found.keys()}
-    yield from ("", f"| {strategy}: labels a class | cells (targets) | later | {' | '.join(columns)} |")
-    yield f"|---|---|---|{'---|' * len(columns)}"
-    sizes = sorted({at[0] for at in whole})
-    for chosen in [*([size] for size in sizes), *[sizes] * (len(sizes) > 1)]:
-        own = {at: found for at, found in whole.items() if at[0] in chosen}
-        said = [difference(own, name, first) for name in columns]
-        mean, targets = np.mean([found[first] for found in own.values()]), len({at[1] for at in own})
-        yield f"| {', '.join(map(str, chosen))} | {len(own)} ({targets}) | {mean:.1f} | {' | '.join(said)} |"
+    yield from table(lines, strategy, "later", first, [*others, HEAD])
 
 
 def main() -> None:
@@ -111,7 +96,7 @@ def main() -> None:
     for seed, size, target in product(range(asked.seeds), map(int, asked.sizes.split(",")), chosen):
         best.run(target, size, seed, names)
     for strategy in strategies:
-        print(*table(read(best.file), strategy), sep="\n")
+        print(*ruled(read(best.file), strategy), sep="\n")
 
 
 if __name__ == "__main__":

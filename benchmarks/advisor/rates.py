@@ -51,25 +51,29 @@ class Rates(Grid):
 
 def tables(lines: list[Record]) -> Iterator[str]:
     """A table a strategy: by size, accuracy with the rule's rate, and what other rates and the head alone differ by."""
+    for strategy, (rule, *others) in NAMES.items():
+        yield from table(lines, strategy, RULE, rule, [*others, HEAD])
+
+
+def table(lines: list[Record], strategy: str, title: str, first: str, others: list[str]) -> Iterator[str]:
+    """By size: mean accuracy on test of `first`, and what `others` differ by in the cells that have all of them."""
     cells: dict[tuple[int, str, int], dict[str, float]] = defaultdict(dict)
     for line in lines:
         cells[line["size"], line["target"], line["seed"]][line["strategy"]] = 100 * line["test"]
-    for strategy, (rule, *others) in NAMES.items():
-        columns = [*others, HEAD]
-        whole = {at: found for at, found in cells.items() if {rule, *columns} <= found.keys()}
-        if not whole:
-            continue
-        yield from ("", f"| {strategy}: labels a class | cells (targets) | {RULE} | {' | '.join(columns)} |")
-        yield f"|---|---|---|{'---|' * len(columns)}"
-        sizes = sorted({at[0] for at in whole})
-        for chosen in [*([size] for size in sizes), *[sizes] * (len(sizes) > 1)]:
-            own = {at: found for at, found in whole.items() if at[0] in chosen}
-            said = [difference(own, name, rule) for name in columns]
-            mean, targets = np.mean([found[rule] for found in own.values()]), len({at[1] for at in own})
-            yield f"| {', '.join(map(str, chosen))} | {len(own)} ({targets}) | {mean:.1f} | {' | '.join(said)} |"
+    whole = {at: found for at, found in cells.items() if {first, *others} <= found.keys()}
+    if not whole:
+        return
+    yield from ("", f"| {strategy}: labels a class | cells (targets) | {title} | {' | '.join(others)} |")
+    yield f"|---|---|---|{'---|' * len(others)}"
+    sizes = sorted({at[0] for at in whole})
+    for chosen in [*([size] for size in sizes), *[sizes] * (len(sizes) > 1)]:
+        own = {at: found for at, found in whole.items() if at[0] in chosen}
+        said = [_difference(own, name, first) for name in others]
+        mean, targets = np.mean([found[first] for found in own.values()]), len({at[1] for at in own})
+        yield f"| {', '.join(map(str, chosen))} | {len(own)} ({targets}) | {mean:.1f} | {' | '.join(said)} |"
 
 
-def difference(cells: dict[tuple[int, str, int], dict[str, float]], name: str, rule: str) -> str:
+def _difference(cells: dict[tuple[int, str, int], dict[str, float]], name: str, rule: str) -> str:
     """Mean over the cells with its standard error, and on how many targets the mean over their cells is above 0."""
     by_target = defaultdict(list)
     for (_, target, _), found in cells.items():
