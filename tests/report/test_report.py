@@ -163,6 +163,28 @@ def test_trainings_that_got_stuck_are_told(made: Path, tmp_path: Path):
     assert "1 training got stuck:</strong> with seed 5 it ended &lt;badly&gt;." in render(collect(root))
 
 
+def test_what_auto_became_and_the_race_that_it_won_are_told(made: Path, tmp_path: Path):
+    root = tmp_path / "project"
+    shutil.copytree(made, root)
+    assert "Trained as" not in render(collect(root))
+    for name, more in {
+        "plan": {"strategy": "all_layers"},
+        "timing": {
+            "race": [
+                {"strategy": "all_layers", "epochs": 11, "accuracy": 0.95},
+                {"strategy": "<b>", "epochs": 0, "accuracy": 0.9},
+            ]
+        },
+    }.items():
+        path = root / f"reports/training/scratch/{name}.json"
+        path.write_text(json.dumps({**json.loads(path.read_text()), **more}))
+    told = (
+        "Trained as all_layers. It won a race: all_layers reached 0.950 after 11 epochs and &lt;b&gt; reached 0.900 as "
+        "it starts."
+    )
+    assert told in render(collect(root))
+
+
 def test_the_plan_becomes_a_matrix_also_when_phases_share_a_name():
     sizes = {"stem": Size(10), "head": Size(5)}
     rates: tuple[dict[str, float | None], ...] = ({"stem": None, "head": 0.1}, {"stem": 0.01, "head": 0.1})

@@ -12,6 +12,7 @@ from tlpipe.evaluate.judged import JUDGED
 from tlpipe.report.advice import advice_facts
 from tlpipe.report.errors import ERRORS, rows
 from tlpipe.report.figures import caption, comparison_figure, curves_figure, inline_svg
+from tlpipe.report.text import listing
 from tlpipe.strategies.counting import by_phase, most_trained
 from tlpipe.strategies.ending import Ending
 
@@ -79,8 +80,15 @@ def _strategy(root: Path, name: str) -> dict[str, Any]:
         "epochs": len(history) if staged else 0,
         "timing": (timing := read_json(training / "timing.json")),
         "stuck": [each["text"] for each in timing.get("stuck", ())],
+        "race": listing([_lap(each) for each in timing.get("race", ())]),
         "curves": inline_svg(curves_figure(history, staged), f"learning curves of {name}") if history else None,
     }
+
+
+def _lap(lap: Mapping[str, Any]) -> str:
+    """What a contender of a race reached on validation."""
+    after = f"after {lap['epochs']} epochs" if lap["epochs"] else "as it starts"
+    return f"{lap['strategy']} reached {lap['accuracy']:.3f} {after}"
 
 
 def plan_matrix(account: Mapping[str, Any]) -> dict[str, Any]:
