@@ -86,9 +86,20 @@ class Project:
         return json.loads((self.folder / name).read_text())
 
     def plans(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """By strategy: what `tlpipe plan --json` says of it now, and what its training wrote."""
-        said = json.loads(self.run("tlpipe", "plan", "--json").stdout)["strategies"]
-        return said, {name: self.json(f"reports/training/{name}/plan.json") for name in said}
+        """By strategy: what `tlpipe plan --json` says of it now, and what its training wrote.
+
+        Of a race it says what each contender would train; the training wrote down the one that won.
+        """
+        content = json.loads(self.run("tlpipe", "plan", "--json").stdout)
+        said = content["strategies"]
+        for name, contenders in content["advised"].items():
+            if len(contenders) > 1:
+                raced, written = [said.pop(f"{name}: {each}") for each in contenders], self._plan(name)
+                said[name] = written if written in raced else raced[0]
+        return said, {name: self._plan(name) for name in said}
+
+    def _plan(self, name: str) -> Any:
+        return self.json(f"reports/training/{name}/plan.json")
 
 
 def make_project(folder: Path, changes: dict[str, Any], params: str = "params.yaml") -> Project:
