@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.train.test_stored import MAPS, through
-from tlpipe.train.shelf import ABANDONED, ABOUT, Room, Shelf, host
+from tlpipe.train.shelf import ABANDONED, ABOUT, Room, Shelf, half_of, host
 from tlpipe.train.stored import Layout, Writer
 
 
@@ -110,12 +110,17 @@ def test_many_make_room_on_one_shelf_at_once(tmp_path: Path) -> None:
     threads = [threading.Thread(target=make_room) for _ in range(2)]
     for thread in threads:
         thread.start()
-    for index in range(50):
-        folder = tmp_path / f"key{index}"
-        folder.mkdir()
-        for name in ("values.npy", ABOUT):
-            (folder / name).write_bytes(b"x")
-    done.set()
-    for thread in threads:
-        thread.join()
+    try:
+        for index in range(50):
+            folder = tmp_path / f"key{index}"
+            half_of(folder).mkdir()
+            for name in ("values.npy", ABOUT):
+                (half_of(folder) / name).write_bytes(b"x")
+            half_of(folder).rename(folder)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    Shelf(tmp_path).make_room(0, 0, frozenset())
     assert not errors
+    assert not list(tmp_path.iterdir())
