@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from stages.shell import follow, resume
 from tlpipe.advise.decision import Contender, Decision, typical
 from tlpipe.advise.scores import SCORES
+from tlpipe.stages.follow import follow, resume
 from tlpipe.strategies.base import Strategy
 from tlpipe.train.checkpoint import Keeper
 from tlpipe.train.events import Epoch

@@ -1,6 +1,5 @@
 """finetune: one strategy from the head stage's model, or from fresh weights; killed anywhere, it goes on."""
 
-import argparse
 import shutil
 import sys
 import time
@@ -12,12 +11,11 @@ from typing import Any
 
 from rich.console import Console
 
-from stages.race import Lap, settle
-from stages.shell import follow, resume, run
 from tlpipe import config
 from tlpipe.data.packed import SPLITS, Packed
-from tlpipe.endings import leave
 from tlpipe.plan_table import render
+from tlpipe.stages.follow import follow, resume
+from tlpipe.stages.race import Lap, settle
 from tlpipe.strategies import AnyStrategy
 from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.counting import account, summary
@@ -228,11 +226,3 @@ def _timing(name: str, trained: list[Took], laps: Sequence[Lap], machine: Machin
     frozen = {"frozen": trainer.frozen.describe(), "stuck": found, **({"race": laps} if laps else {})}
     timing = {**timing, "device": machine.describe()}
     write_json(REPORTS / name / "timing.json", {**timing, "precision": machine.precision, **frozen})
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("strategy")
-    asked = parser.parse_args().strategy
-    run(partial(main, asked), together=True, trains=f"finetune-{asked}")
-    leave()
