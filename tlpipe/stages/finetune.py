@@ -50,7 +50,7 @@ def main(name: str) -> None:
     runtime: Runtime = config.load("runtime", Runtime)
     packed, head = Packed.open(PACKED), load_about(HEAD)
     machine = runtime.resolve(head.backbone.hidden_size)
-    samples, inputs = len(packed.rows("train")), (packed.fingerprint, hash_files([HEAD]), hash_code())
+    samples, inputs = len(packed.rows("train")), (packed.fingerprint, hash_files([HEAD]), hash_code("finetune"))
 
     def prepare(strategy: Strategy, seed: int = training.seed, attempt: int = 0) -> Run:
         once = training.model_copy(update={"seed": another_seed(seed, attempt), "seeds": 1})
