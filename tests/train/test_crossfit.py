@@ -1,10 +1,9 @@
 """Cross-fitting: what is held out was not learnt from, choices are pooled, and what ships has learnt from all."""
 
-import functools
 import json
 import math
-import operator
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -55,11 +54,7 @@ def features_like(packed: Packed, folder: Path, widths: dict[str, int], informat
 
 def test_parts_hold_out_every_labelled_row_once_and_learn_from_the_others(folded: Packed):
     held = [part.rows("validation").tolist() for part in folded.parts]
-    assert (
-        functools.reduce(operator.iadd, held, [])
-        == list(range(folded.labelled))
-        == folded.pooled.rows("validation").tolist()
-    )
+    assert list(chain(*held)) == list(range(folded.labelled)) == folded.pooled.rows("validation").tolist()
     for part, rows in zip(folded.parts, held, strict=True):
         assert sorted([*part.rows("train").tolist(), *rows]) == list(range(folded.labelled))
         assert part.rows("test").tolist() == folded.rows("test").tolist()
