@@ -1,6 +1,6 @@
 """How the offline default's recipe is chosen without a look at its test split.
 
-    python -m stages.sample_data && python -m stages.pretrain
+    tlpipe stage sample_data && tlpipe stage pretrain
     python -m benchmarks.digits search    # augmentation, rates and epochs, by successive halving
     python -m benchmarks.digits views     # params.yaml's top_layers with new and with kept views, noise and mixup
     python -m benchmarks.digits gap       # params.yaml's strategies with 5, 10 and 20 labels a class

@@ -5,10 +5,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from stages.shell import run
 from tlpipe import config
 from tlpipe.data.packed import Packed
-from tlpipe.endings import leave
 from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.plan import HEAD
 from tlpipe.tasks import AnyTask
@@ -85,8 +83,3 @@ def _about(
             "refit": packed.refit,
         }
     )
-
-
-if __name__ == "__main__":
-    run(main)
-    leave()

@@ -1,18 +1,14 @@
 """evaluate: one strategy's model on held-out and test samples; numbers, tables and pictures."""
 
-import argparse
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.shell import run
 from tlpipe.config import PARAMS, load
 from tlpipe.data.packed import Packed, Split
-from tlpipe.endings import leave
 from tlpipe.evaluate.judged import JUDGED, Judged
 from tlpipe.evaluate.predict import held_out, predict
 from tlpipe.evaluate.shown import SHOWN
@@ -52,10 +48,3 @@ def _predictions(folder: Path, packed: Packed, spec: Evaluate, machine: Machine)
         mine = list(track(batches, f"{about.strategy}: {split}", total, "batches"))
         parts[split] = np.concatenate(machine.team.in_turn(mine))
     return JUDGED[packed.preprocess.kind].assemble(packed.pooled, parts, about.fitted)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("strategy")
-    run(partial(main, parser.parse_args().strategy), together=True)
-    leave()

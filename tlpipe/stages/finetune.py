@@ -1,21 +1,17 @@
 """finetune: one strategy from the head stage's model, or from fresh weights; killed anywhere, it goes on."""
 
-import argparse
 import shutil
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from stages.crossfit import HEAD, CrossFit, Run, Setting, Trained, head_spec
-from stages.race import Lap, settle
-from stages.shell import run
 from tlpipe import config
 from tlpipe.data.packed import Packed
-from tlpipe.endings import leave
 from tlpipe.plan_table import render
+from tlpipe.stages.crossfit import HEAD, CrossFit, Run, Setting, Trained, head_spec
+from tlpipe.stages.race import Lap, settle
 from tlpipe.strategies import AnyStrategy
 from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.counting import account
@@ -118,11 +114,3 @@ def _timing(name: str, trained: list[Trained], laps: Sequence[Lap], machine: Mac
     }  # fmt: skip
     timing = {**timing, "device": machine.describe()}
     write_json(REPORTS / name / "timing.json", {**timing, "precision": machine.precision, **frozen})
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("strategy")
-    asked = parser.parse_args().strategy
-    run(partial(main, asked), together=True, trains=f"finetune-{asked}")
-    leave()

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from stages.shell import follow, resume
 from tlpipe import config
 from tlpipe.data.packed import Packed
+from tlpipe.stages.follow import follow, resume
 from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.counting import Sizes, summary
 from tlpipe.strategies.ending import Ending

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stages.shell import run
 from tlpipe import config
 from tlpipe.advise.advice import Advice, advise
 from tlpipe.advise.cost import Clock, views_of
@@ -16,7 +15,6 @@ from tlpipe.advise.passes import shares
 from tlpipe.advise.race import decide
 from tlpipe.advise.spec import Advise
 from tlpipe.data.packed import Packed
-from tlpipe.endings import leave
 from tlpipe.strategies import AnyStrategy
 from tlpipe.strategies.auto import Advised
 from tlpipe.strategies.base import Strategy
@@ -68,8 +66,3 @@ def _lines(advice: Advice) -> list[str]:
     ]
     tie = f"; tie: race {', '.join(option.name for option in advice.tied)}" if advice.tied else ""
     return [*lines, f"recommended: {advice.recommended.name}{tie}"]
-
-
-if __name__ == "__main__":
-    run(main)
-    leave()

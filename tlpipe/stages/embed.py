@@ -3,10 +3,8 @@
 import time
 from pathlib import Path
 
-from stages.shell import run
 from tlpipe import config
 from tlpipe.data.packed import Packed
-from tlpipe.endings import leave
 from tlpipe.progress import track
 from tlpipe.train.device import Runtime
 from tlpipe.train.embed import embed
@@ -31,8 +29,3 @@ def main() -> None:
     timing = {"seconds": seconds, "device": machine.describe(), "precision": machine.precision}
     write_json(Path("reports/training/embed/timing.json"), timing)
     print(f"{done:,} samples at {len(encoder.cuts) - 1} depths in {seconds:.1f} s")
-
-
-if __name__ == "__main__":
-    run(main, together=True)
-    leave()
