@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from stages import race
-from stages.race import settle
 from tests.train.conftest import make_encoder, make_packed, make_training
 from tlpipe.advise.decision import Contender, Decision, typical
 from tlpipe.data.packed import Packed
+from tlpipe.stages import race
+from tlpipe.stages.race import settle
 from tlpipe.strategies.auto import Advised
 from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.head_only import HeadOnly

@@ -104,6 +104,10 @@ class Training(Spec):
     """Before the head's linear layer."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None
     """Decay a step of an exponential moving average of the weights, which is then what is validated and kept."""
+    keep: Literal["auto", "best", "last"] = "auto"
+    """The weights that a training ends with: those after the epoch with the best `monitor`, or after the last. With
+    folds the epoch is chosen on all out-of-fold predictions together. auto = the last where what ships is trained on
+    all labelled samples (`data.split.folds` and `refit`), the best where a single validation split decides."""
     monitor: Literal["accuracy", "loss", "entity_f1"]
     """Validation figure of early stopping and best-weights restore; of equally good epochs the later one is kept. What
     there is depends on the task."""
