@@ -143,10 +143,11 @@ class Bench:
 
     def draw(self, labels: int, seed: int) -> tuple[Packed, Tensor]:
         """The labelled digits (train, validation) and all others of the pool (as `test`); their frozen features."""
-        shares = SplitShares(validation=0.25, test=None, seed=seed)
+        shares = SplitShares(folds=None, validation=0.25, test=None, seed=seed)
         data = Data(source=POOL, split=shares, limit_per_class=labels)
-        used, aside = assign(self.samples, range(len(self.samples)), self.copies, data)
-        parts = [*([row for row in sorted(used) if used[row] == split] for split in SPLITS[:2]), aside]
+        assigned = assign(self.samples, range(len(self.samples)), self.copies, data)
+        used = assigned.splits
+        parts = [*([row for row in sorted(used) if used[row] == split] for split in SPLITS[:2]), assigned.unused]
         rows = np.concatenate([np.array(part, np.int64) for part in parts])
         ends = np.cumsum([0, *map(len, parts)]).tolist()
         packed = replace(

@@ -238,7 +238,7 @@ def known_classes() -> int | None:
 
 def known_samples() -> int | None:
     """How many rows the training split has here, windows of long texts among them, or None if `prepare` has not run."""
-    return int(json.loads(DATASET.read_text(encoding="utf-8"))["counts"]["train"]) if DATASET.is_file() else None
+    return int(json.loads(DATASET.read_text(encoding="utf-8"))["learnt"]) if DATASET.is_file() else None
 
 
 def main() -> None:

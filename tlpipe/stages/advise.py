@@ -19,7 +19,7 @@ from tlpipe.strategies import AnyStrategy
 from tlpipe.strategies.auto import Advised
 from tlpipe.strategies.base import Strategy
 from tlpipe.train.device import Runtime
-from tlpipe.train.embed import Features, learnt_from
+from tlpipe.train.embed import Features
 from tlpipe.train.history import write_json
 from tlpipe.train.randomness import derive
 from tlpipe.train.source import load_source, source_encoder
@@ -39,14 +39,14 @@ def main() -> None:
     machine, views = runtime.resolve(source.backbone.hidden_size), views_of(training)
     # the test split is never looked at; the validation split is: what is chosen here is chosen on it again later
     encoder = source_encoder(SOURCE, source)
-    seen = subject(packed, learnt_from(packed), encoder.feature_dim * len(source.groups), settings.seed)
+    seen = subject(packed, packed.labelled, encoder.feature_dim * len(source.groups), settings.seed)
     torch.manual_seed(derive(settings.seed, "control"))
     control = source.backbone.encoder()
     depths = {group: np.array(features.at(group)[seen.lines]) for group in features.groups}
     evidence = gather(depths, encoder, control, packed, seen, machine, settings.seed, settings.directions)
     clock = Clock(evidence.forward, shares(encoder, packed, machine))
     candidates = {name: strategy for name, strategy in strategies.items() if strategy.settled}
-    scale = training.scale(len(packed.rows("train")))
+    scale = training.scale(packed.learnt)
     advice = advise(candidates, source.groups, evidence, load_experience(), clock, views, scale)
     write_json(REPORT, advice.summary())
     for name, strategy in strategies.items():

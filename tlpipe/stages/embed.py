@@ -7,7 +7,7 @@ from tlpipe import config
 from tlpipe.data.packed import Packed
 from tlpipe.progress import track
 from tlpipe.train.device import Runtime
-from tlpipe.train.embed import embed, learnt_from
+from tlpipe.train.embed import embed
 from tlpipe.train.history import write_json
 from tlpipe.train.source import load_source, source_encoder
 
@@ -22,7 +22,7 @@ def main() -> None:
     machine, encoder = runtime.resolve(source.backbone.hidden_size), source_encoder(SOURCE, source)
     begun = time.perf_counter()
     batches = embed(encoder, packed, machine, OUT, BATCH)
-    done = sum(track(batches, f"embedding on {machine.describe()}", -(-learnt_from(packed) // BATCH), "batches"))
+    done = sum(track(batches, f"embedding on {machine.describe()}", -(-packed.labelled // BATCH), "batches"))
     seconds = time.perf_counter() - begun
     if not machine.team.first:
         return
