@@ -10,14 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from stages.race import Lap, settle
 from stages.shell import follow, resume, run
 from tlpipe import config
 from tlpipe.data.packed import SPLITS, Packed
 from tlpipe.endings import leave
 from tlpipe.plan_table import render
+from tlpipe.progress import plain_console
 from tlpipe.strategies import AnyStrategy
 from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.counting import account, summary
@@ -119,7 +118,7 @@ class Run:
         """The training whose model is the strategy's; seconds that it took."""
         trainer, samples = self.trainer, len(self.trainer.rows)
         plan = account(trainer.plan, self.sizes, trainer.training.decay(samples), samples)
-        Console().print(render(plan, self.name), self.machine.describe())
+        plain_console().print(render(plan, self.name), self.machine.describe())
         journal = _journal(self.name, self.key, self.packed, self.machine)
         journal.plan(plan)
         epochs = self.fitted or self._train(journal)

@@ -109,9 +109,9 @@ def plan(
         content = {"classes": outputs, "samples": count, "strategies": accounts, "advised": chosen}
         typer.echo(json.dumps(content, indent=2))
         return
-    from rich.console import Console
+    from tlpipe.progress import plain_console
 
-    console = Console(soft_wrap=False)
+    console = plain_console()
     for name, each in accounts.items():
         console.print(render(each, name))
     for name, found in told.items():
@@ -163,11 +163,10 @@ def advise(
         content = [{"backbone": answer.backbone, **answer.advice.summary()} for answer in found]
         typer.echo(json.dumps(content, indent=2))
         return
-    from rich.console import Console
-
     from tlpipe.advise.show import render as show
+    from tlpipe.progress import plain_console
 
-    Console(soft_wrap=False).print(show(found))
+    plain_console().print(show(found))
 
 
 @app.command()

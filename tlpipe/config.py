@@ -12,7 +12,20 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, SequenceNode
 
-from tlpipe.wording import Schema, alternatives, describe, either, given, keys, kinds, names, nearest, types, walk
+from tlpipe.wording import (
+    Schema,
+    alternatives,
+    bounded,
+    describe,
+    either,
+    given,
+    keys,
+    kinds,
+    names,
+    nearest,
+    types,
+    walk,
+)
 
 PARAMS = Path("params.yaml")
 T = TypeVar("T")
@@ -20,7 +33,13 @@ Location = Sequence[str | int]
 
 
 class ConfigError(ValueError):
-    """Something the user wrote cannot be used: the message says what was given, what is allowed, what to do."""
+    """Something the user wrote cannot be used: the message says what was given, what is allowed, what to do.
+
+    However much of what was given is in the message, it stays short enough to be read.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(bounded(str(message)))
 
 
 class Spec(BaseModel):
