@@ -54,10 +54,10 @@ def given(value: Any) -> str:
     if isinstance(value, str):
         return f"{_cut(repr(value))} (text)"
     if isinstance(value, list):
-        return f"{_cut(json.dumps(value, ensure_ascii=False))} (a list of {len(value)})"
+        return f"{_cut(json.dumps(value, ensure_ascii=False, default=str))} (a list of {len(value)})"
     if isinstance(value, dict):
-        return f"{_cut(json.dumps(value, ensure_ascii=False))} (a mapping)"
-    return "null (nothing)" if value is None else json.dumps(value)
+        return f"{_cut(json.dumps(value, ensure_ascii=False, default=str))} (a mapping)"
+    return "null (nothing)" if value is None else _cut(json.dumps(value, default=str))
 
 
 def shown(value: object) -> str:

@@ -169,7 +169,7 @@ def test_json_without_end_is_refused():
         (("HUM", "hum"), "'HUM', 'hum' differ in spelling alone"),
         (("caf\u00e9", "cafe\u0301"), "differ in spelling alone"),
         (("cat", "cat\u200b"), "cat\\u200b"),
-        (("cat", "dog", "dog,furry"), "1 of the classes look like several labels joined with ',' (dog,furry)"),
+        (("cat", "dog", "dog,furry"), "1 of the classes look like labels joined with ',' (dog,furry)"),
         (("0.5", "1.5"), "a regression"),
         (tuple(map(str, range(30))), "all 30 classes are numbers"),
     ],

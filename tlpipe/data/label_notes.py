@@ -53,7 +53,7 @@ def _joined(classes: Sequence[str]) -> Iterator[str]:
         ]
         if several:
             yield (
-                f"{len(several)} of the classes look like several labels joined with {joint!r} ({listing(several, 5)}); "
+                f"{len(several)} of the classes look like labels joined with {joint!r} ({listing(several, 5)}); "
                 "each combination is learnt as a class of its own: if a sample has several labels, keep one of them"
             )
 

@@ -77,7 +77,7 @@ class ImageReader(OneLabel):
         sizes = image_sizes([(self.images[index].width, self.images[index].height) for index in samples])
         dark = [self._ids[index] for index in samples if self.images[index].brightest <= DARK]
         note = (
-            f"{len(dark):,} images are nearly black, with no value above {DARK} of 255 ({listing(dark, 5)}); if they are "
-            "12-bit data in 16-bit files, multiply their values by 16 (as `magick mogrify -evaluate multiply 16` does)"
+            f"{len(dark):,} images are nearly black, with no value above {DARK} of 255 ({listing(dark, 5)}); if they "
+            "are 12-bit data in 16-bit files, multiply their values by 16 (`magick mogrify -evaluate multiply 16` does)"
         )
         return {**sizes, "notes": [note] if dark else []}
