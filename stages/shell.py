@@ -13,10 +13,11 @@ from tlpipe.train.device import Runtime
 from tlpipe.train.events import Epoch, Event, Notice
 from tlpipe.train.fit import Trainer
 from tlpipe.train.parallel import launch, refuse, team
+from tlpipe.troubles import KEPT, TRACEBACKS, sentence
 
 
 def run(work: Callable[[], None], together: bool = False, trains: str | None = None) -> None:
-    """Do the stage's work; a ConfigError becomes a message on stderr and exit code 2, without a traceback.
+    """Do the stage's work; a ConfigError, or one of the system's, becomes a message on stderr and exit code 2.
 
     `together`: in as many processes as `runtime.processes` says, of which the first one alone speaks and writes.
     `trains`: the name of the recovery state that no other `dvc repro` may work at meanwhile.
@@ -31,6 +32,13 @@ def run(work: Callable[[], None], together: bool = False, trains: str | None = N
             work()
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
+        refuse()
+    except Exception as error:
+        said = sentence(error, KEPT)
+        if said is None or os.environ.get(TRACEBACKS):
+            raise
+        # torchrun would start the workers again, and the disk would still be full
+        print(f"error: {said}", file=sys.stderr, flush=True)
         refuse()
 
 
