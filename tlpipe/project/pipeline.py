@@ -33,7 +33,8 @@ def pipeline(params: Mapping[str, Any], root: Path = Path()) -> str:
 
 def modality(source: str) -> str:
     """What the samples of a kind of source are, image or text."""
-    return next(str(spec.modality) for spec in members(AnySource) if spec.model_fields["kind"].default == source)
+    specs: tuple[Any, ...] = members(AnySource)
+    return next(str(spec.modality) for spec in specs if spec.model_fields["kind"].default == source)
 
 
 def own_files(backbone: Mapping[str, Any], root: Path) -> dict[str, str]:
