@@ -1,6 +1,7 @@
 """finetune: one strategy from the head stage's model, or from fresh weights; killed anywhere, it goes on."""
 
 import argparse
+import json
 import shutil
 import sys
 import time
@@ -40,6 +41,8 @@ from tlpipe.train.start import all_depths_model, starting_model
 from tlpipe.train.stuck import Stuck, another_seed, stuck
 
 HEAD, PACKED, FEATURES = Path("models/head"), Path("data/packed"), Path("data/features")
+MONITOR = Path("data/monitor.json")
+"""What `training.monitor` is, as `check` wrote it: `auto` goes by another section."""
 FINETUNED, SEEDS, REPORTS = Path("models/finetuned"), Path("models/seeds"), Path("reports/training")
 SHOWN = ("task", "data", "backbone", "runtime", "head", "training")
 """Sections of params.yaml that a run shows in MLflow besides its own strategy."""
@@ -48,7 +51,7 @@ SHOWN = ("task", "data", "backbone", "runtime", "head", "training")
 def main(name: str) -> None:
     """Write models/finetuned/<name>/, models/seeds/<name>/ and reports/training/<name>/."""
     strategy: Strategy = config.load(f"finetune.{name}", AnyStrategy)
-    training: Training = config.load("training", Training)
+    training: Training = config.load("training", Training).model_copy(update=json.loads(MONITOR.read_text()))
     runtime: Runtime = config.load("runtime", Runtime)
     packed, head = Packed.open(PACKED), load_about(HEAD)
     machine = runtime.resolve(head.backbone.hidden_size)
@@ -130,8 +133,10 @@ class Run:
             journal.model(FINETUNED / self.name)
         if self.stuck is not None:
             journal.tags({"stuck": self.stuck.describe()})
+        if about.ending is not None:
+            journal.tags(about.ending.tags())
         journal.end()
-        print(*(about.ending.describe() if about.ending else ()), sep="\n")
+        _say(self.name, about)
         print(f"{self.name}: validation {said(about.validation)}, temperature {about.temperature:g}")
         return sum(epoch.seconds for epoch in epochs)
 
@@ -141,6 +146,7 @@ class Run:
         about, weights = self._about(), self.trainer.trained()
         if self.machine.team.first:
             save_model(SEEDS / self.name / str(seed), weights, about)
+        _say(f"{self.name}, seed {seed}", about)
         print(f"{self.name}, seed {seed}: validation {said(about.validation)}")
         return sum(epoch.seconds for epoch in epochs)
 
@@ -182,6 +188,12 @@ class Run:
             "ending": trainer.selection.ending,
         }
         return self.head.model_copy(update=changed)
+
+
+def _say(name: str, about: About) -> None:
+    """How the training ended; a line each on stdout."""
+    for line in about.ending.describe() if about.ending else ():
+        print(f"{name}: {line}")
 
 
 def _start(plan: Plan, training: Training, packed: Packed) -> tuple[Classifier, list[Epoch]]:

@@ -32,6 +32,7 @@ from tlpipe.train.score import Scorer
 from tlpipe.train.selection import Selection
 from tlpipe.train.shard import parts, shard, whole
 from tlpipe.train.spec import Training
+from tlpipe.train.validation import Validation
 from tlpipe.train.views import views_of
 
 CHECK_EVERY = 50
@@ -65,7 +66,8 @@ class Trainer:
         self._rehearsed = True
         self.at = Position()
         self.average = MovingAverage(self.model, training.ema)
-        self.selection = Selection(self.model, plan, training.monitor)
+        self.validation = Validation(task, training.monitor, batches.packed, ties=plan.soup > 0)
+        self.selection = Selection(self.model, plan, self.validation.monitor)
         self.frozen = Frozen(self.model, plan, task, training, batches, machine, cache)
         self.fresh = Fresh(batches, views_of(batches.packed.preprocess, machine.device), training, machine)
         self.feed: Feed = self.fresh
@@ -89,6 +91,8 @@ class Trainer:
         self.model.load_state_dict(self.selection.best)
         if self.plan.phases and (self.plan.soup or self.plan.wise_ft):
             yield from self._finish()
+        if self.plan.phases:
+            self.selection.close(self.at)
         self.model.eval()
 
     def _finish(self) -> Iterator[Look]:
@@ -106,12 +110,13 @@ class Trainer:
         together = self.model if self.machine.shard else self.team.wrap(self.model)
         self.gradients.forward = self.machine.forward_of(together, self.batches.packed.lengths is not None)
         self.feed, self._rehearsed = self._feed(), not self.machine.compile_model
-        while self.at.epoch < phase.epochs and self.at.stale < self.training.patience:
+        patience = self.training.patience or phase.epochs + 1
+        while self.at.epoch < phase.epochs and self.at.stale < patience:
             yield from self._epoch(phase)
         self.feed = self.fresh
         self.model.load_state_dict(self.selection.best)
         self.average.begin(self.selection.best)
-        self.at.phase, self.at.epoch, self.at.stale = self.at.phase + 1, 0, 0
+        self.at.phase, self.at.epoch, self.at.stale, self.at.peak = self.at.phase + 1, 0, 0, {}
 
     def _feed(self) -> Feed:
         self.frozen.begin()
@@ -205,7 +210,7 @@ class Trainer:
         kept, scores = self.model.state_dict() if average is None else average, self.validate(average)
         self.at.epoch += 1
         self.at.epochs += 1
-        self.at.stale += 1
+        self.at.stale += self.at.epoch > self.training.grace(phase.epochs)
         self.selection.take(self.at, scores, kept)
         seconds, loss = self.at.seconds, self.at.loss_sum / self.marks
         self.at.batch, self.at.loss_sum, self.at.seconds = 0, 0.0, 0.0
@@ -215,7 +220,7 @@ class Trainer:
 
     def validate(self, weights: dict[str, Tensor] | None = None) -> Scores:
         """The task's figures of the validation split, of the model or of other `weights`."""
-        return self.task.scores(*self.scores(weights), self.batches.packed)
+        return self.validation(*self.scores(weights))
 
     def scores(self, weights: dict[str, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """Logits (M, C) in double precision and labels (M,) of the validation split's marks, on the CPU."""

@@ -17,6 +17,7 @@ class Selection:
     """Holds the weights that a training may end with; where it is and how good it was stands in its `Position`."""
 
     def __init__(self, model: nn.Module, plan: Plan, monitor: str) -> None:
+        """`monitor` is the name of a figure in `Scores`."""
         self.plan, self.monitor = plan, monitor
         self.best: Weights = copy.deepcopy(model.state_dict())
         self.start = copy.deepcopy(self.best) if plan.wise_ft else None
@@ -25,12 +26,15 @@ class Selection:
         self.ending: Ending | None = None
 
     def take(self, at: Position, scores: Scores, weights: Weights) -> None:
-        """An epoch is done: keep its weights if they are as good as the best ones."""
-        verdict = verdict_on(scores, at.best, self.monitor)
-        if verdict >= 0:
+        """An epoch is done: keep its weights if they are as good as the best ones, the start's among them.
+
+        Patience compares the epochs of a phase with one another: what begins better than it is after its warm-up (the
+        head that was fitted on the same features, the phase before) does not end it.
+        """
+        if verdict_on(scores, at.best, self.monitor) >= 0:
             at.best, at.best_epoch, self.best = scores, at.epochs, copy.deepcopy(weights)
-        if verdict > 0:
-            at.stale = 0
+        if not at.peak or verdict_on(scores, at.peak, self.monitor) > 0:
+            at.peak, at.stale = scores, 0
         if self.plan.soup and at.phase == len(self.plan.phases) - 1:
             self.recent = [*self.recent, (at.epochs, scores, copy.deepcopy(weights))][-self.plan.soup :]
 
@@ -44,6 +48,14 @@ class Selection:
             candidates[at.best_epoch] = (at.best_epoch, at.best, self.best)
         weights, self.ending = finish(self.best, list(candidates.values()), self.start, score, self.monitor)
         return weights
+
+    def close(self, at: Position) -> None:
+        """The training is over: write down what it ended with."""
+        ending = self.ending or Ending()
+        members = ending.soup or (at.best_epoch,)
+        kept = ending.alpha == 0 or set(members) == {0}
+        facts = {"epoch": at.best_epoch, "epochs": at.epochs, "monitor": self.monitor, "kept_start": kept}
+        self.ending = ending.model_copy(update=facts)
 
     def state(self) -> dict[str, Any]:
         """What cannot be made again."""
