@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.check import main
 from tlpipe.config import ConfigError
 from tlpipe.params import load_params
 from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.stages.check import main
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = ROOT / "params.yaml"
@@ -45,7 +45,7 @@ def test_it_writes_what_epochs_are_compared_by(tmp_path: Path, monitor: str, exp
 
 def test_a_bad_file_is_refused_with_code_2_and_nothing_is_written(tmp_path: Path):
     (tmp_path / "params.yaml").write_text(PARAMS.read_text().replace("\ntraining:", "\ntrainin:"))
-    command = [sys.executable, "-m", "stages.check"]
+    command = [sys.executable, "-m", "tlpipe.stages", "check"]
     env = {"PYTHONPATH": str(ROOT), "PATH": ""}
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, check=False)
     assert (done.returncode, done.stdout) == (2, "")

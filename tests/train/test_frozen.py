@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from stages.shell import resume
 from tests.train.conftest import COUNTS, files_of_at_most
 from tests.train.test_fit import GROUPS, finish, one_phase, same, weights
 from tlpipe.config import ConfigError
+from tlpipe.stages.follow import resume
 from tlpipe.strategies.plan import HEAD, Phase, Plan
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
 from tlpipe.train import frozen

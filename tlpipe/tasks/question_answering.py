@@ -1,6 +1,7 @@
 """The answer to a question is a stretch of its context, or there is none: SQuAD v1.1 and v2.0."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -123,7 +124,7 @@ class QuestionAnswering(Task):
 
     def fitted(self, logits: Tensor, labels: Tensor, packed: Packed) -> dict[str, float]:
         """The threshold for "no answer" with the best F1 on the validation split; none where all have an answer."""
-        questions, version = _validation(packed.folder, packed.fingerprint)
+        questions, version = _validation(packed.folder, packed.fingerprint, packed.held)
         if version == "v1.1":
             return {}
         answers = find(packed, questions, logits.numpy(), nullable=True)
@@ -131,7 +132,7 @@ class QuestionAnswering(Task):
 
     def metric(self, name: str, logits: Tensor, labels: Tensor, packed: Packed) -> float | None:
         """Of the answers to all questions, with the threshold for "no answer" that is best for them."""
-        questions, version = _validation(packed.folder, packed.fingerprint)
+        questions, version = _validation(packed.folder, packed.fingerprint, packed.held)
         nullable = version == "v2.0"
         answers = find(packed, questions, logits.numpy(), nullable)
         threshold = _threshold(questions, answers, version) if nullable else None
@@ -142,9 +143,9 @@ class QuestionAnswering(Task):
 
 
 @lru_cache(maxsize=1)
-def _validation(folder: Path, fingerprint: str) -> tuple[list[Asked], Version]:
-    """The questions of the validation split, which take seconds to tokenize, and their version; the same each epoch."""
-    packed = Packed.open(folder)
+def _validation(folder: Path, fingerprint: str, held: tuple[int, int] | None) -> tuple[list[Asked], Version]:
+    """The questions of a view's validation split, which take seconds to tokenize, and their version; for all epochs."""
+    packed = replace(Packed.open(folder), held=held)
     return asked(packed, "validation"), version_of(packed)
 
 

@@ -83,7 +83,7 @@ class TokenClassification(Task):
         return self._measured(logits, labels, packed).get(name)
 
     def _measured(self, logits: Tensor, labels: Tensor, packed: Packed) -> dict[str, float]:
-        low, high = packed.ranges["validation"]
+        low, high = packed.validated
         sentences = packed.sample_of[packed.targets.row(low, high)]
         surprise = functional.cross_entropy(logits, labels, reduction="none")
         said = logits.argmax(1).numpy()

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tlpipe.data.packed import SPLITS
 from tlpipe.strategies.plan import Plan
 from tlpipe.tasks.base import Task
 from tlpipe.train.augment import draw
@@ -99,7 +98,7 @@ class Frozen:
     def looks(self) -> int:
         """Batches of first looks if nothing is stored yet."""
         packed, lowest = self.batches.packed, min(self.boundaries, default=0)
-        parts = {split: -(-len(packed.rows(split)) // CHUNK) for split in SPLITS[:2]}
+        parts = {split: -(-(high - low) // CHUNK) for split, (low, high) in packed.cached.items()}
         return self.boundaries[lowest].views * parts["train"] + parts["validation"] if lowest else 0
 
     def begin(self) -> None:
@@ -107,7 +106,7 @@ class Frozen:
         self._digests.clear()
 
     def stored(self, cut: int, view: int) -> Stored:
-        """The activations of one view at a boundary, by row of their split. They must have been looked at."""
+        """The activations of one view at a boundary, by row of `Packed.cached`. They must have been looked at."""
         return Stored(self.shelf.folder(self._key(cut, view)), self.machine.device)
 
     def look(self, cut: int, view: int) -> Iterator[Look]:
@@ -118,7 +117,7 @@ class Frozen:
         missing = [each for each in chain if not all(self.team.gather(self.shelf.has(self._key(each, view))))]
         if not missing:
             return
-        rows = self.batches.packed.rows("validation" if view == VALIDATION else "train")
+        rows = self._rows(view)
         base = max((each for each in chain if each < missing[0]), default=0)
         parts = self.team.evened(chunks(np.arange(len(rows)), CHUNK), self.machine.shard)
         inputs = iter(self._inputs(base, view, rows, self.team.turns(parts)))
@@ -130,6 +129,10 @@ class Frozen:
                 writing.write(self.team.gather([] if mine is None else self._climbed(*mine, base, missing)))
                 yield from (Look(each + 1, len(parts)) for each in range(done, min(done + self.team.size, len(parts))))
             writing.close()
+
+    def _rows(self, view: int) -> RowNumbers:
+        """The rows whose activations are kept: of all folds, which share them."""
+        return np.arange(*self.batches.packed.cached["validation" if view == VALIDATION else "train"], dtype=np.int64)
 
     def _make_room(self, wanted: int) -> None:
         """Within the configuration's limit, and so that the reserve stays free where that is possible."""
@@ -188,7 +191,8 @@ class Frozen:
         packed = self.batches.packed
         drawn = None if view == VALIDATION else _drawn(self.training)
         parts = [
-            self._digest(cut), below, packed.fingerprint, packed.preprocess.model_dump(), drawn, view, CHUNK,
+            self._digest(cut), below, packed.fingerprint, packed.cached, packed.preprocess.model_dump(),
+            drawn, view, CHUNK,
             self.machine.device.type, self.machine.precision, torch.get_num_threads(), torch.__version__, self._code,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]

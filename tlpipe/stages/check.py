@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 from tlpipe.config import PARAMS, ConfigError
-from tlpipe.endings import leave
 from tlpipe.params import load_params, outline
 from tlpipe.plan_table import line
 from tlpipe.strategies.counting import summary
@@ -35,7 +34,3 @@ def main(params_path: Path = PARAMS, out: Path = OUT) -> int:
     out.with_name(MONITOR).write_text(json.dumps({"monitor": monitor}) + "\n", encoding="utf-8")
     print(*lines, machine.describe(), sep="\n")
     return 0
-
-
-if __name__ == "__main__":
-    leave(main())
