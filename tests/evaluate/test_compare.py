@@ -31,6 +31,19 @@ def with_scores(result: Result, **scores: float) -> Result:
     return replace(result, metrics={**result.metrics, "validation": validation}, seeds=seeds)
 
 
+def test_what_ended_where_it_started_is_said_everywhere(results: list[Result], made: Path):
+    comparison = compare(results, Compare(resamples=200))
+    assert {name: entry["kept_start"] for name, entry in comparison["strategies"].items()} == {
+        "head_only": None, "top_layers": True, "all_layers": False, "scratch": False
+    }  # fmt: skip
+    ended = [line for line in stage.summary(comparison).splitlines() if line.endswith("ended where it started")]
+    assert [line.split(":")[0].split()[-1] for line in ended] == ["top_layers"]
+    tags = {result.name: stage.payload(result, comparison, "parent", made).tags for result in results}
+    assert {name: each.get("kept_start") for name, each in tags.items()} == {
+        "head_only": None, "top_layers": "yes", "all_layers": "no", "scratch": "no"
+    }  # fmt: skip
+
+
 def test_the_spec_offers_every_metric():
     assert set(get_args(Compare.model_fields["metric"].annotation)) == set(FACTS)
 
@@ -45,7 +58,8 @@ def test_the_comparison_has_the_promised_form(results: list[Result]):
     assert set(comparison["strategies"]) == set(NAMES)
     entry = comparison["strategies"]["head_only"]
     assert set(entry) == {
-        "validation", "test", "seeds", "seconds", "trainable_parameters", "total_parameters", "mlflow_run_id"
+        "validation", "test", "seeds", "seconds", "trainable_parameters", "total_parameters", "kept_start",
+        "mlflow_run_id",
     }  # fmt: skip
     assert set(entry["test"]["accuracy"]) == {"value", "low", "high"}
     assert entry["mlflow_run_id"] is None
@@ -164,11 +178,14 @@ def test_the_stage_writes_the_champion_and_ignores_what_is_not_listed(own: Path)
     lines = (own / "reports/comparison.csv").read_text().splitlines()
     header = "strategy,validation,test,low,high,seconds,trainable_parameters"
     spread = "validation_mean,validation_deviation,test_mean,test_deviation,test_mean_low,test_mean_high"
-    assert lines[0] == f"{header},{spread}"
+    assert lines[0] == f"{header},{spread},kept_start"
+    assert {line.split(",")[0]: line.split(",")[-1] for line in lines[1:]} == {
+        "head_only": "", "top_layers": "yes", "all_layers": "no", "scratch": "no"
+    }  # fmt: skip
     seeds = comparison["strategies"][NAMES[0]]["seeds"]
     found = [seeds[split]["accuracy"][what] for split in ("validation", "test") for what in ("mean", "deviation")]
     bounds = {split: [seeds[split]["accuracy"][what] for what in ("low", "high")] for split in ("validation", "test")}
-    assert [float(cell) for cell in lines[1].split(",")[-6:]] == [*found, *bounds["test"]]
+    assert [float(cell) for cell in lines[1].split(",")[-7:-1]] == [*found, *bounds["test"]]
     validation, test = (
         f"{found[at]:.4f} ± {found[at + 1]:.4f} [{low:.4f}, {high:.4f}]"
         for at, (low, high) in zip((0, 2), bounds.values(), strict=True)

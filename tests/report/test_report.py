@@ -52,6 +52,11 @@ def test_the_page_is_well_formed(page: str):
     assert "script" not in parser.seen
 
 
+def test_a_training_that_changed_nothing_is_not_shown_as_trained(page: str):
+    assert page.count('<span class="badge">ended where it started</span>') == 1
+    assert "ended where it started: all 8 epochs were worse by validation accuracy" in page
+
+
 def test_class_names_are_only_text(page: str):
     assert "<script>" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page

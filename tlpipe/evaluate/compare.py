@@ -11,10 +11,11 @@ from pydantic import Field
 
 from tlpipe.config import ConfigError, Spec
 from tlpipe.data.packed import Split
-from tlpipe.evaluate.judged import FACTS, JUDGED, Judged, difference
+from tlpipe.evaluate.judged import JUDGED, Judged, difference
 from tlpipe.evaluate.spec import Resamples, Seed
 from tlpipe.evaluate.tables import SPREAD, predictions_of
 from tlpipe.metrics import Interval
+from tlpipe.tasks.base import FACTS
 from tlpipe.train.model import About, load_about
 
 WIDTH = 2 * 1.96
@@ -98,7 +99,8 @@ def compare(results: Sequence[Result], spec: Compare) -> dict[str, Any]:
 
     `differences` is champion minus strategy on validation, of the means over seeds that rank, with its paired 95 %
     interval; strategies over which the interval shows no gain are `too_close_to_call`. `test_differences` says the
-    same of the test split, once, when all is decided.
+    same of the test split, once, when all is decided. `kept_start` says of a strategy that trained whether it ended
+    where it started (None: it has no training).
 
     Raises:
         ConfigError: nothing to compare, a metric that does not apply, or strategies evaluated on other samples.
@@ -177,6 +179,7 @@ def _entry(result: Result) -> dict[str, Any]:
         "seconds": result.seconds,
         "trainable_parameters": result.about.trainable_parameters,
         "total_parameters": result.about.total_parameters,
+        "kept_start": result.about.ending.kept_start if result.about.ending else None,
         "mlflow_run_id": None,
     }
 
