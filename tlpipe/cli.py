@@ -73,15 +73,21 @@ def root(
 
 @app.command()
 def check(params: ParamsFile = PARAMS) -> None:
-    """Check everything in the params file, before any work."""
+    """Check everything in the params file, the data and the weights that it names, before any work."""
     loaded = _load(params)
     from tlpipe.across import unlisted
     from tlpipe.advise.told import outcome
     from tlpipe.params import outline
     from tlpipe.plan_table import line
+    from tlpipe.preprocess.image import ImagePreprocess
+    from tlpipe.project.first_look import look_at_data, require_weights
     from tlpipe.strategies.counting import summary
 
+    preprocess = loaded.backbone.preprocess()
+    seen = look_at_data(loaded.data, preprocess.size**2 if isinstance(preprocess, ImagePreprocess) else None)
+    require_weights(read(params)["backbone"])
     typer.echo(f"{params}: ok; {loaded.task.kind} on {loaded.backbone.kind}")
+    typer.echo("\n".join(f"  {line}" for line in seen))
     plans = outline(loaded, known_classes() or FALLBACK_CLASSES, known_samples())
     said = {name: outcome(each) for name, each in _told(loaded, params).items()}
     for name in loaded.strategies:

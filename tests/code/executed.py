@@ -1,6 +1,7 @@
 """Put on a stage's path as sitecustomize: writes down which files of the package it runs code of."""
 
 import atexit
+import inspect
 import os
 import sys
 from pathlib import Path
@@ -10,8 +11,9 @@ EXECUTED: set[str] = set()
 
 def _note(frame: object, event: str, argument: object) -> None:
     code = frame.f_code  # type: ignore[attr-defined]
-    if code.co_name != "<module>" and "tlpipe" in code.co_filename:
-        EXECUTED.add(code.co_filename)
+    # a function's code: a class's body runs when its module is imported, whoever needs it
+    if code.co_flags & inspect.CO_OPTIMIZED and "tlpipe" in code.co_filename:
+        EXECUTED.add(f"{code.co_filename}:{code.co_qualname}")
 
 
 def _write() -> None:

@@ -31,7 +31,7 @@ SMALL: dict[str, Any] = {
     "export.samples": 4,
     "tracking.enabled": False,
 }
-LETTERS = {"backbone.width": 4, "backbone.samples": 40, "backbone.epochs": 1}
+LETTERS = {"backbone.width": 4, "backbone.samples": 100, "backbone.epochs": 1}
 BERT = {
     "backbone.size": {"layers": 1, "width": 16, "heads": 2, "vocabulary": 120, "lowercase": True},
     "backbone.epochs": 1,
