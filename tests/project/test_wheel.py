@@ -26,8 +26,8 @@ SMALL: dict[str, Any] = {
     "head.penalties": [0.1, 0.01],
     "runtime.threads": 1,
     "runtime.precision": "fp32",
-    "evaluate.resamples": 50,
-    "compare.resamples": 50,
+    "evaluate.resamples": 100,
+    "compare.resamples": 100,
     "export.samples": 4,
     "tracking.enabled": False,
 }
