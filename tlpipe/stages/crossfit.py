@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from tlpipe import config
 from tlpipe.data.packed import Packed
 from tlpipe.stages.follow import follow, resume
 from tlpipe.strategies.base import Strategy
@@ -48,6 +47,7 @@ class Setting:
     head: About
     training: Training
     runtime: Runtime
+    spec: Head
     machine: Machine
     inputs: tuple[str, ...]
     """Hashes of everything that the stage reads."""
@@ -69,7 +69,8 @@ class Run:
         self.view = packed.whole if part is None else packed.parts[part]
         self.interpolates = starts.plan.wise_ft
         self.training = setting.training.model_copy(update={"seed": seed, "seeds": 1})
-        specs = [spec.model_dump() for spec in (strategy, self.training, setting.runtime, setting.head.task)]
+        settings = (strategy, self.training, setting.runtime, setting.spec, setting.head.task)
+        specs = [section.model_dump() for section in settings]
         self.key = run_key("finetune", setting.name, *specs, *setting.inputs, part, vars(role))
         self.keeper = Keeper(f"finetune-{setting.name}", self.key)
         self.epochs: list[Epoch] = []
@@ -144,10 +145,8 @@ class Run:
         held = self.finished
         if held is None:
             return self.trainer.validate()
-        if not (held.blended or held.ended is not None):
-            return self.epochs[-1].validation
         labels = torch.from_numpy(targets.marks[self.view.marks("validation")])
-        ends = held.blended or [logits for logits in [held.ended] if logits is not None]
+        ends = held.blended or [held.epochs[-1] if held.ended is None else held.ended]
         tried = [task.scores(logits.double(), labels, self.view) for logits in ends]
         return min(tried, key=lambda scores: scores["loss"])
 
@@ -181,10 +180,10 @@ class Trained(NamedTuple):
 class CrossFit:
     """One strategy with one seed: choices on held-out predictions, then the model that ships."""
 
-    def __init__(self, setting: Setting, strategy: Strategy, spec: Head, seed: int) -> None:
+    def __init__(self, setting: Setting, strategy: Strategy, seed: int) -> None:
         self.setting, self.strategy, self.seed = setting, strategy, seed
         self.plan, self.packed = setting.plan(strategy), setting.packed
-        self.starts = Starts(self.plan, HEAD, spec, self.packed, FEATURES)
+        self.starts = Starts(self.plan, HEAD, setting.spec, self.packed, FEATURES)
         self.key = self.part(0).key
         """Identity of the strategy's run in MLflow."""
         self.given_up: list[Stuck] = []
@@ -281,9 +280,3 @@ class CrossFit:
             "refit": self.packed.refit,
         }
         return head.model_copy(update=changed)
-
-
-def head_spec() -> Head:
-    """The section `head` of params.yaml."""
-    spec: Head = config.load("head", Head)
-    return spec

@@ -10,7 +10,7 @@ from rich.console import Console
 from tlpipe import config
 from tlpipe.data.packed import Packed
 from tlpipe.plan_table import render
-from tlpipe.stages.crossfit import HEAD, CrossFit, Run, Setting, Trained, head_spec
+from tlpipe.stages.crossfit import HEAD, CrossFit, Run, Setting, Trained
 from tlpipe.stages.race import Lap, settle
 from tlpipe.strategies import AnyStrategy
 from tlpipe.strategies.base import Strategy
@@ -19,6 +19,7 @@ from tlpipe.tracking import Recorder, Tracking, code_tags, curve_values, dvc_tag
 from tlpipe.train.checkpoint import hash_code, hash_files
 from tlpipe.train.device import Machine, Runtime
 from tlpipe.train.events import Epoch
+from tlpipe.train.head import Head
 from tlpipe.train.history import said, write_history, write_json
 from tlpipe.train.model import load_about, save_held_out, save_model
 from tlpipe.train.spec import Training
@@ -37,10 +38,10 @@ def main(name: str) -> None:
     packed, head = Packed.open(PACKED), load_about(HEAD)
     inputs = (packed.fingerprint, hash_files([HEAD]), hash_code())
     machine = runtime.resolve(head.backbone.hidden_size)
-    setting = Setting(name, packed, head, training, runtime, machine, inputs)
+    setting = Setting(name, packed, head, training, runtime, config.load("head", Head), machine, inputs)
 
     def contend(strategy: Strategy) -> list[Run]:
-        fit = CrossFit(setting, strategy, head_spec(), training.seed)
+        fit = CrossFit(setting, strategy, training.seed)
         return [fit.part(index, training.seed) for index in range(len(packed.parts))]
 
     settled, laps = settle(name, strategy, contend)
@@ -54,7 +55,7 @@ def main(name: str) -> None:
 
 def _train(setting: Setting, strategy: Strategy, seed: int) -> Trained:
     """One seed's trainings; the first one's model is the strategy's, the others tell the spread of the figures."""
-    first, fit = seed == setting.training.seed, CrossFit(setting, strategy, head_spec(), seed)
+    first, fit = seed == setting.training.seed, CrossFit(setting, strategy, seed)
     samples = setting.packed.learnt
     plan = account(fit.plan, fit.sizes(), setting.training.decay(samples), samples)
     journal = Recorder()

@@ -31,7 +31,7 @@ from tlpipe.train.parallel import synchronise_norms
 from tlpipe.train.poststeps import ALPHAS, Weights, interpolate, wise_ft
 from tlpipe.train.randomness import numpy_generator, seed_device, torch_generator
 from tlpipe.train.score import Scorer
-from tlpipe.train.selection import Selection, placed
+from tlpipe.train.selection import Selection
 from tlpipe.train.shard import parts, shard, whole
 from tlpipe.train.spec import Training
 from tlpipe.train.views import views_of
@@ -269,7 +269,7 @@ class Trainer:
             "at": {**at, "loss_sum": at["loss_sum"] + float(self._loss)},
             "model": self.model.state_dict(),
             "selection": self.selection.state(),
-            "average": self.average.weights,
+            "average": self.average.state(),
             "update": self.update.state(),
             "frozen": self.frozen.choice.state(),
             "held_out": self.held_out.state(),
@@ -290,4 +290,4 @@ class Trainer:
         self.model.load_state_dict(parts(state["model"], like))
         self.update.restore(state["update"])
         self.selection.restore(state["selection"], like)
-        self.average.weights = None if state["average"] is None else placed(state["average"], like)
+        self.average.restore(state["average"], like)

@@ -29,7 +29,7 @@ from tlpipe.train.model import Classifier
 from tlpipe.train.randomness import torch_generator
 from tlpipe.train.shard import whole
 from tlpipe.train.shelf import Shelf
-from tlpipe.train.spec import Augment, Training
+from tlpipe.train.spec import Training
 from tlpipe.train.stored import Encoded, Stored
 from tlpipe.train.views import views_of
 from tlpipe.train.writers import writers
@@ -172,7 +172,7 @@ class Frozen:
             for part, x in zip(parts, self.stored(base, view).stream(parts), strict=True):
                 yield int(part[0]), x
             return
-        draws = draw(len(rows), torch_generator("view", view))
+        draws = draw(len(rows), torch_generator(self.training.seed, "view", view))
         for part, packed in zip(parts, self.batches.samples.stream([rows[part] for part in parts]), strict=True):
             start = int(part[0])
             if view == VALIDATION:
@@ -189,9 +189,10 @@ class Frozen:
         """Everything that decides the activations; the boundaries below are in it, because they round on the way."""
         below = [(each, self.boundaries[each].layout.storage) for each in sorted(self.boundaries) if each <= cut]
         packed = self.batches.packed
+        drawn = None if view == VALIDATION else _drawn(self.training)
         parts = [
             self._digest(cut), below, packed.fingerprint, packed.cached, packed.preprocess.model_dump(),
-            _geometry(self.training.augment) if view != VALIDATION else None, view, CHUNK,
+            drawn, view, CHUNK,
             self.machine.device.type, self.machine.precision, torch.get_num_threads(), torch.__version__, self._code,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
@@ -211,6 +212,7 @@ class Frozen:
         return self._digests[cut]
 
 
-def _geometry(augment: Augment) -> dict[str, object]:
-    """The settings that change a view before the boundary; mixing comes after it."""
-    return augment.model_dump(exclude={"mixup", "cutmix"})
+def _drawn(training: Training) -> dict[str, object]:
+    """What decides a training view: the augmentation but for mixing, which comes later, and the seed if it draws."""
+    seed = None if training.augment.still else training.seed
+    return {"seed": seed, **training.augment.model_dump(exclude={"mixup", "cutmix"})}
