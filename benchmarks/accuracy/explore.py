@@ -35,7 +35,7 @@ from tlpipe.train.fit import Trainer
 
 def setting(text: str) -> Setting:
     """`lr=3e-4+augment=recipe` as a Setting."""
-    kinds = {field.name: type(field.default) for field in fields(Setting)}
+    kinds: dict[str, Any] = {field.name: type(field.default) for field in fields(Setting)}
     given: dict[str, Any] = {}
     for pair in text.split("+") if text != "base" else ():
         key, value = pair.split("=")

@@ -89,7 +89,7 @@ class Setting:
     def plan(self, groups: tuple[str, ...], samples: int) -> Plan:
         """What trains."""
         epochs = round(self.steps / -(-samples // self.batch)) if self.steps else self.epochs
-        scale = Scale(samples=samples, batch_size=self.batch)
+        scale = Scale(samples=samples, batch_size=self.batch, batch_norms=True)
         if self.strategy == "top_layers":
             before = 1 if self.layers > 1 else None
             top = TopLayers(
