@@ -10,10 +10,14 @@ from typing import Any
 from tlpipe.config import ConfigError
 from tlpipe.data.base import Sample, listing
 from tlpipe.data.duplicates import Rejected, components
+from tlpipe.data.label_notes import quantities
 from tlpipe.data.packed import SPLITS, Split
 from tlpipe.data.spec import Data
 from tlpipe.data.split import Assignment
+from tlpipe.wording import shown
 
+SHOWN = 20
+"""Classes that a message lists."""
 Counts = Mapping[str, Mapping[str, int]]
 
 
@@ -103,15 +107,21 @@ def check_classes(counts: Counts, rejected: Iterable[Rejected], data: Data) -> N
     """Raise ConfigError when a class has no sample in one of the splits."""
     if data.source.stratified:
         counts = {split: {"samples": sum(classes.values())} for split, classes in counts.items()}
-    empty = [(label, split) for split, classes in counts.items() for label, number in classes.items() if not number]
+    empty = sorted({label for classes in counts.values() for label, number in classes.items() if not number})
     if not empty:
         return
     reasons = Counter((finding.label, finding.reason.split(":")[0]) for finding in rejected)
-    lines = [f"data: {len(empty)} classes would be empty in a split"]
-    for label in sorted({label for label, _ in empty})[:20]:
+    what = "a split would be empty"
+    if not data.source.stratified:
+        what = f"{len(empty)} {'class' if len(empty) == 1 else 'classes'} would be empty in a split"
+    lines = [f"data: {what}"]
+    for label in empty[:SHOWN]:
         lost = ", ".join(f"{number} {reason}" for (owner, reason), number in sorted(reasons.items()) if owner == label)
         have = ", ".join(f"{split} {classes[label]}" for split, classes in counts.items())
         lines.append(f"    {label}: {have}" + (f"; rejected: {lost}" if lost else ""))
+    if len(empty) > SHOWN:
+        lines.append(f"    ... and {len(empty) - SHOWN} more")
+    lines += [f"    note:    {note}" for note in quantities(list(counts["train"]))]
     lines.append(f"    do:      {_way_out(data)}")
     raise ConfigError("\n".join(lines))
 
@@ -131,6 +141,20 @@ def check_folds(folds: Sequence[Mapping[str, int]], data: Data) -> None:
             f"data.split.folds: all samples of {listing(whole)} are in one fold, because there is only one of them or "
             "they are one group or copies of one another; add samples of these classes, or remove the classes"
         )
+
+
+def check_groups(samples: Sequence[Sample], data: Data) -> None:
+    """Raise ConfigError when there are fewer groups than splits to make of them: a group is in one split only."""
+    own = {sample.group for sample in samples if sample.split in (None, "train")}
+    shares = {"validation": data.split.validation, "test": data.split.test}
+    made = ["train", *(name for name, share in shares.items() if share is not None)]
+    if None in own or len(own) >= len(made):
+        return
+    groups = ", ".join(sorted(shown(group) for group in own)) or "none"
+    raise ConfigError(
+        f"data.source: all samples of which the splits {', '.join(made)} are made are in {len(own)} "
+        f"group{'s' if len(own) != 1 else ''} ({groups}), and a group is never cut: {data.source.grouping}"
+    )
 
 
 def _way_out(data: Data) -> str:

@@ -12,7 +12,8 @@ import numpy as np
 from tlpipe.config import ConfigError
 from tlpipe.data.base import Sample, Track, listing, silently
 from tlpipe.data.duplicates import exact_copies, reject_exact, reject_near
-from tlpipe.data.findings import Findings, check_classes, check_folds
+from tlpipe.data.findings import Findings, check_classes, check_folds, check_groups
+from tlpipe.data.label_notes import label_notes
 from tlpipe.data.packed import SPLITS
 from tlpipe.data.read_images import ImageReader
 from tlpipe.data.read_questions import QuestionReader
@@ -60,10 +61,11 @@ def pack(
     samples = data.source.scan()
     strata = _strata(samples, data)
     check_splits(samples, data.split)
+    check_groups(samples, data)
     with _whole(folder) as partial:
         reader = READERS[preprocess.kind](Intake(data, preprocess, samples, partial, track, workers, tokenizer))
         exact = exact_copies(reader.content)
-        rejected = {**reader.rejected, **reject_exact(samples, exact)}
+        rejected = {**reader.rejected, **reject_exact(samples, exact, reader.truth)}
         among, threshold = set(reader.content) - set(rejected), data.checks.near_duplicates
         near = reader.near(among, threshold) if among and threshold is not None else {}
         rejected |= reject_near(samples, near)
@@ -80,7 +82,8 @@ def pack(
         np.save(partial / "labels.npy", reader.labels(order))
         fingerprint = write(partial, rows, reader.classes, preprocess, reader.columns, assigned.refit)
     known_by = {"fingerprint": fingerprint, "test_set": test_set(rows)}
-    return {**found.report(), **about, "ignored": data.source.ignored(), **known_by}
+    notes = [*label_notes(reader.classes), *about.pop("notes", ()), *data.source.notes()]
+    return {**found.report(), **about, "notes": notes, "ignored": data.source.ignored(), **known_by}
 
 
 def _strata(samples: Sequence[Sample], data: Data) -> tuple[str, ...]:

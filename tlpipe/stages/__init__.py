@@ -3,5 +3,7 @@
 import atexit
 
 from tlpipe.endings import end_quickly
+from tlpipe.troubles import KEPT, explain_uncaught
 
 atexit.register(end_quickly)
+explain_uncaught(KEPT)

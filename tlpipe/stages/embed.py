@@ -3,11 +3,14 @@
 import time
 from pathlib import Path
 
+import numpy as np
+
 from tlpipe import config
+from tlpipe.config import ConfigError
 from tlpipe.data.packed import Packed
 from tlpipe.progress import track
 from tlpipe.train.device import Runtime
-from tlpipe.train.embed import embed
+from tlpipe.train.embed import Features, embed
 from tlpipe.train.history import write_json
 from tlpipe.train.source import load_source, source_encoder
 
@@ -26,6 +29,15 @@ def main() -> None:
     seconds = time.perf_counter() - begun
     if not machine.team.first:
         return
+    require_finite(Features.open(OUT), machine.precision)
     timing = {"seconds": seconds, "device": machine.describe(), "precision": machine.precision}
     write_json(Path("reports/training/embed/timing.json"), timing)
     print(f"{done:,} samples at {len(encoder.cuts) - 1} depths in {seconds:.1f} s")
+
+
+def require_finite(features: Features, precision: str) -> None:
+    """Raise ConfigError when the backbone gives something that is no finite number."""
+    bad = [group for group in features.groups if not np.isfinite(features.at(group)).all()]
+    if bad:
+        do = "set runtime.precision to fp32" if precision != "fp32" else "its weights are too large or damaged"
+        raise ConfigError(f"the backbone's features after {bad[0]} are not all finite numbers; {do}")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from tlpipe import config
@@ -25,7 +24,7 @@ from tlpipe.export.word_parity import HeldOutWords
 from tlpipe.export.write import export_bundle
 from tlpipe.preprocess.decode import UnreadableImage, decode
 from tlpipe.preprocess.text import TOKENIZER
-from tlpipe.progress import track
+from tlpipe.progress import plain_console, track
 from tlpipe.tracking import Tracking, log_bundle
 from tlpipe.train.model import About, load_model
 
@@ -47,7 +46,7 @@ def main() -> None:
     except ParityError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    Console().print(summary(bundle))
+    plain_console().print(summary(bundle))
     publish(about)
 
 

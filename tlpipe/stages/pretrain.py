@@ -13,7 +13,7 @@ from tlpipe.backbones.base import Backbone, Encoder
 from tlpipe.backbones.bert import Bert
 from tlpipe.backbones.checkpoint import Checkpoint
 from tlpipe.backbones.letters import Letters
-from tlpipe.backbones.weights import fingerprint
+from tlpipe.backbones.weights import fingerprint, require_numbers
 from tlpipe.data.corpus import ABOUT, Corpus, pack_corpus, read_documents
 from tlpipe.preprocess.text import TOKENIZER
 from tlpipe.progress import track
@@ -45,6 +45,7 @@ def main() -> None:
         encoder, provenance = backbone.pretrained()
     if not machine.team.first:
         return
+    require_numbers(encoder, str(provenance["origin"]))
     source = Source.model_validate(
         {
             "backbone": backbone.resolved(),

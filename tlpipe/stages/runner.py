@@ -13,6 +13,7 @@ from importlib import import_module
 
 from tlpipe.config import ConfigError, suggest
 from tlpipe.endings import leave
+from tlpipe.troubles import KEPT, TRACEBACKS, sentence
 
 ENTRY = "tlpipe.stages"
 """`python -m` of this runs a stage as the command does; torchrun needs a module to start."""
@@ -67,7 +68,7 @@ def run_stage(name: str, argument: str | None = None) -> None:
 
 
 def run(work: Callable[[], int | None], workers: list[str] | None = None, claim: str | None = None) -> int | None:
-    """Do a stage's work; a ConfigError becomes a message and exit code 2.
+    """Do a stage's work; a ConfigError, or an error of the system's, becomes a message and exit code 2.
 
     `workers`: what torchrun starts the workers with, for a stage that several processes do together.
     `claim`: the name of the recovery state that no other `dvc repro` may work at meanwhile.
@@ -76,6 +77,14 @@ def run(work: Callable[[], int | None], workers: list[str] | None = None, claim:
         return _together(work, workers, claim) if workers else work()
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
+        _refuse(bool(workers))
+        raise
+    except Exception as error:
+        message = sentence(error, KEPT)
+        if message is None or os.environ.get(TRACEBACKS):
+            raise
+        # torchrun would start the workers again, and the disk would still be full
+        print(f"error: {message}", file=sys.stderr, flush=True)
         _refuse(bool(workers))
         raise
 
