@@ -11,12 +11,12 @@ REFERENCE = 1000
 BASE_BATCH = 32
 BASE: dict[str, float] = {"head": 1e-3, "norms": 1e-3, "lora": 1e-3, "scratch": 1e-3, "all": 3e-4, "top": 3e-4}
 """Peak rate of the head with AdamW at a batch of 32, by what trains below it."""
-NORMED = 1.4e-3
+NORMED = 1.414e-3
 """In place of `all` and `top`, for networks with batch norms: 1e-3 at a batch of 16."""
 STEPS, FEWEST, MOST = 600, 3, 60
 """Steps that a fine-tuning needs, and the bounds of the epochs that give them."""
-MOST_NORMED = 20
-"""In place of `MOST`, for networks with batch norms."""
+PASSES, LONGEST = 265, 40
+"""For networks with batch norms: epochs at one sample, which fall with the root of their number, and the most."""
 
 
 class Scale(Spec):
@@ -50,13 +50,17 @@ class Scale(Spec):
         return rounded(base * size * (math.sqrt(batch) if self.optimizer == "adamw" else 10 * batch))
 
     def epochs(self, factor: float = 1.0) -> int:
-        """Passes that make about `factor` x 600 steps, but 3 to 60 x `factor`; to 20 x for networks with batch norms.
+        """Passes that make about `factor` x 600 steps, but 3 to 60 x `factor`.
 
         BiT-HyperRule trains for 500 steps whatever the size up to 20,000 samples, few-sample BERT needs at least 400
         (Zhang et al. 2021, arXiv 2006.05987), and 20 passes (Mosbach et al. 2021); large sets get the usual 3.
+        Networks with batch norms, at their higher rate, need fewer where samples are few: 265 / sqrt(n), 3 to 40, which
+        is 40 at 44 samples, 20 at 175 and 8 at 1,000 (docs/strategies.md).
         """
-        steps, most = math.ceil(self.count / self.batch_size), MOST_NORMED if self.batch_norms else MOST
-        return round(min(most, max(FEWEST, math.ceil(STEPS / steps))) * factor)
+        if self.batch_norms:
+            return round(min(LONGEST, max(FEWEST, PASSES / math.sqrt(self.count))) * factor)
+        steps = math.ceil(self.count / self.batch_size)
+        return round(min(MOST, max(FEWEST, math.ceil(STEPS / steps))) * factor)
 
     def stage_epochs(self) -> int:
         """Passes of a phase before the last: a sixth of the last one's."""
