@@ -4,8 +4,8 @@
 
 A line of QUEUE is `set labels draw size setting,setting`. A line of OUT/cells.jsonl a training; what is there is not
 trained again. One process, one thread. A setting is
-`key=value` pairs of `loops.Setting` joined by `+`, `base` for none of them, `soup:` of one, `head_only`,
-`all_depth_head`, `plain` (the loop as given), or `peer:NAME`.
+`key=value` pairs of `loops.Setting` joined by `+`, `base` for none of them, `auto` for what the recipes' `all_layers`
+does, `soup:` of one, `head_only`, `all_depth_head`, `plain` (the loop as given), or `peer:NAME`.
 """
 
 import argparse
@@ -37,10 +37,10 @@ def setting(text: str) -> Setting:
     """`lr=3e-4+augment=recipe` as a Setting."""
     kinds: dict[str, Any] = {field.name: type(field.default) for field in fields(Setting)}
     given: dict[str, Any] = {}
-    for pair in text.split("+") if text != "base" else ():
+    for pair in text.split("+") if text not in ("base", "auto") else ():
         key, value = pair.split("=")
         given[key] = kinds[key](value)
-    return Setting(**given)
+    return Setting(**{"auto": text == "auto", **given})
 
 
 def main() -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -73,14 +73,17 @@ class Setting:
     mixup: float = 0
     cutmix: float = 0
     ema: float = 0
+    auto: bool = False
+    """Rates, epochs and decay as the product's rule has them for so many samples."""
     wise: bool = False
     """Of all_depth_tuning: end with the interpolation that the folds choose."""
 
     def training(self, seed: int) -> Training:
         """The recipe that the Trainer is given; nothing is stopped early."""
         augment = Augment.model_validate({**AUGMENTS[self.augment], "mixup": self.mixup, "cutmix": self.cutmix})
+        decay: float | Literal["auto"] = "auto" if self.auto else self.decay
         return Training(
-            seed=seed, batch_size=self.batch, optimizer="adamw", weight_decay=self.decay, schedule="cosine",
+            seed=seed, batch_size=self.batch, optimizer="adamw", weight_decay=decay, schedule="cosine",
             warmup=0.1, label_smoothing=self.smoothing, clip_norm=1.0, norm_statistics="source", balance="none",
             dropout=self.dropout, ema=self.ema or None, monitor="accuracy", patience=10_000, augment=augment,
             cache=Cache(views=self.views, noise=0, storage="auto", gigabytes=2),
@@ -88,18 +91,20 @@ class Setting:
 
     def plan(self, groups: tuple[str, ...], samples: int) -> Plan:
         """What trains."""
-        epochs = round(self.steps / -(-samples // self.batch)) if self.steps else self.epochs
         scale = Scale(samples=samples, batch_size=self.batch, batch_norms=True)
+        given = round(self.steps / -(-samples // self.batch)) if self.steps else self.epochs
+        values: dict[str, Any] = {"lr": self.lr, "rho": self.rho, "epochs": given}
+        if self.auto:
+            values = dict.fromkeys(values, "auto")
         if self.strategy == "top_layers":
-            before = 1 if self.layers > 1 else None
-            top = TopLayers(
-                kind="top_layers", layers=self.layers, lr=self.lr, gamma=0.8, stage_epochs=before, epochs=epochs
-            )
-            return top.plan(groups, scale)
+            rho = values.pop("rho")
+            about: dict[str, Any] = {"layers": self.layers, "gamma": "auto" if rho == "auto" else 0.8}
+            stage = {"stage_epochs": "auto" if self.auto else 1} if self.layers > 1 else {}
+            return TopLayers.model_validate({"kind": "top_layers", **values, **about, **stage}).plan(groups, scale)
         if self.strategy == "all_depth_tuning":
-            tuning = AllDepthTuning(kind="all_depth_tuning", lr=self.lr, rho=self.rho, epochs=epochs, wise_ft=self.wise)
-            return tuning.plan(groups, scale)
-        return AllLayers(kind="all_layers", lr=self.lr, rho=self.rho, stages=1, epochs=epochs).plan(groups, scale)
+            about = {"kind": "all_depth_tuning", "wise_ft": self.wise}
+            return AllDepthTuning.model_validate({**values, **about}).plan(groups, scale)
+        return AllLayers.model_validate({"kind": "all_layers", "stages": 1, **values}).plan(groups, scale)
 
 
 class Cell:
