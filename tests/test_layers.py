@@ -9,9 +9,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
-    "endings", "locks", "wording", "config", "preprocess", "bundle", "metrics", "sums", "entities", "tagging",
-    "answer_metrics", "schedule", "data", "backbones", "tasks", "strategies", "plan_table", "train", "advise",
-    "evaluate", "export", "serve", "tracking", "report", "across", "params", "progress", "lr_range",
+    "endings", "locks", "wording", "config", "preprocess", "bundle", "intervals", "metrics", "sums", "entities",
+    "tagging", "answer_metrics", "schedule", "data", "backbones", "tasks", "strategies", "plan_table", "train",
+    "advise", "evaluate", "export", "serve", "tracking", "report", "across", "params", "progress", "lr_range",
     "serve_commands", "cli",
 )  # fmt: skip
 MODULES = sorted(

@@ -12,7 +12,7 @@ from tlpipe.data.asked import Asked, asked
 from tlpipe.data.packed import Packed, Split
 from tlpipe.data.read_texts import read_texts
 from tlpipe.evaluate.answers import AnswerPredictions
-from tlpipe.evaluate.judged import JUDGED, Judged, bootstrap
+from tlpipe.evaluate.judged import JUDGED, Judged, intervals
 from tlpipe.evaluate.tables import EVALUATED
 from tlpipe.metrics import measure
 
@@ -27,10 +27,10 @@ def baselines(packed: Packed, resamples: int, seed: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, method in METHODS[packed.preprocess.kind].items():
         judged = method(packed)
-        intervals = bootstrap([judged.of("test")], resamples, seed)
+        around = intervals([judged.of("test")], resamples, seed)
         found[name] = {
             "validation": judged.of("validation").measure(),
-            "test": {metric: interval._asdict() for metric, interval in intervals.items()},
+            "test": {metric: interval._asdict() for metric, interval in around.items()},
         }
     return found
 
