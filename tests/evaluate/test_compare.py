@@ -182,9 +182,11 @@ def test_a_listed_strategy_that_is_missing_is_an_error(own: Path, path: str, cap
 
 def test_run_ids_come_from_the_tracker(own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     seen: list[RunPayload] = []
+    monkeypatch.delenv("DVC_EXP_NAME", raising=False)
 
     def ensure(payloads: list[RunPayload], *_: object) -> dict[str, str | None]:
         seen.extend(payloads)
+        assert all(path.is_file() for each in payloads for path, _ in each.artifacts)
         return {payload.run_key: None if payload.name == "scratch" else f"id-{payload.name}" for payload in payloads}
 
     monkeypatch.setattr(stage, "ensure_runs", ensure)
@@ -200,8 +202,8 @@ def test_run_ids_come_from_the_tracker(own: Path, monkeypatch: pytest.MonkeyPatc
     assert above.summary["accuracy/head_only"] == entries["head_only"]["test"]["accuracy"]["value"]
     assert above.summary["seconds/scratch"] == entries["scratch"]["seconds"]
     assert {each.tags["tlpipe.parent_key"] for each in seen[1:]} == {above.run_key}
-    value, best = above.summary["test/accuracy"], above.tags["champion"]
-    claim = {"test_set": "e" * 64, "metric": "accuracy", "value": value, "higher_is_better": True}
+    value, best = above.summary["validation/accuracy"], above.tags["champion"]
+    claim = {"evidence": "v" * 64, "metric": "accuracy", "value": value, "higher_is_better": True, "kind": "image"}
     assert {each.name: each.champion for each in seen if each.champion} == {best: claim}
     assert "registry: version 1 has the alias now" in capsys.readouterr().out
     assert payload.params["strategy"]["kind"] == "all_layers"
@@ -209,7 +211,55 @@ def test_run_ids_come_from_the_tracker(own: Path, monkeypatch: pytest.MonkeyPatc
     assert payload.history == own / "reports/training/all_layers/history.csv"
     assert payload.dataset[1] == "f" * 64 if payload.dataset else False
     assert all(path.is_file() for path, _ in payload.artifacts)
+    assert [each.name for each in seen if ("evidence.csv", "evaluation") in names(each)] == [best]
     assert [payload.tags["champion"] for payload in seen[1:]].count("yes") == 1
+
+
+def names(payload: RunPayload) -> list[tuple[str, str]]:
+    return [(path.name, folder) for path, folder in payload.artifacts]
+
+
+@pytest.mark.parametrize(
+    ("register", "trial", "asked"),
+    [("auto", "", True), ("auto", "fuzzy-owl", False), ("always", "fuzzy-owl", True), ("never", "", False)],
+)
+def test_a_trial_registers_nothing_unless_it_is_asked_to(
+    own: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    register: str,
+    trial: str,
+    asked: bool,
+):
+    seen: list[RunPayload] = []
+
+    def ensure(payloads: list[RunPayload], *_: object) -> dict[str, str | None]:
+        seen.extend(payloads)
+        for path in (path for payload in payloads for path, _ in payload.artifacts):
+            assert path.is_file()
+        return {payload.run_key: "id" for payload in payloads}
+
+    monkeypatch.setattr(stage, "ensure_runs", ensure)
+    monkeypatch.setattr(stage, "registry_said", lambda *_: "version 1 has the alias now")
+    monkeypatch.setenv("DVC_EXP_NAME", trial)
+    path = own / "params.yaml"
+    path.write_text(path.read_text().replace("enabled: false", f"enabled: true, register: {register}"))
+    assert stage.main(own) == 0
+    assert any(payload.champion for payload in seen) == asked
+    out = capsys.readouterr().out
+    assert ("registry: version 1 has the alias now" in out) == asked
+    assert asked or ("register: always" in out or "register is never" in out)
+
+
+def test_out_of_fold_evidence_is_known_by_the_train_split(own: Path, monkeypatch: pytest.MonkeyPatch):
+    seen: list[RunPayload] = []
+    monkeypatch.setattr(stage, "ensure_runs", lambda payloads, *_: seen.extend(payloads) or {})
+    data = json.loads((own / "reports/data.json").read_text())
+    data["counts"]["validation"] = dict.fromkeys(data["counts"]["validation"], 0)
+    (own / "reports/data.json").write_text(json.dumps(data))
+    switch_on(own)
+    stage.main(own)
+    assert {each.champion["evidence"] for each in seen if each.champion} == {"t" * 64}
 
 
 def test_a_tracker_that_fails_is_only_a_message(
