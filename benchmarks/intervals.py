@@ -22,7 +22,7 @@ from tlpipe.metrics import METRICS, measure
 OUT = Path(__file__).parent / "results"
 SIZES = (10, 20, 50, 100, 300)
 SHARES = np.linspace(0.5, 0.995, 100)
-TRIALS, RESAMPLES = 300, 300
+TRIALS, RESAMPLES = 300, 200
 METRICS_DRAWN = ("balanced_accuracy", "macro_f1", "auroc", "log_loss", "brier")
 Bounds = tuple[float, float]
 Row = dict[str, Any]

@@ -36,6 +36,13 @@ class Judged(Protocol):
         """The samples of one split."""
 
     @property
+    def splits(self) -> tuple[str, ...]:
+        """Of each row (N,)."""
+
+    def take(self, chosen: Sequence[int]) -> Self:
+        """The rows of these positions."""
+
+    @property
     def size(self) -> int:
         """Samples."""
 
