@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tlpipe.config import Spec
+from tlpipe.config import Seed, Spec
 from tlpipe.data.conll import Conll
 from tlpipe.data.image_folder import ImageFolder
 from tlpipe.data.image_table import ImageTable
@@ -23,7 +23,7 @@ class SplitShares(Spec):
     """Share of what is not test (after `limit_per_class`)."""
     test: Share | None = 0.2
     """Share of all samples."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Decides which samples are split off, and which ones `limit_per_class` takes."""
 
 
@@ -45,7 +45,7 @@ class Data(Spec):
     """Where the samples are."""
     split: SplitShares = SplitShares()
     """The splits that tlpipe makes."""
-    limit_per_class: Annotated[int, Field(ge=2)] | None = None
+    limit_per_class: Annotated[int, Field(ge=2, le=100_000_000)] | None = None
     """At most so many samples a class for training and validation together; the test split is untouched. null = all."""
     checks: Checks = Checks()
     """What is found out about the files."""

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tlpipe.config import ConfigError, Spec
+from tlpipe.config import ConfigError, Seed, Spec
 from tlpipe.data.packed import Split
 from tlpipe.evaluate.judged import FACTS, JUDGED, Judged, difference
-from tlpipe.evaluate.spec import Resamples, Seed
+from tlpipe.evaluate.spec import Resamples
 from tlpipe.evaluate.tables import SPREAD, predictions_of
 from tlpipe.metrics import Interval
 from tlpipe.train.model import About, load_about

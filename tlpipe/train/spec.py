@@ -8,6 +8,12 @@ from tlpipe.config import Spec
 from tlpipe.strategies.scale import Scale
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Dropout = Annotated[float, Field(ge=0, le=0.9)]
+"""With less than a tenth of the features left, a step learns from noise."""
+Smoothing = Annotated[float, Field(ge=0, le=0.5)]
+"""Above a half, the wrong classes together weigh more than the right one."""
+LONGEST = 10_000
+"""Epochs of the longest phase: no patience can be longer."""
 
 
 class Augment(Spec):
@@ -74,28 +80,28 @@ class Training(Spec):
     batch_size: Annotated[int, Field(ge=2, le=65_536)]
     optimizer: Literal["adamw", "sgd"]
     """AdamW (bias-corrected) or SGD with Nesterov momentum 0.9."""
-    weight_decay: Annotated[float, Field(ge=0, le=10)] | Literal["auto"]
-    """Decoupled for AdamW; never on biases, norms and other vectors. auto = by the number of samples."""
+    weight_decay: Annotated[float, Field(ge=0, le=1)] | Literal["auto"]
+    """Decoupled for AdamW, never on biases, norms and other vectors. auto = by the number of samples."""
     schedule: Literal["constant", "linear", "cosine"]
     """Of the learning rate over each phase, after the warm-up."""
     warmup: Fraction
     """Share of each phase in which the rate climbs from 0, newly unfrozen groups and all."""
-    label_smoothing: Fraction
-    clip_norm: Annotated[float, Field(gt=0)] | None
+    label_smoothing: Smoothing
+    clip_norm: Annotated[float, Field(ge=1e-4, le=1e6)] | None
     """Largest global gradient norm; null = no clipping."""
     norm_statistics: Literal["source", "batch"]
     """Batch norms of layers that train: keep the source's running statistics, so that fine-tuning begins with exactly
     the function that the head was fitted on, or use and update each batch's. Fresh weights always use the batch's."""
     balance: Literal["none", "weights", "sampling"]
     """Against class imbalance: weigh the loss by inverse class frequency, or draw classes equally often."""
-    dropout: Fraction
+    dropout: Dropout
     """Before the head's linear layer."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None
     """Decay a step of an exponential moving average of the weights, which is then what is validated and kept."""
     monitor: Literal["accuracy", "loss", "entity_f1"]
     """Validation figure of early stopping and best-weights restore; of equally good epochs the later one is kept. What
     there is depends on the task."""
-    patience: Annotated[int, Field(ge=1)]
+    patience: Annotated[int, Field(ge=1, le=LONGEST)]
     """A phase ends when `monitor` has not improved for this many epochs."""
     augment: Augment = STILL
     """Of images; texts are always seen as they are."""
