@@ -12,6 +12,7 @@ import random
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -156,8 +157,13 @@ def _text(text: str, generator: random.Random) -> str:
     return text
 
 
+@cache
+def _loaded(text: str) -> Any:
+    return YAML(typ="safe", pure=True).load(text)
+
+
 def _data(text: str, generator: random.Random) -> str:
-    data = YAML(typ="safe", pure=True).load(text)
+    data = copy.deepcopy(_loaded(text))
     for _ in range(generator.randint(1, 3)):
         places = list(_places(data))
         container, key = generator.choice(places)
