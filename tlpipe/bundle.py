@@ -99,6 +99,8 @@ class Bundle(Spec):
     """By split (`validation`, `test`), then by metric."""
     parity: tuple[Case, ...]
     """How close onnxruntime came to torch, case by case."""
+    open_gate: tuple[str, ...] = ()
+    """Where the gate that it passed was set to let more pass than a sound export needs, a sentence each."""
     versions: dict[str, str]
     """What made the bundle: tlpipe, torch, onnx, onnxruntime, and the opset."""
     sha256: dict[str, str]
@@ -119,7 +121,7 @@ def digest(path: Path) -> str:
 def write_bundle(folder: Path, bundle: Bundle) -> None:
     """Write `bundle.json`; the other files of the folder must be there already, as `bundle.sha256` says."""
     verify(folder, bundle)
-    unused = None if bundle.fitted else {"fitted"}
+    unused = {name for name in ("fitted", "open_gate") if not getattr(bundle, name)}
     (folder / ABOUT).write_text(bundle.model_dump_json(indent=2, exclude=unused) + "\n", encoding="utf-8")
 
 

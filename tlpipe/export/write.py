@@ -126,6 +126,7 @@ def describe(path: Path, about: About, metrics: Figures, cases: Sequence[Case], 
         strategy=about.strategy,
         metrics=metrics,
         parity=tuple(cases),
+        open_gate=tuple(spec.openings()),
         versions={
             "tlpipe": __version__,
             "torch": torch.__version__,
