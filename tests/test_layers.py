@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
-    "endings", "locks", "wording", "config", "preprocess", "bundle", "metrics", "sums", "entities", "tagging",
+    "endings", "locks", "wording", "config", "preprocess", "bundle", "golden", "metrics", "sums", "entities", "tagging",
     "answer_metrics", "schedule", "data", "backbones", "tasks", "strategies", "plan_table", "train", "advise",
     "evaluate", "export", "serve", "tracking", "report", "across", "params", "progress", "lr_range",
     "serve_commands", "cli",

@@ -16,6 +16,7 @@ from tlpipe.bundle import Case
 from tlpipe.export.graph import INPUT
 from tlpipe.export.onnx import LOGITS, PROBABILITIES, Calibrated, labels_of
 from tlpipe.export.spec import Export
+from tlpipe.preprocess.decode import MAX_PIXELS
 from tlpipe.train.model import About, Classifier
 
 Pictures = NDArray[np.uint8]
@@ -37,6 +38,8 @@ class HeldOut:
     then see the same numbers, and what is compared, strictly, is the network."""
     files: dict[str, Path] = field(default_factory=dict)
     """What a bundle needs besides the graph: nothing, for images."""
+    max_pixels: int = MAX_PIXELS
+    """Images of more pixels were not trained on."""
 
 
 @dataclass(frozen=True)
@@ -234,4 +237,18 @@ def awkward(image: Pictures, edge: int) -> Iterator[Pictures]:
     picture = Image.fromarray(image)
     for height, width in shapes:
         yield np.asarray(picture.resize((width, height)))
+    yield from noisy(image, edge)
     yield np.asarray(picture.convert("L").convert("RGB"))
+
+
+def noisy(image: Pictures, edge: int) -> Iterator[Pictures]:
+    """Coloured noise that is larger than `edge` both ways: alone, and over `image`.
+
+    A resize that does not average before it takes fewer pixels keeps the noise; smooth pictures, and those that are
+    only enlarged, do not tell.
+    """
+    generator = np.random.default_rng(0)
+    height, width = 2 * edge + 3, 2 * edge + 1
+    yield generator.integers(0, 256, (height, width, 3), np.uint8)
+    picture = np.asarray(Image.fromarray(image).resize((3 * edge, 3 * edge)), np.int64)
+    yield np.clip(picture + generator.integers(-128, 129, picture.shape), 0, 255).astype(np.uint8)

@@ -21,5 +21,8 @@ class Export(Spec):
     in a few percent of the pixels (0.046 was seen for an ImageNet MobileNetV2 on 64 photographs)."""
     network_tolerance: Annotated[float, Field(gt=0, le=0.1)] = 1e-4
     """Largest difference of a probability, and of a logit relative to the largest one, where nothing is resized."""
+    golden: Annotated[int, Field(ge=0, le=64)] = 8
+    """Raw test samples that travel in the bundle with what torch says of them: a server answers for them before it
+    serves. 0 = none, for data that must not leave; then nothing is proved where it is served."""
     agreement: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Least share of samples with the same first label; another label that torch puts within the tolerance counts."""

@@ -16,8 +16,11 @@ from tlpipe.config import ConfigError, Spec
 from tlpipe.data.packed import Packed
 from tlpipe.evaluate.compare import finite
 from tlpipe.evaluate.judged import JUDGED, Judged, bootstrap, difference, lower_title
+from tlpipe.golden import GOLDEN, read_golden, write_golden
 from tlpipe.metrics import Interval
+from tlpipe.serve.proof import answered
 from tlpipe.serve.quantize import CALIBRATORS, fp16, int8, int8_dynamic
+from tlpipe.serve.readings import reading
 from tlpipe.serve.session import Runtime, Session
 
 Made = tuple[bytes, dict[str, float]]
@@ -221,11 +224,14 @@ def _write(
     for file in about.sha256.keys() - {MODEL}:
         shutil.copyfile(bundle / file, folder / file)
     (folder / MODEL).write_bytes(model)
+    if GOLDEN in about.sha256:
+        run = Session(model, Runtime(device="cpu")).run
+        write_golden(folder, answered(read_golden(bundle), reading(about, bundle), run))
     changes = {
         "metrics": {"validation": {metric: Figure(**finite(each)) for metric, each in measured.items()}},
         "parity": (),
         "versions": about.versions | {"variant": name},
-        "sha256": about.sha256 | {MODEL: digest(folder / MODEL)},
+        "sha256": {file: digest(folder / file) for file in about.sha256},
     }
     write_bundle(folder, about.model_copy(update=changes))
 
