@@ -69,6 +69,10 @@ class Case(Spec):
     """Share of samples whose first label differs, but which torch puts within the tolerance of its own first."""
     agreement: float
     """What `same` + `ties` must at least be."""
+    levels: float | None = None
+    """Largest difference of a pixel that the network sees, in grey levels; None where no image is resized."""
+    levels_tolerance: float | None = None
+    """What `levels` may be."""
 
     def problems(self) -> tuple[str, ...]:
         """What keeps this case from passing, a sentence each; nothing when it passes."""
@@ -80,6 +84,10 @@ class Case(Spec):
             found.append(f"{where}: probabilities differ by {self.probabilities:.3g}, allowed {self.tolerance:g}")
         if self.logits_tolerance is not None and self.logits > self.logits_tolerance:
             found.append(f"{where}: logits differ by {self.logits:.3g} relative, allowed {self.logits_tolerance:g}")
+        if self.levels is not None and self.levels_tolerance is not None and not self.levels <= self.levels_tolerance:
+            found.append(
+                f"{where}: resized pixels differ by {self.levels:.3g} grey levels, allowed {self.levels_tolerance:g}"
+            )
         if self.same + self.ties < self.agreement:
             agreed = f"{self.same + self.ties:.2%}"
             found.append(f"{where}: the first label agrees on {agreed}, required {self.agreement:.2%}")

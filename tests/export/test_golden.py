@@ -4,14 +4,21 @@ import io
 from pathlib import Path
 
 import numpy as np
+import onnx
+import pytest
 from PIL import Image
 
+from tests.untrained import make_about, make_noisy
+from tlpipe.backbones.letters import Letters
 from tlpipe.bundle import read_bundle
 from tlpipe.export.golden import golden, keep
-from tlpipe.export.parity import HeldOut, Reference, noisy
+from tlpipe.export.onnx import onnx_model
+from tlpipe.export.parity import HeldOut, Reference, compare, noisy
 from tlpipe.export.spec import Export
 from tlpipe.export.write import export_bundle
 from tlpipe.golden import GOLDEN, read_golden
+from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.tasks import ImageClassification
 from tlpipe.train.model import About, Classifier
 
 
@@ -51,3 +58,48 @@ def test_noise_is_larger_than_the_edge_and_the_same_each_time(images: HeldOut):
     first, again = (list(noisy(images.raw[0], 40)) for _ in range(2))
     assert all(np.array_equal(*pair) for pair in zip(first, again, strict=True))
     assert all(min(image.shape[:2]) > 2 * 40 and np.ptp(image[..., 0] - image[..., 1].astype(int)) for image in first)
+
+
+@pytest.fixture(scope="module")
+def grey() -> tuple[Classifier, About, HeldOut, onnx.ModelProto]:
+    """As the demo's: digits of 8 x 8 grey pixels, which are only ever enlarged."""
+    from sklearn.datasets import load_digits
+
+    about = make_about(
+        task=ImageClassification(), backbone=Letters(width=4), labels=tuple("0123456789"),
+        preprocess=ImagePreprocess(size=32, resize_to=32, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)),
+    )  # fmt: skip
+    raw = [np.repeat(np.uint8(image * 15.9)[..., None], 3, axis=2) for image in load_digits().images[:6]]
+    model = make_noisy(about, 0.01)
+    graph = onnx_model(model, about, 20)
+    return model, about, HeldOut(raw, np.stack([about.preprocess.pack(image) for image in raw])), graph
+
+
+def changed_resize(model: onnx.ModelProto, **attributes: object) -> None:
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Resize" and attribute.name in attributes:
+                attribute.CopyFrom(onnx.helper.make_attribute(attribute.name, attributes[attribute.name]))
+
+
+@pytest.mark.parametrize(
+    ("sabotage", "caught"),
+    [
+        ({}, False),
+        ({"antialias": 0, "exclude_outside": 0}, True),
+        ({"mode": "nearest", "antialias": 0, "exclude_outside": 0}, True),
+        ({"coordinate_transformation_mode": "align_corners"}, True),
+        ({"mode": "cubic"}, True),
+    ],
+)
+def test_a_wrong_resize_is_caught_for_small_grey_images_too(
+    grey: tuple[Classifier, About, HeldOut, onnx.ModelProto], tmp_path: Path, sabotage: dict[str, object], caught: bool
+):
+    model, about, images, whole = grey
+    graph = onnx.ModelProto()
+    graph.CopyFrom(whole)
+    changed_resize(graph, **sabotage)
+    (tmp_path / "model.onnx").write_bytes(graph.SerializeToString())
+    cases = compare(tmp_path / "model.onnx", model, about, images, Export(samples=6, batch=3))
+    assert bool([problem for case in cases for problem in case.problems()]) is caught
+    assert {case.name for case in cases if case.levels is not None} == {"raw", "awkward"}
