@@ -20,10 +20,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import uvicorn
 
-from tlpipe.bundle import read_bundle
+from tlpipe.bundle import digest, read_bundle
 from tlpipe.serve import model
 from tlpipe.serve.metrics import Metrics
 from tlpipe.serve.server import Patient, Server, is_local
@@ -95,7 +96,7 @@ def test_a_new_bundle_is_served_without_a_failed_request(
         }  # fmt: skip
 
 
-def test_a_bundle_with_the_same_graph_and_other_labels_is_another_version(
+def test_a_bundle_with_the_same_weights_and_other_labels_is_another_version(
     serve: Serve, bundle: Path, tmp_path: Path, png: Png, pictures: list[np.ndarray]
 ):
     folder = tmp_path / "bundle"
@@ -104,6 +105,10 @@ def test_a_bundle_with_the_same_graph_and_other_labels_is_another_version(
         before = server.send("POST", "/predict", png(pictures[0]))[1]
         about = json.loads((folder / "bundle.json").read_text())
         about["labels"] = [f"new {label}" for label in about["labels"]]
+        graph = onnx.load(folder / "model.onnx")
+        onnx.helper.set_model_props(graph, {"labels": json.dumps(about["labels"], ensure_ascii=False)})
+        onnx.save(graph, folder / "model.onnx")
+        about["sha256"]["model.onnx"] = digest(folder / "model.onnx")
         (folder / "bundle.json").write_text(json.dumps(about))
         server.process.send_signal(signal.SIGHUP)
         server.wait_for("loaded")
