@@ -63,6 +63,10 @@ class WordReader:
             except UnreadableText as error:
                 self.rejected[index] = reject(intake.samples[index], error.reason, error.detail)
 
+    def truth(self, index: int) -> str:
+        """Its tags."""
+        return " ".join(self.sentences[index].tags)
+
     def near(self, among: set[int], threshold: float) -> Pairs:
         """By the Jaccard similarity of their character 5-grams, see tlpipe.data.shingles."""
         return near_texts({index: shingles(self.texts[index]) for index in sorted(among)}, threshold)

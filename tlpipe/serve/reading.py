@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlpipe.bundle import Bundle
+from tlpipe.files import read_file
 from tlpipe.preprocess.characters import UnreadableText, decode_text
 from tlpipe.preprocess.decode import UnreadableImage
 
@@ -55,11 +56,7 @@ def text_in(raw: bytes) -> str:
 def read_bytes(path: Path) -> bytes:
     """The content of a file. Raises BadInput when it cannot be read."""
     try:
-        if path.exists() and not path.is_file():
-            raise BadInput(f"{path} is not a file with bytes; folders, pipes and devices are not read")
-        return path.read_bytes()
-    except BadInput:
-        raise
+        return read_file(path)
     except (OSError, ValueError) as error:
         raise BadInput(str(error)) from None
 
