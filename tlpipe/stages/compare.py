@@ -21,8 +21,10 @@ from tlpipe.tracking import (
     dvc_tags,
     ensure_runs,
     hardware_tags,
+    link_runs,
     registry_said,
     source_tags,
+    why_not,
 )
 from tlpipe.tracking.outbox import RUNS, project
 
@@ -63,6 +65,9 @@ def publish(
         above, outbox = parent(results, comparison, root), project(root) / RUNS
         payloads = [above, *(payload(result, comparison, above.run_key, root) for result in results)]
         ids = ensure_runs(payloads, tracking.experiment, tracking.wait, outbox)
+        link_runs(payloads, ids, tracking.experiment, tracking.wait, outbox)
+        for reason, names in why_not({each.run_key: each.name for each in payloads}, outbox).items():
+            print(f"tracking: MLflow does not have {', '.join(names)}: {reason}", file=sys.stderr)
         best = next(result for result in results if result.name == comparison["champion"])
         print(f"registry: {registry_said(best.about.run_key, outbox) or 'not asked yet; it will be with the run'}")
         return {result.name: ids[result.about.run_key] for result in results}
