@@ -9,8 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
-    "troubles", "endings", "locks", "files", "wording", "yaml_text", "config", "preprocess", "bundle", "intervals",
-    "metrics", "sums", "entities", "tagging", "answer_metrics", "schedule", "data", "backbones", "tasks",
+    "troubles", "endings", "locks", "files", "wording", "yaml_text", "config", "preprocess", "bundle", "golden",
+    "intervals", "metrics", "sums", "entities", "tagging", "answer_metrics", "schedule", "data", "backbones", "tasks",
     "strategies", "plan_table", "train", "advise", "evaluate", "export", "serve", "tracking", "report", "across",
     "params", "progress", "lr_range", "stages", "serve_commands", "cli",
 )  # fmt: skip

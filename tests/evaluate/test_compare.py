@@ -328,3 +328,15 @@ def test_unknown_bounds_become_null():
     from tlpipe.intervals import Interval
 
     assert finite(Interval(0.5, -np.inf, np.inf)) == {"value": 0.5, "low": None, "high": None}
+
+
+def test_why_mlflow_refuses_is_said(own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(stage, "ensure_runs", lambda payloads, *_: dict.fromkeys(each.run_key for each in payloads))
+    monkeypatch.setattr(stage, "link_runs", lambda *_: None)
+    monkeypatch.setattr(stage, "why_not", lambda names, _: {"PERMISSION_DENIED": sorted(names.values())[:2]})
+    monkeypatch.setattr(stage, "registry_said", lambda *_: "")
+    switch_on(own)
+    assert stage.main(own) == 0
+    said = capsys.readouterr()
+    assert "tracking: MLflow does not have all_layers, comparison: PERMISSION_DENIED" in said.err
+    assert "alias now" not in said.out

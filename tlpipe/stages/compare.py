@@ -23,8 +23,10 @@ from tlpipe.tracking import (
     dvc_tags,
     ensure_runs,
     hardware_tags,
+    link_runs,
     registry_said,
     source_tags,
+    why_not,
 )
 from tlpipe.tracking.journal import EVIDENCE
 from tlpipe.tracking.outbox import RUNS, project
@@ -75,6 +77,9 @@ def publish(
                 files = [*payloads[at].artifacts, (evidence, str(Path(EVIDENCE).parent))]
                 payloads[at] = replace(payloads[at], champion=claim, artifacts=files)
             ids = ensure_runs(payloads, tracking.experiment, tracking.wait, outbox)
+            link_runs(payloads, ids, tracking.experiment, tracking.wait, outbox)
+        for reason, names in why_not({each.run_key: each.name for each in payloads}, outbox).items():
+            print(f"tracking: MLflow does not have {', '.join(names)}: {reason}", file=sys.stderr)
         said = tracking.kept_from_registry() or registry_said(best.about.run_key, outbox)
         print(f"registry: {said or 'not asked yet; it will be with the run'}")
         return {result.name: ids[result.about.run_key] for result in results}
