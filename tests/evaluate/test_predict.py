@@ -77,7 +77,8 @@ def test_the_stage_writes_every_file_the_same_way_twice(
     (tmp_path / "params.yaml").write_text(maker.PARAMS)
     folder = tmp_path / "reports/evaluation/top_layers"
     logits = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
-    save_held_out(tmp_path / "models/finetuned/top_layers", logits)
+    for trained in ("finetuned/top_layers", "seeds/top_layers/1"):
+        save_held_out(tmp_path / "models" / trained, logits)
     evaluate.main("top_layers", tmp_path)
     first = contents(folder)
     assert set(first) == FILES
