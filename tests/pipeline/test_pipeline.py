@@ -17,11 +17,6 @@ from tlpipe.train.stuck import another_seed
 pytestmark = pytest.mark.slow
 
 STRATEGIES = ("head_only", "top_layers", "all_layers", "scratch")
-STAGES = {
-    "check", "sample_data", "prepare", "pretrain", "embed", "advise", "head",
-    "compare", "export", "report",
-    *(f"{stage}@{name}" for stage in ("finetune", "evaluate") for name in STRATEGIES),
-}  # fmt: skip
 EACH = {stage: {f"{stage}@{name}" for name in STRATEGIES} for stage in ("finetune", "evaluate")}
 FIRST: dict[str, set[str]] = {
     "task": {"head"},

@@ -126,7 +126,7 @@ def serving(bare: Bare, bundle: Path) -> Iterator[str]:
         port = str(free.getsockname()[1])
     command = [bare.bin / "tlpipe", "serve", bundle, "--port", port, "--device", "cpu"]
     server = subprocess.Popen(command, env=bare.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 180
     try:
         while True:
             with suppress(OSError):

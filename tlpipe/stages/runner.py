@@ -68,6 +68,18 @@ def run_stage(name: str, argument: str | None = None) -> None:
     leave(run(partial(main, *arguments), [name, *arguments] if stage.together else [], claim) or 0)
 
 
+def script(*words: str) -> None:
+    """Run the stage that `words` and the words of the command line name. For `python -m`; a wrong call ends with 2."""
+    given = [*words, *sys.argv[1:]]
+    try:
+        if not 1 <= len(given) <= 2:
+            raise ConfigError(f"a stage and at most one argument are needed, got {' '.join(given) or 'nothing'}")
+        run_stage(*given)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
 def run(work: Callable[[], int | None], workers: list[str] | None = None, claim: str | None = None) -> int | None:
     """Do a stage's work; a ConfigError, or an error of the system's, becomes a message and exit code 2.
 
