@@ -19,6 +19,7 @@ from ruamel.yaml import YAML
 from tests.project.conftest import images, texts
 from tests.serve.test_elsewhere import run, uv, wheel  # noqa: F401
 
+ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.slow
 SMALL: dict[str, Any] = {
     "strategies": ["head_only"],
@@ -210,3 +211,14 @@ def test_an_empty_folder_becomes_a_repository_with_a_pipeline(bare: Bare, tmp_pa
     )
     assert again.returncode == 2
     assert "nothing is overwritten" in again.stderr
+
+
+def test_the_readmes_lines_work_as_they_stand(bare: Bare, tmp_path: Path) -> None:
+    section = (ROOT / "README.md").read_text().split("## Use your own data")[1]
+    first, *lines, last = section.split("```")[1].strip().splitlines()
+    assert first == "pip install 'tlpipe[train]'"
+    assert last.split("#")[0].strip() == "dvc repro"
+    images(tmp_path / "photos", "ant", "bee")
+    program = "\n".join([*lines, "python -m dvc repro prepare"])
+    run("bash", "-euc", program, cwd=tmp_path, env={**bare.environment, "HOME": str(tmp_path)})
+    assert (tmp_path / "insects/data/packed/dataset.json").is_file()

@@ -11,7 +11,6 @@ from tlpipe import config
 from tlpipe.backbones import AnyBackbone
 from tlpipe.backbones.base import Backbone, Encoder
 from tlpipe.backbones.bert import Bert
-from tlpipe.backbones.checkpoint import Checkpoint
 from tlpipe.backbones.letters import Letters
 from tlpipe.backbones.weights import fingerprint, require_numbers
 from tlpipe.data.corpus import ABOUT, Corpus, pack_corpus, read_documents
@@ -30,8 +29,6 @@ OUT = Path("models/source")
 TOKENIZERS = Path("data/tokenizer")
 REPORT = Path("reports/training/pretrain")
 Provenance = dict[str, str | list[str]]
-WATCHED = Path("models/pretrained")
-"""A dependency of this stage in dvc.yaml, for weights files of the user's own."""
 
 
 def main() -> None:
@@ -60,10 +57,6 @@ def main() -> None:
     save_source(OUT, encoder, source)
     timing = {"seconds": time.perf_counter() - begun, "device": machine.describe(), "precision": machine.precision}
     write_json(REPORT / "timing.json", timing)
-    if isinstance(backbone, Checkpoint) and WATCHED.resolve() not in Path(backbone.path).resolve().parents:
-        print(
-            f"note: DVC watches {WATCHED}/, not {backbone.path}; after replacing that file run `dvc repro -f pretrain`"
-        )
     print(f"source backbone: {source.origin}, sha256 {source.sha256[:12]}…, groups {', '.join(source.groups)}")
 
 
