@@ -55,7 +55,8 @@ class Setting:
 
     def plan(self, strategy: Strategy) -> Plan:
         """The same for every part of the data: `auto` counts the rows that the shipped model learns from."""
-        return strategy.plan(self.head.plan.groups, self.training.scale(self.packed.learnt))
+        batch_norms = self.head.backbone.skeleton().batch_norms
+        return strategy.plan(self.head.plan.groups, self.training.scale(self.packed.learnt, batch_norms))
 
 
 class Run:

@@ -17,11 +17,11 @@ class Augment(Spec):
 
     flip: bool
     """Mirror half of the images left to right; false where left and right differ in meaning, as in letters."""
-    zoom: tuple[Annotated[float, Field(gt=0, le=4)], Annotated[float, Field(gt=0, le=4)]]
+    zoom: tuple[Annotated[float, Field(gt=0, le=4)], Annotated[float, Field(gt=0, le=4)]] = (1, 1)
     """Smallest and largest edge of the window that is cut out, relative to the evaluation crop."""
     rotate: Annotated[float, Field(ge=0, le=180)]
     """Largest rotation either way, degrees."""
-    shift: Annotated[float, Field(ge=0, le=1)]
+    shift: Annotated[float, Field(ge=0, le=1)] = 0
     """Largest displacement of the window's centre from the image's, relative to the evaluation crop."""
     brightness: Fraction
     """Brightness and contrast are multiplied by 1 +- this."""
@@ -30,8 +30,8 @@ class Augment(Spec):
     cutmix: Annotated[float, Field(ge=0, le=4)]
     """Alpha of the Beta distribution that pastes rectangles of other images; 0 = off (arXiv 1905.04899)."""
     area: tuple[Area, Area] | None = None
-    """Smallest and largest share of the image that a window anywhere in it covers; then `zoom` and `shift` decide
-    nothing. null = a window about the middle, by `zoom` and `shift`."""
+    """Smallest and largest share of the image that a window anywhere in it covers (random resized crop), in place of
+    `zoom` and `shift`; null = a window about the middle, by these."""
     aspect: Annotated[float, Field(ge=1, le=4)] = 4 / 3
     """Of `area`'s windows: width over height lies between 1 / this and this."""
     saturation: Fraction = 0
@@ -44,6 +44,11 @@ class Augment(Spec):
         for name, bounds in (("zoom", self.zoom), ("area", self.area)):
             if bounds and bounds[0] > bounds[1]:
                 raise ValueError(f"{name} must be [smallest, largest], got {list(bounds)}")
+        if self.area and (tuple(self.zoom) != (1, 1) or self.shift):
+            raise ValueError(
+                f"area: {list(self.area)} beside zoom: {list(self.zoom)} and shift: {self.shift:g}: a window has its "
+                "size and place from the one or from the others; remove area, or zoom and shift"
+            )
         return self
 
     @property
@@ -129,10 +134,10 @@ class Training(Spec):
         """The first so many passes of a phase of `epochs`, which `patience` does not count."""
         return math.ceil(epochs * max(self.warmup, 1 / 3))
 
-    def scale(self, samples: int | None) -> Scale:
-        """What decides the values that are `auto`, for so many training samples."""
-        return Scale(samples=samples, batch_size=self.batch_size, optimizer=self.optimizer)
+    def scale(self, samples: int | None, batch_norms: bool) -> Scale:
+        """What decides the values that are `auto`: the training samples, and whether the network has batch norms."""
+        return Scale(samples=samples, batch_size=self.batch_size, optimizer=self.optimizer, batch_norms=batch_norms)
 
     def decay(self, samples: int | None) -> float:
         """The weight decay for so many training samples."""
-        return self.scale(samples).weight_decay() if self.weight_decay == "auto" else self.weight_decay
+        return Scale(samples=samples).weight_decay() if self.weight_decay == "auto" else self.weight_decay
