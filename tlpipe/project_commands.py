@@ -11,6 +11,7 @@ HERE = Path()
 def add(app: typer.Typer) -> None:
     """Register them."""
     app.command()(init)
+    app.command()(run)
     app.command()(status)
     app.command()(upgrade)
 
@@ -36,6 +37,15 @@ def init(
     typer.echo(f"Written in {done.folder}: {', '.join(done.files)}")
     go = "" if done.folder == Path.cwd() else f"cd {folder} && "
     typer.echo(f"Next: {go}dvc repro        (before it, to see what will train: tlpipe check && tlpipe plan)")
+
+
+def run(
+    targets: Annotated[list[str] | None, typer.Argument(help="Stages; all that are out of date if none.")] = None,
+) -> None:
+    """Run the pipeline: `dvc repro` with the number of each stage, and the champion at the end."""
+    from tlpipe.project.run import run as repro
+
+    repro(Path(), targets or (), typer.echo)
 
 
 def status() -> None:

@@ -26,12 +26,12 @@ SMALL: dict[str, Any] = {
     "head.penalties": [0.1, 0.01],
     "runtime.threads": 1,
     "runtime.precision": "fp32",
-    "evaluate.resamples": 50,
-    "compare.resamples": 50,
+    "evaluate.resamples": 100,
+    "compare.resamples": 100,
     "export.samples": 4,
     "tracking.enabled": False,
 }
-LETTERS = {"backbone.width": 4, "backbone.samples": 40, "backbone.epochs": 1}
+LETTERS = {"backbone.width": 4, "backbone.samples": 100, "backbone.epochs": 1}
 BERT = {
     "backbone.size": {"layers": 1, "width": 16, "heads": 2, "vocabulary": 120, "lowercase": True},
     "backbone.epochs": 1,

@@ -7,6 +7,7 @@ from typing import Any
 
 from tlpipe.config import members
 from tlpipe.data.spec import AnySource
+from tlpipe.yaml_text import load_yaml
 
 TEMPLATE = Path(__file__).with_name("pipeline.yaml")
 SAMPLES = {"data/digits": "sample_data", "data/docstrings": "sample_text"}
@@ -29,6 +30,12 @@ def pipeline(params: Mapping[str, Any], root: Path = Path()) -> str:
     }
     blocks = TEMPLATE.read_text(encoding="utf-8").split("\n\n")
     return "\n\n".join(_fill(_without_condition(block), deps) for block in blocks if _condition(block) in true)
+
+
+def stages_of(text: str) -> list[str]:
+    """The names of the stages of a dvc.yaml."""
+    content = load_yaml(text)
+    return list(content.get("stages", {})) if isinstance(content, dict) else []
 
 
 def modality(source: str) -> str:
