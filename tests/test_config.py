@@ -1,5 +1,6 @@
 """Every kind of mistake in a params file ends in one readable block: where, given, allowed, what to do."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -195,7 +196,8 @@ def test_keys_that_are_lists_are_refused(data: dict[Any, Any]):
 def test_a_mapping_that_holds_itself_is_refused(tmp_path: Path):
     path = tmp_path / "params.yaml"
     path.write_text("network: &x\n  kind: *x\n")
-    assert "mappings, lists, text and numbers" in message(read(path))
+    with pytest.raises(ConfigError, match="stands inside of what it is an alias for"):
+        read(path)
 
 
 def test_a_section_is_found_by_its_dotted_name(tmp_path: Path):
@@ -235,3 +237,54 @@ def test_whatever_is_given_is_either_read_or_refused_readably(value: Any):
                 parse(data, kind, "here")
             except ConfigError as error:
                 assert str(error).startswith("here")  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [" + "[" * 400 + "]" * 401, "line 1, column 23: not valid YAML: nested more than 20 levels deep"),
+        ("- " * 400 + "1", "nested more than 20 levels"),
+        ("a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n" + "".join(f"a{n}: &a{n} [{f'*a{n - 1},' * 10}]\n" for n in range(1, 9)),
+         "more than 20,000 values, with all aliases written out"),
+        ("a: &x [*x]", "stands inside of what it is an alias for"),
+        ("a: !!bool maybe", "line 1, column 4: not valid YAML: the tag !!bool is not read here"),
+        ("a: !!float", "the tag !!float is not read here"),
+        ("a: !!python/object/apply:os.system [ls]", "the tag !!python/object/apply:os.system is not read"),
+        ("a: !mine 1", "the tag !mine is not read"),
+        ("a: *nothing", "undefined alias"),
+        ("a: " + "9" * 5000, "5000 digits"),
+        ("\0", "unacceptable character"),
+        ("? ? ? ? a", "not valid YAML"),
+        ("[2026-01-01]", "must hold a mapping"),
+        ("%YAML 9.9\n---\na: 1", "incompatible YAML document"),
+    ],
+)  # fmt: skip
+def test_hostile_yaml_is_refused_with_its_line(tmp_path: Path, text: str, said: str):
+    (tmp_path / "p.yaml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        read(tmp_path / "p.yaml")
+    assert said in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+def test_aliases_and_merges_are_read(tmp_path: Path):
+    (tmp_path / "p.yaml").write_text("a: &a {x: 1}\nb: *a\nc: {<<: *a, y: 2}\n")
+    assert read(tmp_path / "p.yaml") == {"a": {"x": 1}, "b": {"x": 1}, "c": {"x": 1, "y": 2}}
+
+
+def test_what_is_no_file_or_no_utf_8_is_refused(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    (tmp_path / "large").write_bytes(b"#" * (2**20 + 1))
+    (tmp_path / "latin").write_bytes(b"a: \xe9")
+    for name, said in (("pipe", "named pipe"), ("zero", "a device"), ("large", "1,048,576"), ("latin", "not utf-8")):
+        with pytest.raises(ConfigError, match=said):
+            read(tmp_path / name)
+
+
+def test_a_message_is_bounded_and_shows_no_controls():
+    message = str(ConfigError(f"a{'x' * 70_000}\x1b[2Jb\ud83d\n" + "line\n" * 1000))
+    assert len(message) < 3000
+    assert "\x1b" not in message
+    assert "\\x1b[2Jb\\ud83d" in message
+    assert message.endswith("more lines")

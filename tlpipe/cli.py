@@ -3,6 +3,7 @@
 # Nothing heavy is imported above the commands: `tlpipe --help` must be there at once.
 import atexit
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from typer.core import TyperGroup
 from tlpipe import __version__, serve_commands
 from tlpipe.config import PARAMS, ConfigError, read, suggest
 from tlpipe.endings import end_quickly
+from tlpipe.troubles import TRACEBACKS, explain_uncaught, sentence
 
 if TYPE_CHECKING:
     from tlpipe.advise.decision import Contender
@@ -38,6 +40,13 @@ class _Readable(TyperGroup):
             if error.name is None or error.name.startswith("tlpipe"):
                 raise
             typer.echo(f"{error.name} is not installed; what trains needs: pip install 'tlpipe[train]'", err=True)
+            raise typer.Exit(2) from None
+        except BrokenPipeError:
+            raise  # who reads has seen enough; click ends quietly
+        except OSError as error:
+            if os.environ.get(TRACEBACKS):
+                raise
+            typer.echo(sentence(error), err=True)
             raise typer.Exit(2) from None
 
 
@@ -78,6 +87,17 @@ def check(params: ParamsFile = PARAMS) -> None:
 
 
 @app.command()
+def stage(
+    name: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")],
+    argument: Annotated[str | None, typer.Argument(help="The strategy, for the stages that do one of them.")] = None,
+) -> None:
+    """Run one stage in this folder, as `dvc repro` does; what it reads must be there."""
+    from tlpipe.stages.runner import run_stage
+
+    run_stage(name, argument)
+
+
+@app.command()
 def plan(
     params: ParamsFile = PARAMS,
     as_json: Annotated[bool, typer.Option("--json", help="Rows for programs instead of tables.")] = False,
@@ -109,9 +129,9 @@ def plan(
         content = {"classes": outputs, "samples": count, "strategies": accounts, "advised": chosen}
         typer.echo(json.dumps(content, indent=2))
         return
-    from rich.console import Console
+    from tlpipe.progress import plain_console
 
-    console = Console(soft_wrap=False)
+    console = plain_console()
     for name, each in accounts.items():
         console.print(render(each, name))
     for name, found in told.items():
@@ -163,11 +183,10 @@ def advise(
         content = [{"backbone": answer.backbone, **answer.advice.summary()} for answer in found]
         typer.echo(json.dumps(content, indent=2))
         return
-    from rich.console import Console
-
     from tlpipe.advise.show import render as show
+    from tlpipe.progress import plain_console
 
-    Console(soft_wrap=False).print(show(found))
+    plain_console().print(show(found))
 
 
 @app.command()
@@ -227,10 +246,11 @@ def known_classes() -> int | None:
 
 def known_samples() -> int | None:
     """How many rows the training split has here, windows of long texts among them, or None if `prepare` has not run."""
-    return int(json.loads(DATASET.read_text(encoding="utf-8"))["counts"]["train"]) if DATASET.is_file() else None
+    return int(json.loads(DATASET.read_text(encoding="utf-8"))["learnt"]) if DATASET.is_file() else None
 
 
 def main() -> None:
     """The `tlpipe` command."""
+    explain_uncaught()
     atexit.register(end_quickly)
     app()

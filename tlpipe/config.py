@@ -7,20 +7,42 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, SequenceNode
 
-from tlpipe.wording import Schema, alternatives, describe, either, given, keys, kinds, names, nearest, types, walk
+from tlpipe.files import read_file
+from tlpipe.wording import (
+    Schema,
+    alternatives,
+    bounded,
+    describe,
+    either,
+    given,
+    keys,
+    kinds,
+    names,
+    nearest,
+    types,
+    walk,
+)
+from tlpipe.yaml_text import BadYaml, compose_yaml, load_yaml
 
 PARAMS = Path("params.yaml")
+LARGEST = 2**20
+"""Bytes of a params file."""
+SHOWN = 120
+"""Characters of a line of YAML that a message repeats."""
 T = TypeVar("T")
 Location = Sequence[str | int]
 
 
 class ConfigError(ValueError):
-    """Something the user wrote cannot be used: the message says what was given, what is allowed, what to do."""
+    """Something the user wrote cannot be used: the message says what was given, what is allowed, what to do.
+
+    However much of what was given is in the message, it stays short enough to be read.
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(bounded(str(message)))
 
 
 class Spec(BaseModel):
@@ -43,27 +65,34 @@ def read(path: Path = PARAMS) -> dict[str, Any]:
 
     Raises ConfigError, with the line, when the file is not YAML or says a key twice.
     """
+    text = _text(path)
     try:
-        data = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist; run from the project's folder, or name the file") from None
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    except (YAMLError, ValueError) as error:
-        raise ConfigError(_not_yaml(path, error)) from None
+        data = load_yaml(text)
+    except BadYaml as error:
+        raise ConfigError(_not_yaml(path, text, error)) from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path} must hold a mapping of sections, got {'nothing' if data is None else given(data)}")
     return data
 
 
-def _not_yaml(path: Path, error: Exception) -> str:
-    if not isinstance(error, MarkedYAMLError) or error.problem_mark is None:
-        return f"{path} is not valid YAML: {str(error).splitlines()[0]}"
-    mark = error.problem_mark
-    place = f"{path}, line {mark.line + 1}, column {mark.column + 1}"
-    source = path.read_text(encoding="utf-8").splitlines()[mark.line : mark.line + 1]
-    if isinstance(error, DuplicateKeyError):
-        first = f" (the first is in the mapping that begins on line {error.context_mark.line + 1})"
+def _text(path: Path) -> str:
+    try:
+        return read_file(path, LARGEST).decode("utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist; run from the project's folder, or name the file") from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not utf-8 (byte {error.start:,}: {error.reason}); save it as UTF-8") from None
+
+
+def _not_yaml(path: Path, text: str, error: BadYaml) -> str:
+    if error.line is None:
+        return f"{path} is not valid YAML: {error.problem}"
+    place = f"{path}, line {error.line}, column {error.column}"
+    source = [line[:SHOWN] for line in text.splitlines()[error.line - 1 : error.line]]
+    if error.twice is not None:
+        first = f" (the first is in the mapping that begins on line {error.twice})"
         return f"{place}: the key {source[0].split(':')[0].strip()!r} appears twice{first}; keep one of the two"
     tab = "; indent with spaces, not with tabs" if any("\t" in line for line in source) else ""
     return "\n".join([f"{place}: not valid YAML: {error.problem}{tab}", *(f"    {line.strip()}" for line in source)])
@@ -140,7 +169,7 @@ def line_of(path: Path | None, where: str, location: Location) -> int | None:
     """The line (from 1) of a place in a YAML file, or of the nearest thing around it that is there."""
     if path is None:
         return None
-    node = YAML(typ="safe", pure=True).compose(path.read_text(encoding="utf-8"))
+    node: Any = compose_yaml(_text(path))
     line = None
     for part in [*(where.split(".") if where else ()), *location]:
         if isinstance(node, MappingNode):

@@ -8,7 +8,7 @@ all samples are right. How well each interval covers is in benchmarks/results/in
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +76,12 @@ def clusters(groups: Sequence[str]) -> Labels:
     """Number of each sample's cluster, in order of appearance (N,); an empty name is a cluster of its own."""
     numbers: dict[str | int, int] = {}
     return np.array([numbers.setdefault(name or at, len(numbers)) for at, name in enumerate(groups)], np.int64)
+
+
+def uniform(counts: NDArray[Any]) -> Floats:
+    """Equal shares of what occurs (K,); of everything where nothing does."""
+    there = (counts > 0) | (counts.sum() == 0)
+    return np.asarray(there / there.sum())
 
 
 def resamplings(design: Design, resamples: int, seed: int, extra: bool = True) -> Iterator[Floats]:

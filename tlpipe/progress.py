@@ -23,6 +23,11 @@ def track(iterable: Iterable[T], description: str, total: int | None = None, uni
         yield from _lines(iterable, description, size, unit)
 
 
+def plain_console(stderr: bool = False) -> Console:
+    """A console that prints what it is given: names of classes and files may look like Rich's markup or emoji codes."""
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
 def _length(iterable: Iterable[T]) -> int | None:
     return len(iterable) if isinstance(iterable, Sized) else None
 
@@ -37,8 +42,14 @@ class _Rate(ProgressColumn):
 
 
 def _bar(iterable: Iterable[T], description: str, total: int | None, unit: str) -> Iterator[T]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(unit), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(unit),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=plain_console(stderr=True)) as progress:
         yield from progress.track(iterable, total=total, description=description)
 
 

@@ -15,6 +15,8 @@ NOUNS = {
 }
 LONGEST = 80
 """Characters of a given value that a message repeats."""
+LONGEST_LINE, MOST_LINES = 1000, 200
+"""Of a whole message: whatever is in the data, no refusal repeats more of it."""
 
 
 def nearest(word: str, options: Iterable[object]) -> list[str]:
@@ -52,14 +54,36 @@ def given(value: Any) -> str:
     if isinstance(value, str):
         return f"{_cut(repr(value))} (text)"
     if isinstance(value, list):
-        return f"{_cut(json.dumps(value, ensure_ascii=False))} (a list of {len(value)})"
+        return f"{_cut(json.dumps(value, ensure_ascii=False, default=str))} (a list of {len(value)})"
     if isinstance(value, dict):
-        return f"{_cut(json.dumps(value, ensure_ascii=False))} (a mapping)"
-    return "null (nothing)" if value is None else json.dumps(value)
+        return f"{_cut(json.dumps(value, ensure_ascii=False, default=str))} (a mapping)"
+    return "null (nothing)" if value is None else _cut(json.dumps(value, default=str))
+
+
+def shown(value: object) -> str:
+    """Any value as a message repeats it: Python's spelling, cut where it is long."""
+    # what is long is cut before it is spelled out: it may be gigabytes
+    short = value[: LONGEST + 1] if isinstance(value, str | bytes | list | tuple) else value
+    return _cut(repr(short))
 
 
 def _cut(text: str) -> str:
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+
+
+def bounded(message: str) -> str:
+    """A message that a terminal can show: without control characters, half surrogates and endless lines."""
+    lines = message.split("\n", MOST_LINES)
+    if len(lines) > MOST_LINES:
+        lines[MOST_LINES] = f"... and {lines[MOST_LINES].count(chr(10)) + 1:,} more lines"
+    return "\n".join(map(_bounded_line, lines))
+
+
+def _bounded_line(line: str) -> str:
+    if len(line) > LONGEST_LINE:
+        line = f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 2 :]}"
+    # C0 and C1 controls move the cursor or end the line, the others reorder what is read
+    return "".join(each if each == "\t" or each.isprintable() else ascii(each)[1:-1] for each in line)
 
 
 def resolve(root: Schema, node: Schema) -> Schema:

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from tlpipe.backbones.weights import file_hash, fingerprint, head_prefixes, load_backbone, read_state
+from tlpipe.backbones.weights import file_hash, fingerprint, head_prefixes, load_backbone, read_state, require_numbers
 from tlpipe.config import ConfigError
 
 
@@ -147,3 +147,39 @@ def test_hashes(tmp_path: Path) -> None:
     with torch.no_grad():
         second.body[1].running_mean[0] += 1e-3
     assert fingerprint(first) != fingerprint(second)
+
+
+def circle() -> dict[str, Any]:
+    state: dict[str, Any] = {}
+    state["model"] = state
+    return state
+
+
+@pytest.mark.filterwarnings("ignore:.*sparse.*")
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (circle(), "inside of itself"),
+        ({"model": circle()}, "inside of itself"),
+        ({"w": torch.eye(3).to_sparse()}, "sparse or without values .w"),
+        ({"x" * 70_000: 1}, "are not tensors"),
+        (Trap(), "it holds .*print, which is more than tensors"),
+    ],
+)
+def test_hostile_files_are_refused_in_a_sentence(tmp_path: Path, content: Any, message: str) -> None:
+    torch.save(content, tmp_path / "w.pth")
+    with pytest.raises(ConfigError, match=message) as caught:
+        read_state(tmp_path / "w.pth")
+    assert len(str(caught.value)) < 2000
+    assert "weights_only=False" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(value: float) -> None:
+    net = Net()
+    net.register_buffer("mask", torch.tensor([0.0, -float("inf")]))
+    require_numbers(net, "w.pth")
+    with torch.no_grad():
+        net.body[0].weight[0, 0, 0, 0] = value
+    with pytest.raises(ConfigError, match=r"w.pth: 1 tensors hold values that are no finite numbers \(body.0.weight\)"):
+        require_numbers(net, "w.pth")

@@ -52,3 +52,10 @@ def test_components_are_a_partition_in_which_links_stay_inside(links: list[tuple
 
 def test_components_by_hand():
     assert components([0, 1, 2, 3, 4], [(0, 3), (3, 4), (1, 9)]) == [[0, 3, 4], [1], [2]]
+
+
+def test_copies_that_are_labelled_otherwise_contradict_each_other():
+    samples = [Sample(name, "answered") for name in "abcd"]
+    rejected = reject_exact(samples, [[0, 1], [2, 3]], lambda index: ("Rome", "Paris", "Oslo", "Oslo")[index])
+    assert reasons(rejected) == {0: "conflicting_labels", 1: "conflicting_labels", 3: "duplicate_of:c"}
+    assert "labelled Paris and Rome" in rejected[0].detail

@@ -79,9 +79,27 @@ def test_errors_say_what_is_there(tree: Write, tmp_path: Path):
         ImageFolder(path=str(root), splits={"train": "train", "test": "train"}).scan()
     with pytest.raises(ConfigError, match="does not exist"):
         ImageFolder(path=str(tmp_path / "nowhere")).scan()
-    (root / "train" / "empty").mkdir()
-    with pytest.raises(ConfigError, match=r"class folder .*empty holds no images"):
+    (root / "train" / "phone").mkdir()
+    (root / "train" / "phone" / "1.HEIC").write_bytes(b"x")
+    with pytest.raises(ConfigError, match=r"class folder .*phone holds no images that are read; 1 .heic .* convert"):
         ImageFolder(path=str(root)).scan()
+
+
+def test_what_is_no_class_does_not_refuse_the_rest(tree: Write):
+    root = tree(names("a/1.png", "b/1.png"))
+    for name in ("__MACOSX", "empty", "@eaDir"):
+        (root / name).mkdir()
+    (root / "__MACOSX" / "1.png").write_bytes(b"x")
+    (root / "a" / "2.heic").write_bytes(b"x")
+    folder = ImageFolder(path=str(root))
+    assert {sample.label for sample in folder.scan()} == {"a", "b"}
+    assert {"__MACOSX/", "@eaDir/", "a/2.heic"} <= set(folder.ignored())
+    assert [note.partition(":")[0] for note in folder.notes()] == ["1 .heic file is not read", "empty"]
+
+
+def test_a_class_is_named_on_one_line(tree: Write):
+    with pytest.raises(ConfigError, match=r"a line break in the name 'a.nb'"):
+        ImageFolder(path=str(tree(names("a\nb/1.png", "c/1.png")))).scan()
 
 
 def test_no_class_folders(tree: Write):

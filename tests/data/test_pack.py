@@ -26,7 +26,8 @@ Picture = Callable[[int], Image.Image]
 
 def settings(root: Path, **sections: Any) -> Data:
     source = {"kind": "image_folder", "path": str(root), **sections.pop("source", {})}
-    data: Data = parse({"source": source, **sections}, Data, "data")
+    split = {"folds": None, **sections.pop("split", {})}
+    data: Data = parse({"source": source, "split": split, **sections}, Data, "data")
     return data
 
 
@@ -169,6 +170,17 @@ def test_what_fails_leaves_the_folder_of_before(tree: Write, tmp_path: Path, fil
         pack(settings(root, split={"seed": 3}), SPEC, out, stopped, 1)
     assert (out / "images.npy").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw"]
+
+
+def test_what_is_odd_is_noted(tree: Write, tmp_path: Path, files: dict[str, Any], picture: Picture):
+    deep = np.asarray(picture(3).convert("L")).astype(np.uint16) * 16  # 12 bits in a file of 16
+    root = tree({**files, "a/deep.png": Image.fromarray(deep), "a/phone.heic": b"x", "d/phone.txt": b"x"})
+    report, _ = run(root, tmp_path / "packed")
+    assert [note.partition(";")[0].partition(":")[0] for note in report["notes"]] == [
+        "1 images are nearly black, with no value above 16 of 255 (a/deep.png)",
+        "1 .heic file is not read",
+        "d",
+    ]
 
 
 def test_the_limit_is_counted(tree: Write, tmp_path: Path, files: dict[str, Any]):

@@ -120,7 +120,7 @@ def test_empty_questions_and_contexts_are_faults():
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"{", "is not JSON"),
+        (b"{", "not JSON"),
         (b"[]", "data is no list"),
         (b'{"data": [1]}', r"data\[0\].paragraphs is no list"),
         (b'{"data": [{"paragraphs": [{"qas": []}]}]}', r"paragraphs\[0\].context is no text"),

@@ -7,7 +7,7 @@ import pytest
 from pyarrow import parquet
 
 from tlpipe.config import ConfigError
-from tlpipe.data.table import read_table
+from tlpipe.data.table import Dialect, read_table
 
 ROWS = [(2, {"text": 'say "hi", twice', "label": "a"}), (4, {"text": "two\nlines", "label": "b"})]
 
@@ -29,18 +29,18 @@ def test_the_formats_hold_the_same(tmp_path: Path):
 
 def test_no_header_and_quotes_that_are_ordinary_characters(tmp_path: Path):
     path = write(tmp_path, "t.tsv", b'it "s , odd\t1\n"unclosed\t0\n')
-    names, lines = read_table(path, header=False, quoting="none")
+    names, lines = read_table(path, Dialect(header=False, quoting="none"))
     assert names == ["1", "2"]
     assert lines == [(1, {"1": 'it "s , odd', "2": "1"}), (2, {"1": '"unclosed', "2": "0"})]
 
 
 def test_other_encodings_are_read_when_they_are_named(tmp_path: Path):
     path = write(tmp_path, "t.csv", "text,label\ngröße,a\n".encode("latin-1"))
-    assert read_table(path, encoding="latin-1")[1][0][1]["text"] == "größe"
+    assert read_table(path, Dialect("latin-1"))[1][0][1]["text"] == "größe"
     with pytest.raises(ConfigError, match=r"not utf-8 \(byte 13.*latin-1"):
         read_table(path)
     with pytest.raises(ConfigError, match="no encoding that Python knows"):
-        read_table(path, encoding="utf-9")
+        read_table(path, Dialect("utf-9"))
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from stages import compare as stage
 from tlpipe.config import ConfigError
 from tlpipe.evaluate.compare import Compare, Result, champion, compare, read_result
 from tlpipe.evaluate.judged import FACTS
+from tlpipe.stages import compare as stage
 from tlpipe.tracking import RunPayload
 
 NAMES = ("head_only", "top_layers", "all_layers", "scratch")

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from stages import evaluate
 from tlpipe.config import ConfigError
 from tlpipe.data.packed import Packed
 from tlpipe.evaluate.predict import predict
 from tlpipe.evaluate.predictions import Predictions
+from tlpipe.stages import evaluate
 from tlpipe.train.device import Runtime
 from tlpipe.train.fitting import Halved
 from tlpipe.train.model import load_model

@@ -120,3 +120,11 @@ def test_equal_texts_are_one_answer_with_the_place_of_the_better(tokenizer: Path
     answers = decode(found, scores, 5, 10)
     assert (answers.best[0].text, answers.best[0].start) == ("lives", CONTEXT.rindex("lives"))
     assert len({span.text for span in answers.best}) == len(answers.best) == 5
+
+
+def test_an_answer_keeps_the_marks_of_its_last_character(tokenizer: Path):
+    found = passage(tokenizer, "She lives in a cafe\u0301 \u0928\u092e now")
+    span = found.tokens(15, "cafe")
+    assert span is not None
+    answers = decode(found, scored(found, *span, 30), 1, 5)
+    assert (answers.best[0].text, answers.best[0].start, answers.best[0].end) == ("cafe\u0301", 15, 20)

@@ -97,6 +97,12 @@ def test_sixteen_bit_grey_is_scaled_and_not_clipped(kind: str):
     assert decode(save(Image.fromarray(deep), kind), MANY)[0, :, 0].tolist() == [0, 1, 128, 129, 255]
 
 
+@pytest.mark.parametrize("depth", [65_535, 4095])
+def test_grey_maps_of_more_than_eight_bits_are_read(depth: int):
+    raw = b"P5 3 1 %d\n" % depth + struct.pack(">3H", 0, depth // 2 + 1, depth)
+    assert decode(raw, MANY)[0, :, 0].tolist() == [0, 128, 255]
+
+
 def test_sixteen_bit_big_endian_tiff():
     raw = save(Image.frombytes("I;16B", (2, 1), struct.pack(">2H", 1000, 40_000)), "TIFF")
     assert decode(raw, MANY)[0, :, 0].tolist() == [round(1000 / 257), round(40_000 / 257)]

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from stages import report as stage
 from tlpipe.config import ConfigError
 from tlpipe.report.collect import collect, plan_matrix
 from tlpipe.report.render import render, verdict
+from tlpipe.stages import report as stage
 from tlpipe.strategies.counting import Size, account
 from tlpipe.strategies.plan import Phase, Plan
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from stages.check import main
 from tlpipe.config import ConfigError
 from tlpipe.params import load_params
 from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.stages.check import main
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = ROOT / "params.yaml"
@@ -35,7 +35,7 @@ def test_its_output_depends_on_the_preprocessing_alone(tmp_path: Path):
 
 def test_a_bad_file_is_refused_with_code_2_and_nothing_is_written(tmp_path: Path):
     (tmp_path / "params.yaml").write_text(PARAMS.read_text().replace("\ntraining:", "\ntrainin:"))
-    command = [sys.executable, "-m", "stages.check"]
+    command = [sys.executable, "-m", "tlpipe.stages", "check"]
     env = {"PYTHONPATH": str(ROOT), "PATH": ""}
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, check=False)
     assert (done.returncode, done.stdout) == (2, "")

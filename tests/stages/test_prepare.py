@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages import prepare
 from tlpipe.data.packed import Packed
 from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.stages import prepare
 
 PARAMS = """
 data:
@@ -51,3 +51,10 @@ def test_without_the_check_stage(project: Path, capsys: pytest.CaptureFixture[st
     (project / "data/preprocess.json").unlink()
     assert prepare.main() == 2
     assert "the check stage writes it" in capsys.readouterr().err
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are(project: Path, capsys: pytest.CaptureFixture[str]):
+    for old, new in (("a", "[bold]"), ("b", ":cat:")):
+        (project / "raw" / old).rename(project / "raw" / new)
+    assert prepare.main(Path("params.yaml")) == 0
+    assert {"[bold]", ":cat:"} <= set(capsys.readouterr().out.replace("│", " ").replace("┃", " ").split())

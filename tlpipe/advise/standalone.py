@@ -121,6 +121,6 @@ def _answer(
         raise ConfigError("finetune has no strategy to judge; add some, such as kind: head_only")
     views, scale = VIEWS, Scale(samples=count)
     if training is not None:
-        views, scale = views_of(training), training.scale(len(packed.rows("train")))
+        views, scale = views_of(training), training.scale(packed.learnt)
     advice = advise(settled, backbone.encoder.groups, evidence, load_experience(), clock, views, scale)
     return Answer(backbone.name, advice, time.perf_counter() - begun)

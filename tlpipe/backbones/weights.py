@@ -1,7 +1,7 @@
 """State dicts: read safely, laid over a model exactly or refused by name, and hashed."""
 
 import hashlib
-import pickle
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,10 @@ PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "net.")
 """What DataParallel, torch.compile and training scripts put in front of every name."""
 SHOWN = 8
 """Names in a message before the rest is only counted."""
+SHOWN_CHARACTERS = 200
+"""Of what a library says is wrong with a file."""
+DEEPEST = 8
+"""Mappings around a state dict."""
 
 
 class Loaded(NamedTuple):
@@ -38,6 +42,8 @@ def read_state(path: Path) -> tuple[State, list[str]]:
     content: Any = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
     notes: list[str] = []
     while isinstance(content, Mapping) and (key := _wrapper(content)) is not None:
+        if len(notes) == DEEPEST:
+            raise ConfigError(f"{path} holds a state dict inside of more than {DEEPEST} others, or inside of itself")
         notes.append(f"unwrapped {key!r}")
         content = content[key]
     if not isinstance(content, Mapping) or not content:
@@ -48,7 +54,23 @@ def read_state(path: Path) -> tuple[State, list[str]]:
             f"{path} is not a state dict: {listed(others)} are not tensors; save `model.state_dict()` alone, "
             f"or under one of {', '.join(WRAPPERS)}"
         )
+    odd = [str(name) for name, value in content.items() if value.layout is not torch.strided or value.is_meta]
+    if odd:
+        raise ConfigError(f"{path} holds tensors that are sparse or without values ({listed(odd)}): save dense ones")
     return {str(name): value for name, value in content.items()}, notes
+
+
+def require_numbers(module: nn.Module, source: str) -> None:
+    """Raise ConfigError when a weight is not finite, or a buffer not a number: nothing can be learnt then."""
+    weights = {name: value.isfinite().all() for name, value in module.named_parameters() if value.is_floating_point()}
+    # attention masks are buffers, and hold minus infinity by right
+    buffers = {name: ~value.isnan().any() for name, value in module.named_buffers() if value.is_floating_point()}
+    bad = [name for name, fine in {**weights, **buffers}.items() if not fine]
+    if bad:
+        raise ConfigError(
+            f"{source}: {len(bad)} tensors hold values that are no finite numbers ({listed(bad)}); the training that "
+            "made them diverged, or the file is damaged: take an earlier checkpoint"
+        )
 
 
 def _wrapper(content: Mapping[Any, Any]) -> str | None:
@@ -61,19 +83,34 @@ def _read_safetensors(path: Path) -> State:
 
     try:
         return load_file(path)
-    except (SafetensorError, OSError) as error:
-        raise ConfigError(f"{path} is not a readable safetensors file: {error}") from None
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ConfigError(f"{path} is not a readable safetensors file: {_first_line(error)}") from None
 
 
 def _read_pickle(path: Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # a broken or hostile pickle can raise nearly anything
         raise ConfigError(
-            f"{path} could not be read as a state dict with weights_only=True ({reason}); "
+            f"{path} could not be read as a state dict with weights_only=True ({_reason(error)}); "
             "whole pickled modules are refused because loading them runs their code: save `model.state_dict()`"
         ) from None
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a pickle, without torch's advice to load it unsafely."""
+    named = re.search(r"GLOBAL ([\w.]+)|Unsupported (?:global|class) (?:GLOBAL )?([\w.]+)", str(error))
+    if named:
+        return f"it holds {next(filter(None, named.groups()))}, which is more than tensors"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return line if (line := _first_line(error)) and "weights_only" not in line else type(error).__name__
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:SHOWN_CHARACTERS]
 
 
 def load_backbone(model: nn.Module, heads: set[str], state: State, source: str) -> Loaded:
@@ -148,7 +185,8 @@ def _refuse(source: str, model: str, missing: list[str], unexpected: list[str], 
 def listed(names: list[str]) -> str:
     """The first names, and how many more there are."""
     more = len(names) - SHOWN
-    return ", ".join(names[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+    names = [name if len(name) <= SHOWN_CHARACTERS else f"{name[:SHOWN_CHARACTERS]}..." for name in names[:SHOWN]]
+    return ", ".join(names) + (f" and {more} more" if more > 0 else "")
 
 
 def fingerprint(module: nn.Module) -> str:

@@ -1,6 +1,7 @@
 """The contract of a source of samples: what there is, and the raw bytes of each."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -10,9 +11,17 @@ from pydantic import Field
 
 from tlpipe.config import ConfigError, Spec
 from tlpipe.data.packed import Split
+from tlpipe.files import read_file
 from tlpipe.preprocess.decode import EXTENSIONS
 
 T = TypeVar("T")
+CONVERT = "convert them to JPEG or PNG, such as with `magick mogrify -format png *{}`"
+UNREAD = {ending: CONVERT.format(ending) for ending in (
+    ".heic", ".heif", ".jxl", ".tga", ".psd", ".svg", ".eps", ".ico", ".exr", ".hdr", ".pcx",
+    ".raw", ".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2",
+)}  # fmt: skip
+UNREAD |= dict.fromkeys((".dcm", ".nii", ".npy", ".fits", ".mp4", ".mov", ".avi", ".pdf"), "save pictures of it as PNG")
+"""Endings of files that hold pictures and are not read, and what to do about them."""
 ROLES: dict[str, Split] = {
     "train": "train", "training": "train",
     "val": "validation", "valid": "validation", "validation": "validation", "dev": "validation",
@@ -41,6 +50,8 @@ class Source(Spec):
     """The kind of preprocessing that reads its samples: it also says what they are labelled with."""
     stratified: ClassVar[bool] = False
     """Whether `Sample.label` is only what the splits are made alike in; else it is a class, needed in every split."""
+    grouping: ClassVar[str] = "name more groups, or set data.source.group_column to null"
+    """What to do where there are too few groups."""
 
     path: Annotated[str, Field(min_length=1)]
     """The folder that holds everything that is read; dvc.yaml depends on it."""
@@ -53,9 +64,13 @@ class Source(Spec):
         """Paths below the folder that are not samples; a folder, ending in a slash, stands for all that it holds."""
         raise NotImplementedError
 
+    def notes(self) -> list[str]:
+        """Sentences about what is in the folder and probably meant otherwise; nothing is refused for it."""
+        return unread_images(self.ignored()) if self.modality == "image" else []
+
     def read(self, sample: str) -> bytes:
         """The raw bytes of the sample with this id. Raises OSError."""
-        return (self.root / sample).read_bytes()
+        return read_file(self.root / sample)
 
     @property
     def root(self) -> Path:
@@ -67,6 +82,16 @@ class Source(Spec):
         return folder
 
 
+def unread_images(paths: Iterable[str]) -> list[str]:
+    """A sentence for each kind of image file that is not read, of these paths."""
+    counts = Counter(PurePosixPath(path).suffix.lower() for path in paths)
+    return [
+        f"{count:,} {ending} file{'s' if count > 1 else ''} {'are' if count > 1 else 'is'} not read: {UNREAD[ending]}"
+        for ending, count in sorted(counts.items())
+        if ending in UNREAD
+    ]
+
+
 def is_image(path: str) -> bool:
     """Whether a relative path is named like an image; hidden files (`._photo.jpg`, `.thumbnails/1.jpg`) are not."""
     portable = PurePosixPath(path)
@@ -76,7 +101,7 @@ def is_image(path: str) -> bool:
 def files_below(folder: Path, root: Path) -> Iterator[str]:
     """Every file in `folder` and its sub-folders, as paths below `root`; links to folders are followed once."""
     seen: set[str] = set()
-    for here, folders, names in os.walk(folder, followlinks=True):
+    for here, folders, names in os.walk(folder, followlinks=True, onerror=_unreadable):
         real = os.path.realpath(here)
         if real in seen:
             folders.clear()
@@ -84,6 +109,10 @@ def files_below(folder: Path, root: Path) -> Iterator[str]:
         seen.add(real)
         for name in names:
             yield _portable(Path(here, name).relative_to(root).as_posix())
+
+
+def _unreadable(error: OSError) -> None:
+    raise error
 
 
 def _portable(path: str) -> str:

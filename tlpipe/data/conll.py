@@ -10,6 +10,7 @@ from pydantic import Field, PrivateAttr
 
 from tlpipe.config import ConfigError, suggest
 from tlpipe.data.base import Sample, Source, files_below
+from tlpipe.data.cells import require_characters, require_name
 from tlpipe.data.packed import Split
 from tlpipe.data.table import decoded, json_lines
 from tlpipe.data.tag_schemes import BadTag, Scheme, to_iob2
@@ -38,6 +39,10 @@ class Conll(Source):
     modality: ClassVar[Literal["image", "text"]] = "text"
     form: ClassVar[str] = "words"
     stratified: ClassVar[bool] = True
+    grouping: ClassVar[str] = (
+        "the sentences after a -DOCSTART- line are one document, which is one group; put such a line before every "
+        "document, or remove the only one"
+    )
 
     kind: Literal["conll"] = "conll"
     file: Name | None = None
@@ -134,6 +139,9 @@ class Conll(Source):
 
     def _tagged(self, lines: list[tuple[int, str, str]], path: Path) -> Tagged:
         words, tags = tuple(line[1] for line in lines), tuple(line[2] for line in lines)
+        for number, word, tag in lines:
+            require_characters(f"{path}, line {number}", word)
+            require_name(f"{path}, line {number}", tag)
         try:
             converted = tuple(to_iob2(tags, self.scheme))
         except BadTag as error:
@@ -163,8 +171,5 @@ def _fields(line: str) -> list[str]:
 def _strings(value: Any, what: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
         raise ConfigError(f'{what} must be a list of texts; a line is {{"tokens": ["A", "word"], "tags": ["O", "O"]}}')
-    try:
-        "".join(value).encode()
-    except UnicodeEncodeError:
-        raise ConfigError(f"{what} has half of a surrogate pair, which is no character; correct the file") from None
+    require_characters(what, "".join(value))
     return value

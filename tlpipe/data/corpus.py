@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlpipe.config import ConfigError
+from tlpipe.files import read_file
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -32,7 +33,7 @@ def read_documents(paths: Iterable[str]) -> Iterator[list[str]]:
     for path in paths:
         for file in _files(Path(path)):
             try:
-                text = file.read_text(encoding="utf-8-sig")
+                text = read_file(file).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
             except UnicodeDecodeError as error:
                 raise ConfigError(f"backbone.corpus: {file} is not UTF-8 ({error.reason}); save it as UTF-8") from None
             for block in re.split(r"\n\s*\n", text):

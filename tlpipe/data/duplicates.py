@@ -1,13 +1,15 @@
 """What is done about copies: exact ones are kept once, and no copy stays on both sides of a split."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tlpipe.data.base import Sample
 
 PROTECTION = {"test": 2, "validation": 1, "train": 0, None: 0}
 """Of two copies, the one in the more protected split stays."""
+SHOWN = 80
+"""Characters of a truth that a finding shows."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,20 @@ def exact_copies(content: Mapping[int, bytes]) -> list[list[int]]:
     return sorted(group for group in groups.values() if len(group) > 1)
 
 
-def reject_exact(samples: Sequence[Sample], groups: Iterable[Sequence[int]]) -> dict[int, Rejected]:
-    """All of a group whose labels differ, else all but the first one in the most protected split."""
+def reject_exact(
+    samples: Sequence[Sample], groups: Iterable[Sequence[int]], truth: Callable[[int], str] | None = None
+) -> dict[int, Rejected]:
+    """All of a group whose truths differ, else all but the first one in the most protected split.
+
+    `truth` is what a sample is labelled with, such as its tags or its answer; None = its label.
+    """
+    truth = truth or (lambda index: samples[index].label)
     rejected: dict[int, Rejected] = {}
     for group in groups:
-        labels = sorted({samples[index].label for index in group})
-        if len(labels) > 1:
-            detail = f"the same content are labelled {' and '.join(labels)}: {', '.join(samples[i].id for i in group)}"
+        truths = sorted({truth(index) for index in group})
+        if len(truths) > 1:
+            ids = ", ".join(samples[i].id for i in group)
+            detail = f"the same content are labelled {' and '.join(map(_short, truths))}: {ids}"
             rejected |= {index: reject(samples[index], "conflicting_labels", detail) for index in group}
             continue
         stays, *others = sorted(group, key=lambda index: (-PROTECTION[samples[index].split], index))
@@ -48,6 +57,10 @@ def reject_exact(samples: Sequence[Sample], groups: Iterable[Sequence[int]]) -> 
         detail = f"the same content as {_place(samples[stays])}"
         rejected |= {index: reject(samples[index], reason, detail) for index in others}
     return rejected
+
+
+def _short(truth: str) -> str:
+    return truth if len(truth) <= SHOWN else f"{truth[:SHOWN]}…"
 
 
 def reject_near(samples: Sequence[Sample], likeness: Mapping[tuple[int, int], float]) -> dict[int, Rejected]:

@@ -5,8 +5,12 @@ from pathlib import Path
 from typing import Literal
 
 from tlpipe.config import ConfigError, suggest
-from tlpipe.data.base import ROLES, Sample, Source, files_below, is_image, listing
+from tlpipe.data.base import ROLES, Sample, Source, files_below, is_image, listing, unread_images
+from tlpipe.data.cells import require_name
 from tlpipe.data.packed import Split
+
+SYSTEM = frozenset({"__MACOSX", "__pycache__", "@eaDir", "#recycle", "$RECYCLE.BIN", "lost+found", "Thumbs"})
+"""Folders that archives, file systems and network storages put beside what people have."""
 
 
 class ImageFolder(Source):
@@ -20,9 +24,10 @@ class ImageFolder(Source):
     def scan(self) -> list[Sample]:
         """Every image in a class folder, sorted by id. Raises ConfigError for a layout that can be read in two ways."""
         root = self.root
-        samples = [
-            Sample(name, label.name, split) for split, label in self._class_folders() for name in _images(label, root)
-        ]
+        samples = []
+        for split, folder in self._class_folders():
+            require_name(f"data.source.path: the class folder {folder}", folder.name)
+            samples += [Sample(name, folder.name, split) for name in _images(folder, root)]
         return sorted(samples)
 
     def ignored(self) -> list[str]:
@@ -39,8 +44,15 @@ class ImageFolder(Source):
         found += [name for folder in taken for name in files_below(folder, root) if not is_image(name)]
         return sorted(found)
 
+    def notes(self) -> list[str]:
+        """Class folders without an image, too."""
+        folders = [folder for _, folder in self._class_folders() if not _images(folder, self.root)]
+        names = [folder.relative_to(self.root).as_posix() for folder in folders]
+        empty = f"{listing(names)}: no image is in there, so it is no class" if names else ""
+        return [*super().notes(), *([empty] if empty else [])]
+
     def _class_folders(self) -> Iterator[tuple[Split | None, Path]]:
-        """(split, class folder), all of them with at least one image."""
+        """(split, class folder), also those without images."""
         roles = self._roles(_folders(self.root))
         bases: list[tuple[Split | None, Path]] = list(roles.items()) or [(None, self.root)]
         for split, base in bases:
@@ -75,17 +87,18 @@ class ImageFolder(Source):
 
 
 def _images(folder: Path, root: Path) -> list[str]:
-    images = [name for name in files_below(folder, root) if is_image(name)]
-    if not images:
-        raise ConfigError(
-            f"data.source.path: the class folder {folder} holds no images; "
-            "put some there, or remove the folder if it is not a class"
-        )
+    """The images in a class folder. Raises ConfigError when it has none, and pictures of a kind that is not read."""
+    files = list(files_below(folder, root))
+    images = [name for name in files if is_image(name)]
+    if not images and (unread := unread_images(files)):
+        raise ConfigError(f"data.source.path: the class folder {folder} holds no images that are read; {unread[0]}")
     return images
 
 
 def _folders(parent: Path, hidden: bool = False) -> list[Path]:
-    return sorted(child for child in parent.iterdir() if child.is_dir() and child.name.startswith(".") <= hidden)
+    """Sub-folders; those that systems make for themselves count as hidden ones."""
+    inside = ((child, child.name.startswith(".") or child.name in SYSTEM) for child in parent.iterdir())
+    return sorted(child for child, is_hidden in inside if child.is_dir() and is_hidden <= hidden)
 
 
 def _files(parent: Path) -> list[Path]:

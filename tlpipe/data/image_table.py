@@ -1,39 +1,30 @@
-"""Images named by a table (CSV, TSV, JSON lines or Parquet) with a path and a label a line."""
+"""Images named by a table with a path and a label a line."""
 
 from pathlib import PurePosixPath
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import ClassVar, Literal
 
 from tlpipe.config import ConfigError
-from tlpipe.data.base import Sample, Source, files_below
-from tlpipe.data.table import Line, filled, read_lines, split_of
-
-Name = Annotated[str, Field(min_length=1)]
-COLUMNS = ("image_column", "label_column", "split_column", "group_column")
+from tlpipe.data.base import Sample, files_below
+from tlpipe.data.cells import Line, text_of
+from tlpipe.data.labelled_table import LabelledTable, Labels, Name
 
 
-class ImageTable(Source):
+class ImageTable(LabelledTable):
     """A table in the folder `path`, with one image a line; image paths are relative to that folder."""
+
+    columns: ClassVar[tuple[str, ...]] = ("image_column", *LabelledTable.columns)
 
     kind: Literal["image_table"] = "image_table"
     table: Name
-    """File name of the table inside `path`; .csv, .tsv, .jsonl or .parquet says how it is read."""
+    """File name of the table inside `path`; .csv, .tsv, .jsonl, .parquet or .arrow says how it is read."""
     image_column: Name = "image"
-    label_column: Name = "label"
-    split_column: Name | None = None
-    """Holds train, val or test (and their usual other names); null = tlpipe makes the splits."""
-    group_column: Name | None = None
-    """Samples with the same value (a patient, a video) never go to different splits; null = no groups."""
-
-    encoding: str = "utf-8"
-    """Of CSV, TSV and JSON lines."""
 
     def scan(self) -> list[Sample]:
         """Every line of the table, sorted by image. Raises ConfigError naming the line of a value that cannot be."""
-        root = self.root
-        lines = read_lines(root, self.table, {field: getattr(self, field) for field in COLUMNS}, self.encoding)
-        samples = sorted(self._sample(f"{self.table}, line {number}", line) for number, line in lines)
+        root, labels = self.root, Labels(self)
+        samples = sorted(
+            self._sample(f"{self.table}, line {number}", line, labels) for number, line in self.lines(self.table)
+        )
         if samples and not any((root / sample.id).is_file() for sample in samples):
             raise ConfigError(
                 f"data.source.image_column: none of the {len(samples)} files that {self.image_column!r} names exists "
@@ -46,14 +37,16 @@ class ImageTable(Source):
         named = {sample.id for sample in self.scan()} | {self.table}
         return sorted(name for name in files_below(self.root, self.root) if name not in named)
 
-    def _sample(self, where: str, line: Line) -> Sample:
-        image = PurePosixPath(filled(where, line, self.image_column).replace("\\", "/"))
+    def _sample(self, where: str, line: Line, labels: Labels) -> Sample:
+        written = text_of(where, line, self.image_column)
+        if not written or "\0" in written:
+            what = "has a zero byte" if written else "is empty"
+            raise ConfigError(f"{where}: {self.image_column!r} {what}; fill it in, or remove the line")
+        image = PurePosixPath(written.replace("\\", "/"))
         if image.is_absolute() or ".." in image.parts:
             raise ConfigError(
                 f"{where}: {str(image)!r} lies outside of {self.path}; "
                 "paths must be relative to that folder, because it is what DVC tracks"
             )
-        label = filled(where, line, self.label_column)
-        split = split_of(where, line, self.split_column) if self.split_column else None
-        group = filled(where, line, self.group_column) if self.group_column else None
+        label, split, group = labels(where, line)
         return Sample(str(image), label, split, group)

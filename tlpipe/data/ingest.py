@@ -47,6 +47,8 @@ class Image:
     """Hash of size and decoded pixels: equal for files that differ in nothing but their encoding."""
     width: int
     height: int
+    brightest: int
+    """Largest value of a channel, of 255."""
     thumbnail: bytes
 
 
@@ -135,7 +137,8 @@ def _ingest(job: Job, row: int, name: str) -> Image | Unreadable:
         file.write(packed.tobytes())
     height, width = image.shape[:2]
     pixels = hashlib.sha256(f"{height},{width}".encode() + image.tobytes()).digest()
-    return Image(hashlib.sha256(raw).hexdigest(), pixels, width, height, thumbnail(image).tobytes())
+    sha256, brightest = hashlib.sha256(raw).hexdigest(), int(image.max())
+    return Image(sha256, pixels, width, height, brightest, thumbnail(image).tobytes())
 
 
 def _pack(job: Job, image: NDArray[np.uint8]) -> NDArray[np.uint8]:

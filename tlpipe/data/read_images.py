@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tlpipe.data.base import listing
 from tlpipe.data.duplicates import Rejected, reject
 from tlpipe.data.findings import image_sizes
 from tlpipe.data.ingest import Image, Job, Unreadable, ingest
@@ -13,6 +14,9 @@ from tlpipe.data.packed import Split
 from tlpipe.data.reader import Intake, OneLabel, Pairs
 from tlpipe.data.similar import EDGE, near_pairs
 from tlpipe.data.space import check_space
+
+DARK = 16
+"""An image without a brighter value is hardly meant: 12 bits in a file of 16 give at most this, of 255."""
 
 
 class ImageReader(OneLabel):
@@ -23,6 +27,7 @@ class ImageReader(OneLabel):
     def __init__(self, intake: Intake) -> None:
         data, samples, preprocess = intake.data, intake.samples, intake.preprocess
         super().__init__(samples)
+        self._ids = [sample.id for sample in samples]
         self.edge, self.scratch, self.track = preprocess.resize_to, intake.folder / "scratch", intake.track
         what = f"{len(samples):,} images at {self.edge} x {self.edge} pixels"
         check_space(intake.folder, 2 * len(samples) * self.edge**2 * 3, what)
@@ -30,7 +35,7 @@ class ImageReader(OneLabel):
         self.images: dict[int, Image] = {}
         self.rejected: dict[int, Rejected] = {}
         self.thumbnails = np.zeros((len(samples), EDGE * EDGE), np.uint8)
-        outcomes = ingest(job, [sample.id for sample in samples], intake.workers)
+        outcomes = ingest(job, self._ids, intake.workers)
         for index, outcome in enumerate(self.track(outcomes, "reading images", len(samples), "img")):
             if isinstance(outcome, Unreadable):
                 self.rejected[index] = reject(samples[index], outcome.reason, outcome.detail)
@@ -68,5 +73,11 @@ class ImageReader(OneLabel):
         self.scratch.unlink()
 
     def report(self, samples: Mapping[int, Split]) -> dict[str, Any]:
-        """Sizes of the raw images."""
-        return image_sizes([(self.images[index].width, self.images[index].height) for index in samples])
+        """Sizes of the raw images, and which of them are nearly black."""
+        sizes = image_sizes([(self.images[index].width, self.images[index].height) for index in samples])
+        dark = [self._ids[index] for index in samples if self.images[index].brightest <= DARK]
+        note = (
+            f"{len(dark):,} images are nearly black, with no value above {DARK} of 255 ({listing(dark, 5)}); if they "
+            "are 12-bit data in 16-bit files, multiply their values by 16 (`magick mogrify -evaluate multiply 16` does)"
+        )
+        return {**sizes, "notes": [note] if dark else []}

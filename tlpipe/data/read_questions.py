@@ -65,6 +65,11 @@ class QuestionReader:
             if index not in self.rejected
         }
 
+    def truth(self, index: int) -> str:
+        """The answer that is trained on, wherever in the context it stands."""
+        answers = self.questions[index].answers
+        return repr(commonest(answers)[1]) if answers else "no answer"
+
     def near(self, among: set[int], threshold: float) -> Pairs:
         """Questions of near duplicate contexts; two questions about one context are no copies of each other.
 

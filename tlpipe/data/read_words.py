@@ -51,6 +51,10 @@ class WordReader:
         self.texts = [(" ".join(sentence.words),) for sentence in self.sentences]
         self.content = {index: content_hash(text) for index, text in enumerate(self.texts)}
 
+    def truth(self, index: int) -> str:
+        """Its tags."""
+        return " ".join(self.sentences[index].tags)
+
     def near(self, among: set[int], threshold: float) -> Pairs:
         """By the Jaccard similarity of their character 5-grams, see tlpipe.data.shingles."""
         return near_texts({index: shingles(self.texts[index]) for index in sorted(among)}, threshold)

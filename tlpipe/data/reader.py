@@ -44,6 +44,9 @@ class Reader(Protocol):
     def content(self) -> Mapping[int, bytes]:
         """A hash of what each readable sample holds, whatever its encoding: equal for exact copies."""
 
+    def truth(self, index: int) -> str:
+        """What the sample is labelled with, spelled out: copies that differ in it contradict each other."""
+
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the network's outputs, in order."""
@@ -80,6 +83,10 @@ class OneLabel:
     def __init__(self, samples: Sequence[Sample]) -> None:
         self._names = [sample.label for sample in samples]
         self.classes = tuple(sorted(set(self._names)))
+
+    def truth(self, index: int) -> str:
+        """Its class."""
+        return self._names[index]
 
     def parts(self, index: int) -> int:
         """One row."""

@@ -11,9 +11,11 @@ from pydantic import Field, PrivateAttr
 
 from tlpipe.config import ConfigError, suggest
 from tlpipe.data.base import Sample, Source, files_below
+from tlpipe.data.cells import read_json, require_characters
 from tlpipe.data.duplicates import components
 from tlpipe.data.packed import Split
 from tlpipe.data.table import decoded
+from tlpipe.wording import shown
 
 Name = Annotated[str, Field(min_length=1)]
 ANSWERED, UNANSWERED = "answered", "unanswered"
@@ -71,6 +73,7 @@ class Squad(Source):
     modality: ClassVar[Literal["image", "text"]] = "text"
     form: ClassVar[str] = "questions"
     stratified: ClassVar[bool] = True
+    grouping: ClassVar[str] = "an article is a group; add articles, or set data.source.group to context"
 
     kind: Literal["squad"] = "squad"
     file: Name | None = None
@@ -130,13 +133,11 @@ def read_squad(path: Path, encoding: str = "utf-8") -> Iterator[Question]:
     if not path.is_file():
         there = sorted(files_below(path.parent, path.parent))
         raise ConfigError(f"data.source: {path.parent} has no file {path.name!r}{suggest(path.name, there)}")
-    try:
-        content = json.loads(decoded(path, encoding))
-    except ValueError as error:
-        raise ConfigError(f"{path} is not JSON: {error}") from None
+    content = read_json(str(path), decoded(path, encoding))
     for number, article in enumerate(_list(path, "", content, "data")):
-        title = str(article.get("title", f"article {number + 1}")) if isinstance(article, dict) else ""
-        for at, paragraph in enumerate(_list(path, where := f"data[{number}]", article, "paragraphs")):
+        where, untitled = f"data[{number}]", {"title": f"article {number + 1}"}
+        title = _text(path, where, untitled | article if isinstance(article, dict) else untitled, "title")
+        for at, paragraph in enumerate(_list(path, where, article, "paragraphs")):
             place = f"{where}.paragraphs[{at}]"
             context = _text(path, place, paragraph, "context")
             for index, each in enumerate(_list(path, place, paragraph, "qas")):
@@ -145,11 +146,12 @@ def read_squad(path: Path, encoding: str = "utf-8") -> Iterator[Question]:
 
 def _question(path: Path, place: str, item: Any, context: str, title: str) -> Question:
     name = item.get("id") if isinstance(item, dict) else None
-    if not isinstance(name, str | int) or not str(name):
-        raise ConfigError(f"{path}: {place} has no id; every question needs one of its own")
+    if not isinstance(name, str | int) or isinstance(name, bool) or not str(name):
+        raise ConfigError(f"{path}: {place} has no id; every question needs one of its own, as text or a whole number")
+    require_characters(f"{path}: {place}.id", str(name))
     impossible = item.get("is_impossible", False)
     if not isinstance(impossible, bool):
-        raise ConfigError(f"{path}: {place}.is_impossible is {impossible!r}; it must be true or false")
+        raise ConfigError(f"{path}: {place}.is_impossible is {shown(impossible)}; it must be true or false")
     answers = tuple(_answer(path, place, each) for each in _list(path, place, item, "answers"))
     return Question(str(name), _text(path, place, item, "question"), context, answers, impossible, title)
 
@@ -173,6 +175,7 @@ def _text(path: Path, place: str, item: Any, key: str) -> str:
     found = item.get(key) if isinstance(item, dict) else None
     if not isinstance(found, str):
         raise ConfigError(f"{path}: {place}.{key} is no text")
+    require_characters(f"{path}: {place}.{key}", found)
     return found
 
 

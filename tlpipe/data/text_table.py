@@ -1,55 +1,44 @@
-"""Texts, or pairs of texts, in tables (CSV, TSV, JSON lines or Parquet) with a label a line."""
+"""Texts, or pairs of texts, in tables with a label a line."""
 
 import json
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, PrivateAttr
+from pydantic import PrivateAttr
 
 from tlpipe.config import ConfigError
-from tlpipe.data.base import Sample, Source, files_below
+from tlpipe.data.base import Sample, files_below
+from tlpipe.data.cells import Line, text_of
+from tlpipe.data.labelled_table import LabelledTable, Labels, Name
 from tlpipe.data.packed import Split
-from tlpipe.data.table import Line, Quoting, filled, plain, read_lines, split_of
 from tlpipe.preprocess.text import Text
 
-Name = Annotated[str, Field(min_length=1)]
-COLUMNS = ("text_column", "pair_column", "label_column", "split_column", "group_column")
 
-
-class TextTable(Source):
+class TextTable(LabelledTable):
     """One table, or one a split, in the folder `path`; a sample's id is the file's name and the line's number."""
 
     modality: ClassVar[Literal["image", "text"]] = "text"
     form: ClassVar[str] = "text"
+    columns: ClassVar[tuple[str, ...]] = ("text_column", "pair_column", *LabelledTable.columns)
 
     kind: Literal["text_table"] = "text_table"
     table: Name | None = None
-    """File name of the only table; .csv, .tsv, .jsonl or .parquet says how it is read. null = see `splits`."""
+    """File name of the only table; .csv, .tsv, .jsonl, .parquet or .arrow says how it is read. null = see `splits`."""
     splits: dict[Literal["train", "validation", "test"], Name] | None = None
     """A table a split, such as {train: train.tsv, test: test.tsv}; null = see `table`."""
     text_column: Name = "text"
     pair_column: Name | None = None
     """The second text of a pair; null = single texts."""
-    label_column: Name = "label"
-    split_column: Name | None = None
-    """Holds train, val or test (and their usual other names); null = tlpipe makes the splits."""
-    group_column: Name | None = None
-    """Samples with the same value (an author, a document) never go to different splits; null = no groups."""
-    header: bool = True
-    """Whether the first line names the columns; otherwise they are called "1", "2", … (CSV and TSV)."""
-    quoting: Quoting = "csv"
-    """csv = a field may stand in double quotes; none = quotes are ordinary characters (CSV and TSV)."""
-    encoding: str = "utf-8"
-    """Of CSV, TSV and JSON lines."""
     _texts: dict[str, Text] = PrivateAttr(default_factory=dict)
 
     def scan(self) -> list[Sample]:
         """Every line of the tables, sorted by file and line. Raises ConfigError naming the line of what cannot be."""
-        samples = []
+        samples, labels = [], Labels(self)
         for name, split in self._tables():
-            for number, line in self._lines(name):
-                sample = self._sample(name, number, line, split)
-                self._texts[sample.id] = self._text(line)
-                samples.append(sample)
+            for number, line in self.lines(name):
+                sample, where = f"{name}:{number:08}", f"{name}, line {number}"
+                label, own, group = labels(where, line)
+                self._texts[sample] = self._text(where, line)
+                samples.append(Sample(sample, label, own or split, group))
         return sorted(samples)
 
     def ignored(self) -> list[str]:
@@ -79,18 +68,6 @@ class TextTable(Source):
             raise ConfigError("data.source.split_column: `splits` already says it, a table a split; set it to null")
         return [(name, split) for split, name in (self.splits or {}).items()]
 
-    def _lines(self, name: str) -> list[tuple[int, Line]]:
-        columns = {field: getattr(self, field) for field in COLUMNS}
-        return read_lines(self.root, name, columns, self.encoding, self.header, self.quoting)
-
-    def _sample(self, name: str, number: int, line: Line, split: Split | None) -> Sample:
-        where = f"{name}, line {number}"
-        label = filled(where, line, self.label_column)
-        if self.split_column is not None:
-            split = split_of(where, line, self.split_column)
-        group = filled(where, line, self.group_column) if self.group_column else None
-        return Sample(f"{name}:{number:08}", label, split, group)
-
-    def _text(self, line: Line) -> Text:
+    def _text(self, where: str, line: Line) -> Text:
         columns = (self.text_column, self.pair_column)
-        return tuple(plain(line.get(column)) for column in columns if column is not None)
+        return tuple(text_of(where, line, column) for column in columns if column is not None)

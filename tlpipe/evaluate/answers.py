@@ -18,7 +18,7 @@ from tlpipe.data.asked import Asked, asked, find, version_of
 from tlpipe.data.packed import Packed, Split
 from tlpipe.data.squad import ANSWERED, UNANSWERED
 from tlpipe.evaluate.predictions import Predictions
-from tlpipe.intervals import Design, clusters
+from tlpipe.intervals import Design, clusters, uniform
 from tlpipe.preprocess.answers import Answers
 from tlpipe.sums import Floats, draw_sums, measure_sums
 from tlpipe.tasks.question_answering import THRESHOLD
@@ -103,7 +103,7 @@ class AnswerPredictions(Predictions):
     @cached_property
     def design(self) -> Design:
         """How the questions are resampled: contexts whole."""
-        kinds = self.columns[:, [2, 4]].mean(axis=0)
+        kinds = uniform(self.columns[:, [2, 4]].sum(axis=0))
         return Design(clusters(self.groups or ("",) * self.size), kinds)
 
     def trials(self, metric: str) -> float | None:

@@ -1,5 +1,6 @@
 """From the scores of tokens back to the text of an answer, or to the finding that there is none. Numpy alone."""
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -104,7 +105,7 @@ def _different(
 ) -> tuple[Span, ...]:
     spans: dict[str, Span] = {}
     for score, first, last in ranked:
-        start, end = int(passage.places[first, 0]), int(passage.places[last, 1])
+        start, end = int(passage.places[first, 0]), _whole_end(passage.context, int(passage.places[last, 1]))
         text = passage.context[start:end]
         start += len(text) - len(text.lstrip())
         text = text.strip()
@@ -113,6 +114,13 @@ def _different(
         if len(spans) == count:
             break
     return tuple(spans.values())
+
+
+def _whole_end(context: str, end: int) -> int:
+    """`end`, moved behind the marks that belong to the character before it: tokenizers that drop accents stop short."""
+    while end < len(context) and unicodedata.category(context[end]).startswith("M"):
+        end += 1
+    return end
 
 
 def _log_sum(values: Floats) -> float:

@@ -81,7 +81,8 @@ def _pixels(raw: bytes, max_pixels: int, still: bool) -> NDArray[np.uint8]:
 
 def to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     """A loaded image as RGB pixels (H, W, 3), turned and converted as `decode` does. Raises UnreadableImage."""
-    return np.array(_rgb(_upright(image)))
+    # the format goes with the original: a turned image is a new one that has none
+    return np.array(_rgb(_upright(image), image.format))
 
 
 @cache
@@ -98,8 +99,8 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+def _rgb(image: Image.Image, form: str | None) -> Image.Image:
+    if image.mode.startswith("I;16") or (image.mode == "I" and form in ("PNG", "PPM")):
         grey = np.clip(np.asarray(image).astype(np.int64), 0, 65_535)
         return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):

@@ -129,6 +129,7 @@ def data_findings(data: Mapping[str, Any]) -> dict[str, Any]:
         "left_aside": sum(data.get("left_aside", {}).values()),
         "ignored": len(data.get("ignored", ())),
         "imbalance": data.get("imbalance"),
+        "notes": data.get("notes", ()),
         "images": data.get("images"),
         "texts": data.get("texts"),
         "questions": data.get("questions"),

@@ -59,7 +59,7 @@ def verdict(facts: Mapping[str, Any]) -> str:
             "has the lowest log loss or, where that is equal or not known, the fewest trainable parameters"
         )
     if not close:
-        return f"{won}; the paired bootstrap separates it from every other one."
+        return f"{won}; the paired interval separates it from every other one."
     also = text.listing([f"{name} ({text.value(means[name], metric)})" for name in close])
     verb = "is" if len(close) == 1 else "are"
     return (

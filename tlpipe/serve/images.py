@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tlpipe.bundle import Bundle
+from tlpipe.files import read_file
 from tlpipe.preprocess.decode import EXTENSIONS, MOST_PIXELS, UnreadableImage, decode, to_rgb
 from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.serve.reading import MAX_PIXELS, BadInput, Labels, Row, Sample
@@ -46,7 +47,7 @@ class ImageLabels(Labels):
             return self._file(bytes(item), still=False)
         if isinstance(item, str | Path):
             try:
-                return self._file(Path(item).read_bytes(), still=False)
+                return self._file(read_file(Path(item)), still=False)
             except (OSError, ValueError) as error:
                 raise BadInput(str(error)) from None
         if isinstance(item, Image.Image):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from tlpipe.bundle import Bundle
+from tlpipe.files import read_file
 from tlpipe.preprocess.text import TOKENIZER, Text, TextPreprocess, Tokenizer, TokenPreprocess
 from tlpipe.serve.body import parse_json
 from tlpipe.serve.reading import BadInput, Labels, Row, Sample
@@ -86,7 +87,7 @@ def padded_length(longest: int, preprocess: TokenPreprocess) -> int:
 def read_bytes(path: Path) -> bytes:
     """The content of a file. Raises BadInput when it cannot be read."""
     try:
-        return path.read_bytes()
+        return read_file(path)
     except (OSError, ValueError) as error:
         raise BadInput(str(error)) from None
 

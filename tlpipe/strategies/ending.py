@@ -19,7 +19,7 @@ class Ending(Spec):
         """A line for people for each of what was done."""
         lines = []
         if self.soup is not None:
-            lines.append(f"greedy soup of the weights after epoch{'s' * (len(self.soup) > 1)} {_listed(self.soup)}")
+            lines.append(f"soup: mean of the weights after epoch{'s' * (len(self.soup) > 1)} {_listed(self.soup)}")
         if self.alpha is not None:
             lines.append(f"{self.alpha:.0%} of the way from the weights at the start to the trained ones (WiSE-FT)")
         return lines

@@ -75,7 +75,7 @@ class TokenClassification(Task):
 
     def scores(self, logits: Tensor, labels: Tensor, packed: Packed) -> Scores:
         """Cross-entropy and accuracy of words, and the F1 of entities (seqeval's default mode)."""
-        low, high = packed.ranges["validation"]
+        low, high = packed.validated
         sentences = packed.sample_of[packed.targets.row(low, high)]
         surprise = functional.cross_entropy(logits, labels, reduction="none")
         said = logits.argmax(1).numpy()

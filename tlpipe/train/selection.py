@@ -9,15 +9,16 @@ from tlpipe.strategies.ending import Ending
 from tlpipe.strategies.plan import Plan
 from tlpipe.tasks.base import Scores
 from tlpipe.train.events import Position
-from tlpipe.train.poststeps import Candidate, Score, Weights, finish, verdict_on
+from tlpipe.train.poststeps import Candidate, Score, Weights, average, finish, interpolate, verdict_on
 from tlpipe.train.shard import parts
 
 
 class Selection:
     """Holds the weights that a training may end with; where it is and how good it was stands in its `Position`."""
 
-    def __init__(self, model: nn.Module, plan: Plan, monitor: str) -> None:
-        self.plan, self.monitor = plan, monitor
+    def __init__(self, model: nn.Module, plan: Plan, monitor: str, last: bool = False) -> None:
+        """`last`: end with the weights after the last epoch, whatever validation says."""
+        self.plan, self.monitor, self.last = plan, monitor, last
         self.best: Weights = copy.deepcopy(model.state_dict())
         self.start = copy.deepcopy(self.best) if plan.wise_ft else None
         self.recent: list[Candidate] = []
@@ -26,8 +27,8 @@ class Selection:
 
     def take(self, at: Position, scores: Scores, weights: Weights) -> None:
         """An epoch is done: keep its weights if they are as good as the best ones."""
-        verdict = verdict_on(scores, at.best, self.monitor)
-        if verdict >= 0:
+        verdict = verdict_on(scores, at.best, self.monitor) if scores else 1
+        if verdict >= 0 or self.last:
             at.best, at.best_epoch, self.best = scores, at.epochs, copy.deepcopy(weights)
         if verdict > 0:
             at.stale = 0
@@ -44,6 +45,14 @@ class Selection:
             candidates[at.best_epoch] = (at.best_epoch, at.best, self.best)
         weights, self.ending = finish(self.best, list(candidates.values()), self.start, score, self.monitor)
         return weights
+
+    def settle(self, alpha: float | None) -> Weights:
+        """The weights that a training ends with whose post-steps choose nothing.
+
+        The average of the last epochs for a plan with a soup, then `alpha` of the way there from the start.
+        """
+        weights = average([each[2] for each in self.recent]) if self.recent else self.best
+        return weights if alpha is None or self.start is None else interpolate(self.start, weights, alpha)
 
     def state(self) -> dict[str, Any]:
         """What cannot be made again."""

@@ -8,6 +8,7 @@ from tlpipe.config import Spec
 from tlpipe.strategies.scale import Scale
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Area = Annotated[float, Field(gt=0, le=1)]
 
 
 class Augment(Spec):
@@ -27,18 +28,29 @@ class Augment(Spec):
     """Alpha of the Beta distribution that mixes pairs of images and labels; 0 = off (arXiv 1710.09412)."""
     cutmix: Annotated[float, Field(ge=0, le=4)]
     """Alpha of the Beta distribution that pastes rectangles of other images; 0 = off (arXiv 1905.04899)."""
+    area: tuple[Area, Area] | None = None
+    """Smallest and largest share of the image that a window anywhere in it covers; then `zoom` and `shift` decide
+    nothing. null = a window about the middle, by `zoom` and `shift`."""
+    aspect: Annotated[float, Field(ge=1, le=4)] = 4 / 3
+    """Of `area`'s windows: width over height lies between 1 / this and this."""
+    saturation: Fraction = 0
+    """Saturation is multiplied by 1 +- this."""
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0
+    """Largest turn of the colour circle either way, in turns."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "Augment":
-        if self.zoom[0] > self.zoom[1]:
-            raise ValueError(f"zoom must be [smallest, largest], got {list(self.zoom)}")
+        for name, bounds in (("zoom", self.zoom), ("area", self.area)):
+            if bounds and bounds[0] > bounds[1]:
+                raise ValueError(f"{name} must be [smallest, largest], got {list(bounds)}")
         return self
 
     @property
     def still(self) -> bool:
         """Whether every view of an image is its evaluation view (mixing comes later and does not count)."""
-        moves = self.flip or self.rotate or self.shift or self.brightness
-        return not moves and tuple(self.zoom) == (1, 1)
+        coloured = self.brightness or self.saturation or self.hue
+        moves = self.flip or self.rotate or self.shift or self.area
+        return not moves and not coloured and tuple(self.zoom) == (1, 1)
 
 
 STILL = Augment(flip=False, zoom=(1, 1), rotate=0, shift=0, brightness=0, mixup=0, cutmix=0)
@@ -92,6 +104,10 @@ class Training(Spec):
     """Before the head's linear layer."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None
     """Decay a step of an exponential moving average of the weights, which is then what is validated and kept."""
+    keep: Literal["auto", "best", "last"] = "auto"
+    """The weights that a training ends with: those after the epoch with the best `monitor`, or after the last. With
+    folds the epoch is chosen on all out-of-fold predictions together. auto = the last where what ships is trained on
+    all labelled samples (`data.split.folds` and `refit`), the best where a single validation split decides."""
     monitor: Literal["accuracy", "loss", "entity_f1"]
     """Validation figure of early stopping and best-weights restore; of equally good epochs the later one is kept. What
     there is depends on the task."""

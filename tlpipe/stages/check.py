@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 from tlpipe.config import PARAMS, ConfigError
-from tlpipe.endings import leave
 from tlpipe.params import load_params, outline
 from tlpipe.plan_table import line
 from tlpipe.strategies.counting import summary
@@ -27,7 +26,3 @@ def main(params_path: Path = PARAMS, out: Path = OUT) -> int:
     out.write_text(text, encoding="utf-8")
     print(*lines, machine.describe(), sep="\n")
     return 0
-
-
-if __name__ == "__main__":
-    leave(main())

@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tlpipe.config import PARAMS, ConfigError, load, read
-from tlpipe.endings import leave
 from tlpipe.evaluate.compare import EVALUATION, FINETUNED, TRAINING, Compare, Result, compare, read_result
 from tlpipe.evaluate.judged import FACTS
 from tlpipe.evaluate.tables import write_json
@@ -232,7 +231,3 @@ def _repeated(entry: dict[str, Any], metric: str) -> str:
     ]
     count = len(entry["seeds"]["validation"][metric]["values"])
     return f"; mean ± standard deviation of {count} seeds [95 % of the mean]: {', '.join(said)}" if said else ""
-
-
-if __name__ == "__main__":
-    leave(main())

@@ -3,13 +3,14 @@
 import time
 from pathlib import Path
 
-from stages.shell import run
+import numpy as np
+
 from tlpipe import config
+from tlpipe.config import ConfigError
 from tlpipe.data.packed import Packed
-from tlpipe.endings import leave
 from tlpipe.progress import track
 from tlpipe.train.device import Runtime
-from tlpipe.train.embed import embed, learnt_from
+from tlpipe.train.embed import Features, embed
 from tlpipe.train.history import write_json
 from tlpipe.train.source import load_source, source_encoder
 
@@ -24,15 +25,19 @@ def main() -> None:
     machine, encoder = runtime.resolve(source.backbone.hidden_size), source_encoder(SOURCE, source)
     begun = time.perf_counter()
     batches = embed(encoder, packed, machine, OUT, BATCH)
-    done = sum(track(batches, f"embedding on {machine.describe()}", -(-learnt_from(packed) // BATCH), "batches"))
+    done = sum(track(batches, f"embedding on {machine.describe()}", -(-packed.labelled // BATCH), "batches"))
     seconds = time.perf_counter() - begun
     if not machine.team.first:
         return
+    require_finite(Features.open(OUT), machine.precision)
     timing = {"seconds": seconds, "device": machine.describe(), "precision": machine.precision}
     write_json(Path("reports/training/embed/timing.json"), timing)
     print(f"{done:,} samples at {len(encoder.cuts) - 1} depths in {seconds:.1f} s")
 
 
-if __name__ == "__main__":
-    run(main, together=True)
-    leave()
+def require_finite(features: Features, precision: str) -> None:
+    """Raise ConfigError when the backbone gives something that is no finite number."""
+    bad = [group for group in features.groups if not np.isfinite(features.at(group)).all()]
+    if bad:
+        do = "set runtime.precision to fp32" if precision != "fp32" else "its weights are too large or damaged"
+        raise ConfigError(f"the backbone's features after {bad[0]} are not all finite numbers; {do}")

@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
-from stages.shell import run
 from tlpipe import config
 from tlpipe.bundle import MODEL, Bundle, Figure, figures
 from tlpipe.config import ConfigError
@@ -18,7 +16,6 @@ from tlpipe.data import AnySource
 from tlpipe.data.base import Source
 from tlpipe.data.packed import Packed
 from tlpipe.data.spec import Checks
-from tlpipe.endings import leave
 from tlpipe.export.parity import HeldOut, ParityError, Pictures
 from tlpipe.export.question_parity import HeldOutQuestions
 from tlpipe.export.spec import Export
@@ -27,7 +24,7 @@ from tlpipe.export.word_parity import HeldOutWords
 from tlpipe.export.write import export_bundle
 from tlpipe.preprocess.decode import UnreadableImage, decode
 from tlpipe.preprocess.text import TOKENIZER
-from tlpipe.progress import track
+from tlpipe.progress import plain_console, track
 from tlpipe.tracking import Tracking, log_bundle
 from tlpipe.train.model import About, load_model
 
@@ -49,7 +46,7 @@ def main() -> None:
     except ParityError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    Console().print(summary(bundle))
+    plain_console().print(summary(bundle))
     publish(about)
 
 
@@ -138,8 +135,3 @@ def summary(bundle: Bundle) -> Table:
         same = "-" if case.same is None else f"{case.same:.1%}"
         table.add_row(case.name, str(case.batch), str(case.samples), found, f"{case.tolerance:g}", same)
     return table
-
-
-if __name__ == "__main__":
-    run(main)
-    leave()

@@ -9,9 +9,8 @@ from typing import Any
 from tlpipe.config import PARAMS, ConfigError, load, parse
 from tlpipe.data.pack import pack
 from tlpipe.data.spec import Data
-from tlpipe.endings import leave
 from tlpipe.preprocess import AnyPreprocess
-from tlpipe.progress import track
+from tlpipe.progress import plain_console, track
 
 PREPROCESS, PACKED, REPORT = Path("data/preprocess.json"), Path("data/packed"), Path("reports/data.json")
 TOKENIZERS = Path("data/tokenizer")
@@ -39,10 +38,9 @@ def _preprocess() -> AnyPreprocess:
 
 
 def _show(report: dict[str, Any], most: int = 12) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = plain_console()
     shown = report["classes"] if len(report["classes"]) <= most else []
     table = Table("split", *shown, "samples", title=f"{PACKED}: {report['used']:,} of {report['found']:,} samples")
     for split, classes in report["counts"].items():
@@ -54,8 +52,6 @@ def _show(report: dict[str, Any], most: int = 12) -> None:
     for number, what in ((near, "groups of near duplicates"), (len(ignored), "ignored files"), (aside, "left aside")):
         if number:
             console.print(f"{number:,} {what}")
+    for note in report["notes"]:
+        console.print(f"note: {note}")
     console.print(f"imbalance {report['imbalance']:.2f}; details in {REPORT}")
-
-
-if __name__ == "__main__":
-    leave(main())
