@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tlpipe import __version__, serve_commands
+from tlpipe import __version__, project_commands, serve_commands
 from tlpipe.config import PARAMS, ConfigError, read, suggest
 from tlpipe.endings import end_quickly
 from tlpipe.troubles import TRACEBACKS, explain_uncaught, sentence
@@ -54,6 +54,7 @@ app = typer.Typer(cls=_Readable, no_args_is_help=True, add_completion=False, pre
 ParamsFile = Annotated[Path, typer.Argument(help="The params file.", show_default=True)]
 
 
+project_commands.add(app)
 serve_commands.add(app)
 
 
@@ -74,6 +75,7 @@ def root(
 def check(params: ParamsFile = PARAMS) -> None:
     """Check everything in the params file, before any work."""
     loaded = _load(params)
+    from tlpipe.across import unlisted
     from tlpipe.advise.told import outcome
     from tlpipe.params import outline
     from tlpipe.plan_table import line
@@ -84,6 +86,8 @@ def check(params: ParamsFile = PARAMS) -> None:
     said = {name: outcome(each) for name, each in _told(loaded, params).items()}
     for name in loaded.strategies:
         typer.echo(f"  {name}: {line(summary(*plans[name])) if name in plans else said[name]}")
+    for name in unlisted(loaded.strategies, loaded.finetune):
+        typer.echo(f"  {name}: does not run, as strategies does not list it")
 
 
 @app.command()

@@ -17,8 +17,11 @@ from tlpipe.data.packed import Packed, Split
 from tlpipe.evaluate.compare import finite
 from tlpipe.evaluate.judged import JUDGED, Judged, intervals, lower_title
 from tlpipe.evaluate.paired import Loss, disagreement, loss_of
+from tlpipe.golden import GOLDEN, read_golden, write_golden
 from tlpipe.intervals import Interval
+from tlpipe.serve.proof import answered
 from tlpipe.serve.quantize import CALIBRATORS, fp16, int8, int8_dynamic
+from tlpipe.serve.readings import reading
 from tlpipe.serve.session import Runtime, Session, first_line
 
 Made = tuple[bytes, dict[str, float]]
@@ -283,11 +286,14 @@ def _write(folder: Path, bundle: Path, about: Bundle, model: bytes, name: str, f
     for file in about.sha256.keys() - {MODEL}:
         shutil.copyfile(bundle / file, folder / file)
     (folder / MODEL).write_bytes(model)
+    if GOLDEN in about.sha256:
+        run = Session(model, Runtime(device="cpu")).run
+        write_golden(folder, answered(read_golden(bundle), reading(about, bundle), run))
     changes = {
         "metrics": figures,
         "parity": (),
         "versions": about.versions | {"variant": name},
-        "sha256": about.sha256 | {MODEL: digest(folder / MODEL)},
+        "sha256": {file: digest(folder / file) for file in about.sha256},
     }
     write_bundle(folder, about.model_copy(update=changes))
 

@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def _letters(backbone: Letters, machine: Machine, runtime: Runtime) -> tuple[Encoder, Provenance]:
-    keeper = Keeper("pretrain", run_key(backbone.model_dump(), runtime.model_dump(), hash_code()))
+    keeper = Keeper("pretrain", run_key(backbone.model_dump(), runtime.model_dump(), hash_code("pretrain")))
     data = keeper.folder / "letters"
     if machine.team.first_here and not (data / "dataset.json").is_file():
         for _ in track(render_letters(backbone, data), "rendering letters", backbone.samples + HELD_OUT, "letters"):
@@ -92,7 +92,7 @@ def _bert(backbone: Bert, machine: Machine, runtime: Runtime) -> tuple[Encoder, 
     """Pretrain BERT; the encoder keeps what fine-tuning needs, and its heads are left out."""
     team = machine.team
     files = hash_files([*map(Path, backbone.corpus), TOKENIZERS])
-    key = run_key("pretrain", backbone.model_dump(), runtime.model_dump(), hash_code(), files)
+    key = run_key("pretrain", backbone.model_dump(), runtime.model_dump(), hash_code("pretrain"), files)
     keeper = Keeper("pretrain", key)
     data = keeper.folder / "corpus"
     if team.first_here and not (data / ABOUT).is_file():

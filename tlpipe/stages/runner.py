@@ -32,6 +32,7 @@ class Stage:
 
 
 STAGES = {
+    "code": Stage(),
     "check": Stage(),
     "sample_data": Stage(),
     "sample_text": Stage(),

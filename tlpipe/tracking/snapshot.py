@@ -9,7 +9,9 @@ from typing import Any
 from tlpipe.tracking.outbox import JOURNAL
 
 PARENT_KEY = "tlpipe.parent_key"
-"""Tag with the run key of the run below which MLflow shows this one."""
+"""Tag with the run key of the run below which MLflow shows this one: the comparison that it was trained for."""
+CHAMPION = "champion"
+"""Tag of a strategy's run: whether it won the comparison that it belongs to, yes or no."""
 
 
 @dataclass(frozen=True)
