@@ -137,6 +137,17 @@ def _root(below: Callable[[float], bool]) -> float:
     return (low + high) / 2
 
 
+def of_outcomes(outcomes: Floats) -> Interval:
+    """Mid-P interval of the mean of independent outcomes (N,), 0 or 1, or each the mean of several trainings' ones.
+
+    Means of several vary less than outcomes that are 0 or 1 and are worth as many more samples; a right and a wrong
+    sample more keep that from being endless where all of them agree.
+    """
+    added = np.concatenate([outcomes, [0.0, 1.0]])
+    value, centre = float(outcomes.mean()), added.mean()
+    return Interval(value, *mid_p(value, len(outcomes) * float(centre * (1 - centre) / added.var())))
+
+
 def of_share(value: float, draws: Floats, design: Design) -> Interval | None:
     """Interval of a figure from 0 to 1 by its resamples (R,), added samples included; None where none applies.
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tlpipe.answer_metrics import ADDED, ANSWER_METRICS, Scored, Version, columns, score
+from tlpipe.answer_metrics import ADDED, ANSWER_METRICS, Scored, Version, columns, outcomes, score
 from tlpipe.config import ConfigError
 from tlpipe.data.asked import Asked, asked, find, version_of
 from tlpipe.data.packed import Packed, Split
@@ -106,10 +106,9 @@ class AnswerPredictions(Predictions):
         kinds = uniform(self.columns[:, [2, 4]].sum(axis=0))
         return Design(clusters(self.groups or ("",) * self.size), kinds)
 
-    def trials(self, metric: str) -> float | None:
-        """Number of independent questions that `metric` is the share of the right ones of; None for other metrics."""
-        count = ANSWER_METRICS[metric].trials
-        return float(count(self.columns.sum(axis=0)[:, None])[0]) if count and self.design.independent else None
+    def outcomes(self, metric: str) -> Floats | None:
+        """Whether each independent question is right, where `metric` is the share of these; None for other metrics."""
+        return outcomes(metric, self.scored) if self.design.independent else None
 
     def draw(self, metrics: Sequence[str], resamples: int, seed: int, mirrored: bool = False) -> dict[str, Floats]:
         """Each metric on every resample of the questions (R,)."""

@@ -43,7 +43,7 @@ def interval(entry: Mapping[str, float | None] | None, metric: str) -> str:
     low, high = value(entry["low"], metric), value(entry["high"], metric)
     if low == high and entry["low"] < entry["high"]:
         scale, unit = (100, " %") if metric in PERCENT else (1, "")
-        digits = 2 - math.floor(math.log10(scale * (entry["high"] - entry["low"])))
+        digits = 1 - math.floor(math.log10(scale * (entry["high"] - entry["low"])))
         low, high = (f"{scale * bound:.{digits}f}{unit}" for bound in (entry["low"], entry["high"]))
     return f"{low.removesuffix(' %')} to {high}"
 
