@@ -26,7 +26,7 @@ demo: $(VENV)/.ready ## Run the offline default through to a verified ONNX bundl
 
 demo-text: $(VENV)/.ready ## The same for texts, in .tlpipe/demo-text: a tiny BERT, pretrained and fine-tuned offline
 	rm -rf .tlpipe/demo-text && mkdir -p .tlpipe/demo-text/data/corpus .tlpipe/demo-text/models/pretrained
-	cp -r stages tlpipe dvc.yaml .dvcignore .tlpipe/demo-text/
+	cp -r tlpipe dvc.yaml .dvcignore .tlpipe/demo-text/
 	cp recipes/text_classification.yaml .tlpipe/demo-text/params.yaml
 	cd .tlpipe/demo-text && dvc init -q --no-scm && dvc repro
 	@echo "Look at .tlpipe/demo-text/reports/report.html and .tlpipe/demo-text/models/bundle/"
@@ -62,7 +62,7 @@ bench: $(VENV)/.ready ## Benchmarks: the step, the arithmetic limit, growth, the
 	python -m benchmarks.gpu
 
 clean: ## Remove what the pipeline made (not the DVC cache, not MLflow's store)
-	rm -rf data/packed data/features data/preprocess.json reports .tlpipe/work .tlpipe/cache
+	rm -rf data/packed data/features data/preprocess.json data/monitor.json reports .tlpipe/work .tlpipe/cache
 	rm -rf models/source models/head models/finetuned models/seeds models/champion models/bundle
 
 # uv comes from the system if it is there, else from PyPI into the environment that it then fills

@@ -1,6 +1,6 @@
 """How the offline default's recipe is chosen without a look at its test split.
 
-    python -m stages.sample_data && python -m stages.pretrain
+    tlpipe stage sample_data && tlpipe stage pretrain
     python -m benchmarks.digits search    # augmentation, rates and epochs, by successive halving
     python -m benchmarks.digits views     # params.yaml's top_layers with new and with kept views, noise and mixup
     python -m benchmarks.digits gap       # params.yaml's strategies with 5, 10 and 20 labels a class
@@ -143,10 +143,11 @@ class Bench:
 
     def draw(self, labels: int, seed: int) -> tuple[Packed, Tensor]:
         """The labelled digits (train, validation) and all others of the pool (as `test`); their frozen features."""
-        shares = SplitShares(validation=0.25, test=None, seed=seed)
+        shares = SplitShares(folds=None, validation=0.25, test=None, seed=seed)
         data = Data(source=POOL, split=shares, limit_per_class=labels)
-        used, aside = assign(self.samples, range(len(self.samples)), self.copies, data)
-        parts = [*([row for row in sorted(used) if used[row] == split] for split in SPLITS[:2]), aside]
+        assigned = assign(self.samples, range(len(self.samples)), self.copies, data)
+        used = assigned.splits
+        parts = [*([row for row in sorted(used) if used[row] == split] for split in SPLITS[:2]), assigned.unused]
         rows = np.concatenate([np.array(part, np.int64) for part in parts])
         ends = np.cumsum([0, *map(len, parts)]).tolist()
         packed = replace(

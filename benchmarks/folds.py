@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from ruamel.yaml import YAML
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
-from stages import embed, finetune, head
 from tlpipe import config
 from tlpipe.data.packed import SPLITS, Packed
 from tlpipe.evaluate.predict import predict
+from tlpipe.stages import embed, finetune, head
 from tlpipe.train.device import Runtime
 from tlpipe.train.model import load_model
 

@@ -50,7 +50,7 @@ def articles(count: int) -> list[dict[str, Any]]:
 def data(root: Path, near: float | None = 0.8) -> Data:
     return Data(
         source=Squad(path=str(root), file="a.json"),
-        split=SplitShares(validation=0.25, test=0.25),
+        split=SplitShares(folds=None, refit=False, validation=0.25, test=0.25),
         checks=Checks(near_duplicates=near),
     )
 

@@ -16,13 +16,14 @@ SHOWS_ONLY = (
     "tlpipe/plan_table.py",
     "tlpipe/wording.py",
     "tlpipe/__init__.py",
-    "stages/__init__.py",
+    "tlpipe/stages/__init__.py",
+    "tlpipe/stages/runner.py",
     "tlpipe/endings.py",
 )
 """What can change how a stage looks or ends, or where its figures are also sent, but not what it writes."""
 READ_BY_NEIGHBOURS = (".j2", ".css")
 """Files that the modules of their folder read; a .json is read by the module of its own name."""
-CODE = ("stages/", "tlpipe/")
+CODE = ("tlpipe/",)
 
 
 def imports(path: Path) -> set[Path]:
@@ -42,7 +43,7 @@ def imports(path: Path) -> set[Path]:
 def files(module: str) -> set[Path]:
     """The file of a module of ours and the `__init__` files of its packages; empty for anybody else's."""
     parts = module.split(".")
-    if parts[0] not in ("tlpipe", "stages"):
+    if parts[0] != "tlpipe":
         return set()
     found = {ROOT.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts) + 1)}
     found.add(ROOT.joinpath(*parts).with_suffix(".py"))
@@ -66,9 +67,8 @@ def closure(start: Path) -> set[str]:
 
 
 def needed(stage: dict[str, Any]) -> set[str]:
-    """The closure of the `python -m stages.x` that a stage of dvc.yaml runs."""
-    module = stage["cmd"].split("-m ")[1].split()[0]
-    return closure(ROOT.joinpath(*module.split(".")).with_suffix(".py"))
+    """The closure of the `tlpipe stage x` that a stage of dvc.yaml runs."""
+    return closure(ROOT / "tlpipe/stages" / f"{stage['cmd'].split()[2]}.py")
 
 
 def folded(names: set[str]) -> list[str]:

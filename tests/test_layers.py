@@ -13,7 +13,7 @@ ORDER = (
     "sums", "entities", "tagging",
     "answer_metrics", "schedule", "data", "backbones", "tasks", "strategies", "plan_table", "train", "advise",
     "evaluate", "export", "serve", "tracking", "report", "across", "params", "progress", "lr_range",
-    "serve_commands", "cli",
+    "stages", "serve_commands", "cli",
 )  # fmt: skip
 MODULES = sorted(
     path for path in (ROOT / "tlpipe").rglob("*.py") if path.parent != ROOT / "tlpipe" or path.stem != "__init__"

@@ -87,6 +87,17 @@ def check(params: ParamsFile = PARAMS) -> None:
 
 
 @app.command()
+def stage(
+    name: Annotated[str, typer.Argument(help="A stage of dvc.yaml.")],
+    argument: Annotated[str | None, typer.Argument(help="The strategy, for the stages that do one of them.")] = None,
+) -> None:
+    """Run one stage in this folder, as `dvc repro` does; what it reads must be there."""
+    from tlpipe.stages.runner import run_stage
+
+    run_stage(name, argument)
+
+
+@app.command()
 def plan(
     params: ParamsFile = PARAMS,
     as_json: Annotated[bool, typer.Option("--json", help="Rows for programs instead of tables.")] = False,
@@ -235,7 +246,7 @@ def known_classes() -> int | None:
 
 def known_samples() -> int | None:
     """How many rows the training split has here, windows of long texts among them, or None if `prepare` has not run."""
-    return int(json.loads(DATASET.read_text(encoding="utf-8"))["counts"]["train"]) if DATASET.is_file() else None
+    return int(json.loads(DATASET.read_text(encoding="utf-8"))["learnt"]) if DATASET.is_file() else None
 
 
 def main() -> None:

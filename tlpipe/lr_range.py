@@ -8,11 +8,10 @@ from tlpipe.data.packed import Packed
 from tlpipe.params import Params
 from tlpipe.progress import track
 from tlpipe.train.batches import Batches
-from tlpipe.train.embed import Features
 from tlpipe.train.fit import Trainer
 from tlpipe.train.lr_range import Point, lr_range, range_plan, suggestion
 from tlpipe.train.model import load_about
-from tlpipe.train.start import all_depths_model, starting_model
+from tlpipe.train.start import Starts
 
 HEAD, PACKED, FEATURES = Path("models/head"), Path("data/packed"), Path("data/features")
 LINES, WIDTH = 24, 50
@@ -27,14 +26,13 @@ def measure(params: Params, strategy: str, steps: int, high: float) -> tuple[lis
     if not PACKED.is_dir():
         raise ConfigError(f"{PACKED} does not exist; the prepare stage writes it: run `dvc repro head`")
     packed, machine = Packed.open(PACKED), params.runtime.resolve(head.backbone.hidden_size)
-    samples = len(packed.rows("train"))
-    plan = params.finetune[strategy].plan(head.plan.groups, params.training.scale(samples))
+    part = packed.parts[0]
+    samples = len(part.rows("train"))
+    scale = params.training.scale(samples, head.backbone.skeleton().batch_norms)
+    plan = params.finetune[strategy].plan(head.plan.groups, scale)
     plan, training = range_plan(plan, params.training, high, steps, samples)
-    if plan.features == "all":
-        model, *_ = all_depths_model(HEAD, params.head, packed, Features.open(FEATURES), training.dropout)
-    else:
-        model = starting_model(plan, HEAD, training)
-    trainer = Trainer(model, plan, head.task, training, Batches(packed, machine.device), machine)
+    model = Starts(plan, HEAD, params.head, packed, FEATURES).model(training, 0)
+    trainer = Trainer(model, plan, head.task, training, Batches(part, machine.device), machine)
     points = list(track(lr_range(trainer), f"{strategy}: range test", steps, "steps"))
     return points, suggestion(points)
 

@@ -16,7 +16,7 @@ from tlpipe.backbones.base import Encoder
 from tlpipe.data.packed import SPLITS, Packed
 from tlpipe.train.batches import Batches, chunks
 from tlpipe.train.device import Machine
-from tlpipe.train.head import Fitted, Head, best_tilt
+from tlpipe.train.head import TILTS, Fitted, Head
 from tlpipe.train.model import Classifier
 from tlpipe.train.views import views_of
 
@@ -44,7 +44,10 @@ class Cell:
         """The converged head on those features; on those of all depths with the tilt that validation chooses."""
         train, validation = ((self.features(split, all_depths), self.labels(split)) for split in SPLITS[:2])
         fit = partial(spec.fit, train, validation, len(self.packed.classes))
-        return best_tilt(partial(fit, [each.shape[1] for each in self.depths.values()]))[1] if all_depths else fit()
+        if not all_depths:
+            return fit()
+        fits = [fit([depth.shape[1] for depth in self.depths.values()], tilt) for tilt in TILTS]
+        return min(fits, key=lambda fitted: min(point.validation_loss for point in fitted.path))
 
     def labels(self, split: str) -> Tensor:
         """(N,) of one split."""

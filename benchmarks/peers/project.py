@@ -51,20 +51,19 @@ class Project:
         """Anew, with nothing computed and nothing cached."""
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        for part in ("stages", "tlpipe"):
-            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / "tlpipe", folder / "tlpipe", ignore=shutil.ignore_patterns("__pycache__"))
         YAML().dump(params, folder / "params.yaml")
-        python(folder, ["-m", "compileall", "-q", "stages", "tlpipe"], folder / "stages.log")
+        python(folder, ["-m", "compileall", "-q", "tlpipe"], folder / "stages.log")
         return cls(folder)
 
     def stage(self, name: str, *arguments: str, measured: bool = True) -> Ran:
-        """Run `python -m stages.NAME ARGUMENTS` (through stage.py, which times its imports). Raises StageFailed."""
+        """Run `tlpipe stage NAME ARGUMENTS` (through stage.py, which times its imports). Raises StageFailed."""
         log, stamp = self.folder / "stages.log", self.folder / "imported"
-        modules = ",".join([f"stages.{name}", *(self.late if name in LATE else ())])
+        modules = ",".join([f"tlpipe.stages.{name}", *(self.late if name in LATE else ())])
         stamp.unlink(missing_ok=True)
         ran = python(self.folder, [str(LAUNCHER), str(stamp), modules, name, *arguments], log)
         if ran.code or not stamp.exists():
-            raise StageFailed(f"stages.{name} ended with {ran.code}: {_tail(log)}")
+            raise StageFailed(f"the stage {name} ended with {ran.code}: {_tail(log)}")
         if measured:
             key = "@".join((name, *arguments))
             self.seconds[key] = ran.seconds

@@ -1,4 +1,4 @@
-"""Run a stage exactly as `python -m stages.NAME` does, and note when its imports were over.
+"""Run a stage exactly as `tlpipe stage NAME` does, and note when its imports were over.
 
 `python stage.py STAMP MODULES NAME [ARGUMENTS]`: the imports are timed in the very process that then does the work. A
 separate process that only imports would be another sample: measured while the machine was busier, it took longer than
@@ -6,10 +6,11 @@ the whole stage.
 """
 
 import importlib
-import runpy
 import sys
 import time
 from pathlib import Path
+
+from tlpipe.stages.runner import run_stage
 
 
 def main() -> None:
@@ -17,10 +18,8 @@ def main() -> None:
     stamp, modules, name = sys.argv[1:4]
     for module in modules.split(","):
         _load(module)
-    sys.modules.pop(f"stages.{name}", None)  # runpy runs it as __main__ and warns if it is there already
     Path(stamp).write_text(repr(time.monotonic()), encoding="utf-8")
-    sys.argv[1:] = sys.argv[4:]
-    runpy.run_module(f"stages.{name}", run_name="__main__", alter_sys=True)
+    run_stage(name, *sys.argv[4:])
 
 
 def _load(module: str) -> None:

@@ -26,7 +26,8 @@ Picture = Callable[[int], Image.Image]
 
 def settings(root: Path, **sections: Any) -> Data:
     source = {"kind": "image_folder", "path": str(root), **sections.pop("source", {})}
-    data: Data = parse({"source": source, **sections}, Data, "data")
+    split = {"folds": None, **sections.pop("split", {})}
+    data: Data = parse({"source": source, "split": split, **sections}, Data, "data")
     return data
 
 

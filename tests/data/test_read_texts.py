@@ -37,7 +37,8 @@ def tokenizer(tmp_path: Path) -> Path:
 def run(tree: Write, tmp_path: Path, tokenizer: Path, lines: list[dict[str, str]], **sections: Any) -> Any:
     root = tree({"t.jsonl": "\n".join(map(json.dumps, lines)).encode()})
     source = {"kind": "text_table", "path": str(root), "table": "t.jsonl", **sections.pop("source", {})}
-    data = parse({"source": source, **sections}, Data, "data")
+    split = {"folds": None, **sections.pop("split", {})}
+    data = parse({"source": source, "split": split, **sections}, Data, "data")
     report = pack(data, SPEC, tmp_path / "out", tokenizer=tokenizer)
     return report, Packed.open(tmp_path / "out")
 

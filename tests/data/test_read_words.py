@@ -75,11 +75,8 @@ def run(
     tree: Write, tmp_path: Path, files: dict[str, str], validation: float | None = 0.2, **source: Any
 ) -> dict[str, Any]:
     root = tree({name: text.encode() for name, text in files.items()})
-    data = parse(
-        {"source": {"kind": "conll", "path": str(root), **source}, "split": {"seed": 1, "validation": validation}},
-        Data,
-        "data",
-    )
+    split = {"folds": None, "seed": 1, "validation": validation}
+    data = parse({"source": {"kind": "conll", "path": str(root), **source}, "split": split}, Data, "data")
     return pack(data, PREPROCESS, tmp_path / "out", tokenizer=write_tokenizer(tmp_path / "tokenizer"))
 
 

@@ -16,12 +16,12 @@ Pairs = list[tuple[int, int]]
 
 
 def data(limit: int | None = None, **shares: Any) -> Data:
-    return Data(source=ImageFolder(path="."), split=SplitShares(**shares), limit_per_class=limit)
+    return Data(source=ImageFolder(path="."), split=SplitShares(**{"folds": None, **shares}), limit_per_class=limit)
 
 
 def split(samples: list[Sample], spec: Data, copies: Pairs = []) -> dict[str, str]:  # noqa: B006
-    used, _ = assign(samples, range(len(samples)), copies, spec)
-    return {samples[index].id: split for index, split in used.items()}
+    splits = assign(samples, range(len(samples)), copies, spec).splits
+    return {samples[index].id: split for index, split in splits.items()}
 
 
 def many(**classes: int) -> list[Sample]:
@@ -111,7 +111,7 @@ def test_the_limit_on_a_given_validation_split_keeps_its_ratio():
 def test_shares_that_cannot_be(given_splits: list[Any], shares: dict[str, Any], message: str):
     samples = [Sample(f"{split}", "a", split) for split in given_splits]
     with pytest.raises(ConfigError, match=message):
-        check_splits(samples, SplitShares(**shares))
+        check_splits(samples, SplitShares(**{"folds": None, **shares}))
 
 
 def test_a_group_in_two_given_splits_is_refused():

@@ -17,6 +17,7 @@ from tlpipe.evaluate.predictions import Predictions
 from tlpipe.evaluate.spec import Evaluate
 from tlpipe.evaluate.tables import write_classes, write_tables
 from tlpipe.strategies.counting import account, summary
+from tlpipe.strategies.ending import Ending
 from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.plan import Phase, Plan
 from tlpipe.strategies.scratch import Scratch
@@ -114,6 +115,7 @@ def add_model(root: Path, name: str, plan: Plan, labels: tuple[str, ...], sample
         strategy=name, run_key=f"{name}-key", task=task, backbone=LETTERS, preprocess=LETTERS.preprocess(),
         labels=labels, dropout=0.1, temperature=1.5, validation={}, plan=plan,
         total_parameters=facts["parameters"], trainable_parameters=facts["trainable"],
+        ending=Ending(epoch=0, epochs=8, monitor="accuracy", kept_start=name == "top_layers") if plan.phases else None,
     )  # fmt: skip
     save_model(root / "models/finetuned" / name, model, about)
     save_model(root / "models/seeds" / name / "1", model, about)

@@ -12,11 +12,11 @@ import onnx
 import pytest
 from PIL import Image
 
-from stages import export as stage
-from stages.shell import run
 from tlpipe.bundle import read_bundle
 from tlpipe.export import write
 from tlpipe.export.parity import HeldOut, Reference
+from tlpipe.stages import export as stage
+from tlpipe.stages.runner import run
 from tlpipe.train.model import About, Classifier, save_model
 
 EXAMPLE = Path(__file__).parents[2] / "examples/predict.py"

@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = (
-    "stages", "tlpipe", "models/pretrained", "data/corpus", "dvc.yaml", "params.yaml", "params.schema.json",
+    "tlpipe", "models/pretrained", "data/corpus", "dvc.yaml", "params.yaml", "params.schema.json",
     ".dvcignore", ".gitignore", "examples",
 )  # fmt: skip
 SMALL = {

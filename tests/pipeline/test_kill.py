@@ -29,7 +29,7 @@ def stage_of(dvc: int) -> int | None:
     with suppress(psutil.NoSuchProcess):
         for process in psutil.Process(dvc).children(recursive=True):
             with suppress(psutil.NoSuchProcess):
-                if process.cmdline()[1:3] == ["-m", "stages.finetune"]:
+                if process.cmdline()[2:4] == ["stage", "finetune"]:
                     return process.pid
     return None
 

@@ -55,7 +55,7 @@ def test_two_machines_give_what_one_gives(project: Any, tmp_path: Path, shared: 
     if not shared:
         folders[1] = tmp_path / "another machine"
         shutil.copytree(project.folder, folders[1], symlinks=True)
-    together(folders, project.environment, "stages.finetune", "all_layers")
+    together(folders, project.environment, "tlpipe.stages", "finetune", "all_layers")
     written = [folder for folder in folders if (folder / model).is_dir()]
     assert len(written) == (2 if shared else 1)
     found = load_file(written[0] / model / "model.safetensors")
@@ -64,6 +64,6 @@ def test_two_machines_give_what_one_gives(project: Any, tmp_path: Path, shared: 
         assert np.allclose(value, found[name], atol=1e-3), name
     assert "2 processes" in (written[0] / report / "timing.json").read_text()
     if shared:
-        together(folders, project.environment, "stages.evaluate", "all_layers")
+        together(folders, project.environment, "tlpipe.stages", "evaluate", "all_layers")
         project.run("dvc", "commit", "-f", STAGE, "evaluate@all_layers")
         assert project.repro("evaluate@all_layers") == []

@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from stages import compare
+from tlpipe.stages import compare
 
 LABELS = ("zero", "one", "<script>alert(1)</script>")
 

@@ -1,15 +1,16 @@
 """The check stage: writes the preprocessing and starts nothing, or refuses and writes nothing."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from stages.check import main
 from tlpipe.config import ConfigError
 from tlpipe.params import load_params
 from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.stages.check import main
 
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = ROOT / "params.yaml"
@@ -27,15 +28,24 @@ def test_it_writes_the_preprocessing_that_the_backbone_asks_for(tmp_path: Path, 
 def test_its_output_depends_on_the_preprocessing_alone(tmp_path: Path):
     other = tmp_path / "params.yaml"
     text = PARAMS.read_text()
-    assert "patience: " in text
-    other.write_text(text.replace("patience: ", "patience: 1"))
+    assert "dropout: " in text
+    other.write_text(text.replace("dropout: ", "patience: 3\n  dropout: "))
     assert (main(PARAMS, tmp_path / "a.json"), main(other, tmp_path / "b.json")) == (0, 0)
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
 
 
+@pytest.mark.parametrize(("monitor", "expected"), [("auto", "macro_f1"), ("brier", "brier"), ("loss", "loss")])
+def test_it_writes_what_epochs_are_compared_by(tmp_path: Path, monitor: str, expected: str):
+    params = tmp_path / "params.yaml"
+    text = PARAMS.read_text().replace("metric: accuracy", "metric: macro_f1")
+    params.write_text(text.replace("  dropout: ", f"  monitor: {monitor}\n  dropout: "))
+    assert main(params, tmp_path / "preprocess.json") == 0
+    assert json.loads((tmp_path / "monitor.json").read_text()) == {"monitor": expected}
+
+
 def test_a_bad_file_is_refused_with_code_2_and_nothing_is_written(tmp_path: Path):
     (tmp_path / "params.yaml").write_text(PARAMS.read_text().replace("\ntraining:", "\ntrainin:"))
-    command = [sys.executable, "-m", "stages.check"]
+    command = [sys.executable, "-m", "tlpipe.stages", "check"]
     env = {"PYTHONPATH": str(ROOT), "PATH": ""}
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=env, check=False)
     assert (done.returncode, done.stdout) == (2, "")

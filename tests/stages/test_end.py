@@ -7,7 +7,7 @@ import pytest
 
 LEFT = """
 import atexit, threading, time
-import stages
+import tlpipe.stages
 from tlpipe.endings import leave
 
 def late():
@@ -30,7 +30,7 @@ def ends(program: str, stdout: int = subprocess.PIPE) -> subprocess.CompletedPro
 @pytest.mark.parametrize("end", ["", "; tlpipe.endings.leave()"])
 def test_nothing_is_said_at_the_end(brought: str, end: str) -> None:
     """transformers brings triton, which reports as leaks what nobody has collected."""
-    done = ends(f"import stages, tlpipe.endings, {brought}{end}")
+    done = ends(f"import tlpipe.stages, tlpipe.endings, {brought}{end}")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -47,6 +47,6 @@ def test_an_error_is_still_an_error() -> None:
 
 def test_output_that_nobody_takes_is_no_success() -> None:
     with open("/dev/full", "w") as full:
-        done = ends("import stages, tlpipe.endings; print('lost'); tlpipe.endings.leave()", full.fileno())
+        done = ends("import tlpipe.stages, tlpipe.endings; print('lost'); tlpipe.endings.leave()", full.fileno())
     assert done.returncode != 0
     assert "No space left on device" in done.stderr

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from stages import prepare
 from tlpipe.data.packed import Packed
 from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.stages import prepare
 
 PARAMS = """
 data:

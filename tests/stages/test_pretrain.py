@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 
 def start(folder: Path, stage: str) -> "subprocess.Popen[bytes]":
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-m", f"stages.{stage}"], cwd=folder, env=environment)
+    return subprocess.Popen([sys.executable, "-m", "tlpipe.stages", stage], cwd=folder, env=environment)
 
 
 @pytest.fixture

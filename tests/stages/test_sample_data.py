@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from stages.sample_data import main
+from tlpipe.stages.sample_data import main
 
 
 def test_digits_are_split_a_thousand_for_training_and_have_stable_bytes(tmp_path: Path):

@@ -4,6 +4,7 @@ import json
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -37,12 +38,10 @@ def files_of_at_most(size: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def make_packed(
-    folder: Path, counts: dict[str, int] = COUNTS, classes: int = 3, edge: int = 18, size: int = 16
-) -> Packed:
-    """Noise with a bright patch whose place tells the class."""
+def make_packed(folder: Path, folds: int = 0, classes: int = 3, edge: int = 18, size: int = 16) -> Packed:
+    """Noise with a bright patch whose place tells the class; with folds there is no validation split."""
     folder.mkdir(parents=True, exist_ok=True)
-    counts = COUNTS
+    counts = {"train": 42, "validation": 0, "test": 12} if folds else COUNTS
     total = sum(counts.values())
     generator = np.random.default_rng(0)
     images = open_memmap(folder / "images.npy", "w+", np.uint8, (total, edge, edge, 3))
@@ -59,6 +58,9 @@ def make_packed(
         "ranges": {name: bounds[index : index + 2] for index, name in enumerate(counts)},
         "fingerprint": "test",
     }
+    if folds:
+        ends = np.linspace(0, counts["train"], folds + 1).astype(int).tolist()
+        about |= {"folds": list(pairwise(ends)), "refit": True}
     (folder / "dataset.json").write_text(json.dumps(about))
     return Packed.open(folder)
 

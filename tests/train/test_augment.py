@@ -101,3 +101,61 @@ def test_a_view_is_torchs_sampling_then_light_then_the_norm() -> None:
     expected = (lit - torch.tensor(preprocess.mean).view(1, 3, 1, 1)) / torch.tensor(preprocess.std).view(1, 3, 1, 1)
     found = Views(preprocess, CPU).training(batch, augment, draws)
     torch.testing.assert_close(found.double(), expected, atol=2e-5, rtol=1e-4)
+
+
+def test_windows_by_area_lie_in_the_image_with_the_area_and_aspect_asked_for() -> None:
+    augment = STILL.model_copy(update={"area": (0.2, 0.6), "aspect": 1.5})
+    maps = windows(draw(4000, torch_generator(5)), 0.8, augment)
+    across, down, centre = maps[:, 0, 0], maps[:, 1, 1], maps[:, :, 2]
+    area, aspect = across * down, across / down
+    assert (centre[:, 0].abs() + across <= 1 + 1e-6).all()
+    assert (centre[:, 1].abs() + down <= 1 + 1e-6).all()
+    assert 0.2 - 1e-6 <= float(area.min()) < 0.21
+    assert 0.58 < float(area.max()) <= 0.6 + 1e-6
+    assert abs(float(area.mean()) - 0.4) < 0.01
+    assert abs(float(aspect.log().mean())) < 0.01
+    assert 1.45 < float(aspect.max()) <= 1.5 + 1e-4
+
+
+def test_a_window_of_the_whole_image_is_the_image() -> None:
+    views = Views(ImagePreprocess(size=16, resize_to=16), CPU)
+    batch = torch.from_numpy(images(4, 16))
+    whole = STILL.model_copy(update={"area": (1.0, 1.0), "aspect": 1.0})
+    assert torch.allclose(views.training(batch, whole, draw(4, torch_generator(0))), views.evaluation(batch), atol=1e-4)
+
+
+def test_colours_change_at_the_same_lightness_and_grey_stays_grey() -> None:
+    views = Views(ImagePreprocess(size=16, resize_to=16, mean=(0, 0, 0), std=(1, 1, 1)), CPU)
+    generator = np.random.default_rng(1)
+    batch = torch.from_numpy(generator.integers(100, 150, (8, 16, 16, 3), dtype=np.uint8))
+    augment = STILL.model_copy(update={"saturation": 0.5, "hue": 0.1})
+    draws, luma = draw(8, torch_generator(6)), torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
+    turned, before = views.training(batch, augment, draws), views.evaluation(batch)
+    assert float((turned - before).abs().mean()) > 0.01
+    torch.testing.assert_close((turned * luma).sum(1), (before * luma).sum(1), atol=1e-5, rtol=0)
+    grey = batch[..., :1].expand(-1, -1, -1, 3).contiguous()
+    torch.testing.assert_close(views.training(grey, augment, draws), views.evaluation(grey), atol=1e-5, rtol=0)
+
+
+def test_half_a_turn_of_the_colour_circle_is_the_opposite_colour() -> None:
+    views = Views(ImagePreprocess(size=8, resize_to=8, mean=(0, 0, 0), std=(1, 1, 1)), CPU)
+    red = torch.tensor([180, 100, 100], dtype=torch.uint8).expand(1, 8, 8, 3).contiguous()
+    draws = torch.full((1, DRAWS), 0.5)
+    draws[:, 9] = 1.0
+    turned = views.training(red, STILL.model_copy(update={"hue": 0.5}), draws)[0, :, 0, 0] * 255
+    lightness = 0.299 * 180 + 0.587 * 100 + 0.114 * 100
+    assert torch.allclose(turned, 2 * lightness - torch.tensor([180.0, 100.0, 100.0]), atol=1e-2)
+
+
+def test_what_a_seed_drew_before_there_were_colours_stays() -> None:
+    assert torch.equal(draw(5, torch_generator(7))[:, :7], torch.rand(5, 7, generator=torch_generator(7)))
+
+
+def test_bounds_the_wrong_way_round_are_refused() -> None:
+    with pytest.raises(ValueError, match="area must be"):
+        Augment.model_validate({**STILL.model_dump(), "area": (0.8, 0.5)})
+
+
+def test_windows_have_their_size_from_one_setting() -> None:
+    with pytest.raises(ValueError, match="remove area, or zoom and shift"):
+        Augment.model_validate({**STILL.model_dump(), "area": (0.5, 1), "shift": 0.1})

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from stages.shell import resume
 from tests.train.conftest import COUNTS, files_of_at_most
 from tests.train.test_fit import GROUPS, finish, one_phase, same, weights
 from tlpipe.config import ConfigError
+from tlpipe.stages.follow import resume
 from tlpipe.strategies.plan import HEAD, Phase, Plan
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
 from tlpipe.train import frozen
@@ -83,9 +83,21 @@ def test_each_view_is_looked_at_once_and_shared(make_trainer: Make) -> None:
     parts = 1 + 2  # validation once, two views of the training split, each in one chunk
     assert first.frozen.looks == parts
     assert looks(first) == parts
-    assert looks(make_trainer(TOP, augment=LIVELY, cache=cache(views=2), seed=9)) == 0
+    assert looks(make_trainer(TOP, augment=LIVELY, cache=cache(views=2), seed=9)) == 2  # its own views, one validation
     assert looks(make_trainer(STAGED, augment=LIVELY, cache=cache(views=2))) == 3
     assert looks(make_trainer(TOP, augment=LIVELY.model_copy(update={"mixup": 0.2}), cache=cache(views=2))) == 0
+
+
+def test_seeds_draw_other_views_and_share_what_is_not_drawn(make_trainer: Make) -> None:
+    stored = []
+    for seed in (1, 2):
+        trainer = make_trainer(TOP, augment=LIVELY, cache=cache(), seed=seed)
+        assert looks(trainer) == (2 if seed == 1 else 1)
+        rows = [torch.arange(COUNTS["train"]).numpy()]
+        stored.append(next(trainer.frozen.stored(2, 0).stream(rows)))
+    assert not torch.equal(*stored)
+    assert looks(make_trainer(TOP, augment=STILL, cache=cache(), seed=1)) == 1
+    assert looks(make_trainer(TOP, augment=STILL, cache=cache(), seed=2)) == 0
 
 
 @pytest.mark.parametrize("change", ["augment", "weights", "buffers", "data", "storage"])

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn import functional
 
-from tlpipe.train.head import Head, best_tilt
+from tlpipe.train.head import Head
 from tlpipe.train.logistic import minimise
 
 HEAD = Head(penalties=(1.0, 0.1, 0.01, 0.001), balance="none", iterations=500)
@@ -101,17 +101,3 @@ def test_a_tilt_leaves_less_and_at_last_nothing_to_the_lower_blocks() -> None:
         shares.append(float(lower.norm() / upper.norm()))
     # of two like blocks the weights are as the squares of what each has of its deviation: 1, then 1/4, then 0
     assert shares == pytest.approx([1.0, 0.25, 0.0], abs=1e-4)
-
-
-@pytest.mark.parametrize(("informative", "chosen"), [(0, 0.0), (1, math.inf)])
-def test_validation_chooses_the_tilt(informative: int, chosen: float) -> None:
-    parts = []
-    for seed, count in ((0, 40), (1, 200)):
-        x, labels = data(count, seed=seed)
-        noise = torch.randn(count, 200, generator=torch.Generator().manual_seed(seed))
-        parts.append((torch.cat([x, noise] if informative == 0 else [noise, x], 1), labels))
-    head = Head(penalties=(1.0, 0.1, 0.01), balance="none", iterations=500)
-    blocks = [parts[0][0].shape[1] - 200, 200] if informative == 0 else [200, parts[0][0].shape[1] - 200]
-    tilt, fitted = best_tilt(lambda tilt: head.fit(parts[0], parts[1], 3, blocks, tilt))
-    assert tilt == chosen
-    assert fitted.weight.shape == (3, sum(blocks))

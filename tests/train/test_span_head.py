@@ -6,8 +6,8 @@ import torch
 from torch.nn import functional
 
 from tlpipe.train import span_head
-from tlpipe.train.head import Head
-from tlpipe.train.span_head import States, fit_spans
+from tlpipe.train.head import Fitted, Head, Point, best_point
+from tlpipe.train.span_head import States, span_loss, span_path
 
 HEAD = Head(penalties=(1.0, 0.1, 0.01, 0.001), balance="none", iterations=500)
 
@@ -23,6 +23,13 @@ def rows(count: int, seed: int, noise: float = 1.0, width: int = 6) -> States:
         score = values[low:high, 1:3] + generator.normal(size=(high - low, 2)) * noise
         targets[row] = score.argmax(0)
     return States(values.astype(np.float32), offsets, targets)
+
+
+def fit_spans(head: Head, train: States, held_out: States) -> Fitted:
+    path = list(span_path(head, train))
+    points = [Point(found.penalty, found.train_loss, *span_loss(found.weight, held_out)) for found in path]
+    best = path[best_point(points)]
+    return Fitted(best.weight, best.bias, best.penalty, tuple(points))
 
 
 def loss(weight: torch.Tensor, states: States) -> torch.Tensor:

@@ -18,7 +18,7 @@ from tlpipe.train.device import Machine
 from tlpipe.train.embed import Features, embed
 from tlpipe.train.fit import Trainer
 from tlpipe.train.head import Head
-from tlpipe.train.linear import FITS, features_of, install
+from tlpipe.train.linear import cross_fit, features_of, install
 from tlpipe.train.model import Classifier
 from tlpipe.train.spec import STILL, Training
 
@@ -75,7 +75,7 @@ def test_the_converged_head_is_what_the_trainer_scores(
     model = make_model()
     list(embed(model.encoder, packed, machine, tmp_path / "features", 4))
     features = Features.open(tmp_path / "features")
-    fitted = FITS["words"](HEAD, packed, features, features.groups[-1:])
+    fitted = cross_fit(HEAD, packed, features, features.groups[-1:]).fitted
     install(model.head, fitted)
     values, labels = features_of(packed, features, "validation", features.groups[-1:])
     logits = values.double() @ fitted.weight.T + fitted.bias

@@ -8,11 +8,12 @@ from statistics import median
 from typing import Any
 
 from tlpipe.config import ConfigError
-from tlpipe.data.base import Sample
+from tlpipe.data.base import Sample, listing
 from tlpipe.data.duplicates import Rejected, components
 from tlpipe.data.label_notes import quantities
 from tlpipe.data.packed import SPLITS, Split
 from tlpipe.data.spec import Data
+from tlpipe.data.split import Assignment
 from tlpipe.wording import shown
 
 SHOWN = 20
@@ -31,17 +32,29 @@ class Findings:
     """Groups with equal pixels."""
     near: Mapping[tuple[int, int], float]
     """Similarity of near duplicates."""
-    splits: Mapping[int, Split]
-    """Of what is used."""
-    aside: Sequence[int]
-    """What `limit_per_class` did not take."""
+    assigned: Assignment
+
+    @property
+    def splits(self) -> Mapping[int, Split]:
+        """Split of what is used."""
+        return self.assigned.splits
 
     @cached_property
     def counts(self) -> dict[str, dict[str, int]]:
-        """{split: {class: number of samples}}, zeros included."""
-        counts: dict[str, dict[str, int]] = {split: dict.fromkeys(self.classes, 0) for split in SPLITS}
+        """{split: {class: number of samples}}, zeros included; without validation where there are folds."""
+        splits = [split for split in SPLITS if split != "validation" or not self.assigned.folds]
+        counts: dict[str, dict[str, int]] = {split: dict.fromkeys(self.classes, 0) for split in splits}
         for index, split in self.splits.items():
             counts[split][self.samples[index].label] += 1
+        return counts
+
+    @cached_property
+    def fold_counts(self) -> list[dict[str, int]]:
+        """{class: number of samples} of every fold, zeros included."""
+        folds = self.assigned.folds
+        counts = [dict.fromkeys(self.classes, 0) for _ in range(max(folds.values(), default=-1) + 1)]
+        for index, fold in folds.items():
+            counts[fold][self.samples[index].label] += 1
         return counts
 
     def report(self) -> dict[str, Any]:
@@ -56,8 +69,10 @@ class Findings:
             "used": len(self.splits),
             "classes": list(self.classes),
             "counts": self.counts,
+            "folds": [sum(counts.values()) for counts in self.fold_counts],
+            "refit": self.assigned.refit,
             "imbalance": round(max(train) / max(min(train), 1), 3),
-            "left_aside": dict(sorted(Counter(self.samples[index].label for index in self.aside).items())),
+            "left_aside": dict(sorted(Counter(self.samples[index].label for index in self.assigned.unused).items())),
             "rejected": [asdict(self.rejected[index]) for index in sorted(self.rejected)],
             "duplicates": {"exact": [self._members(group) for group in self.exact], "near": list(self._clusters())},
         }
@@ -109,6 +124,23 @@ def check_classes(counts: Counts, rejected: Iterable[Rejected], data: Data) -> N
     lines += [f"    note:    {note}" for note in quantities(list(counts["train"]))]
     lines.append(f"    do:      {_way_out(data)}")
     raise ConfigError("\n".join(lines))
+
+
+def check_folds(folds: Sequence[Mapping[str, int]], data: Data) -> None:
+    """Raise ConfigError when a fold is empty, or all samples of a class are in one fold: no model would learn it."""
+    empty = [str(number) for number, counts in enumerate(folds, 1) if not sum(counts.values())]
+    if empty:
+        raise ConfigError(
+            f"data.split.folds: {len(folds)} folds, of which {listing(empty)} would be empty, because there are too "
+            "few samples or too few groups and copies; set fewer folds"
+        )
+    classes = [] if data.source.stratified or not folds else list(folds[0])
+    whole = [label for label in classes if sum(counts[label] > 0 for counts in folds) == 1]
+    if whole:
+        raise ConfigError(
+            f"data.split.folds: all samples of {listing(whole)} are in one fold, because there is only one of them or "
+            "they are one group or copies of one another; add samples of these classes, or remove the classes"
+        )
 
 
 def check_groups(samples: Sequence[Sample], data: Data) -> None:

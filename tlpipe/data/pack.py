@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,16 @@ import numpy as np
 from tlpipe.config import ConfigError
 from tlpipe.data.base import Sample, Track, listing, silently
 from tlpipe.data.duplicates import exact_copies, reject_exact, reject_near
-from tlpipe.data.findings import Findings, check_classes, check_groups
+from tlpipe.data.findings import Findings, check_classes, check_folds, check_groups
 from tlpipe.data.label_notes import label_notes
-from tlpipe.data.packed import SPLITS, Split
+from tlpipe.data.packed import SPLITS
 from tlpipe.data.read_images import ImageReader
 from tlpipe.data.read_questions import QuestionReader
 from tlpipe.data.read_texts import TextReader
 from tlpipe.data.read_words import WordReader
 from tlpipe.data.reader import Intake, Reader
 from tlpipe.data.spec import Data
-from tlpipe.data.split import assign, check_splits
+from tlpipe.data.split import Assignment, assign, check_splits
 from tlpipe.data.write import Row, test_set, write
 from tlpipe.preprocess import AnyPreprocess
 
@@ -69,15 +69,18 @@ def pack(
         among, threshold = set(reader.content) - set(rejected), data.checks.near_duplicates
         near = reader.near(among, threshold) if among and threshold is not None else {}
         rejected |= reject_near(samples, near)
-        splits, aside = assign(samples, set(range(len(samples))) - set(rejected), near, data)
-        found = Findings(samples, strata, rejected, exact, near, splits, aside)
+        assigned = assign(samples, set(range(len(samples))) - set(rejected), near, data)
+        splits, folds = assigned.splits, assigned.folds
+        found = Findings(samples, strata, rejected, exact, near, assigned)
         check_classes(found.counts, rejected.values(), data)
-        order = sorted(splits, key=lambda index: (SPLITS.index(splits[index]), reader.place(index), index))
-        rows = _rows(samples, reader, splits, order)
+        check_folds(found.fold_counts, data)
+        keys = {index: (SPLITS.index(split), folds.get(index, 0)) for index, split in splits.items()}
+        order = sorted(splits, key=lambda index: (*keys[index], reader.place(index), index))
+        rows = _rows(samples, reader, assigned, order)
         about = reader.report({index: splits[index] for index in order})
         reader.write(partial, order)
         np.save(partial / "labels.npy", reader.labels(order))
-        fingerprint = write(partial, rows, reader.classes, preprocess, reader.columns)
+        fingerprint = write(partial, rows, reader.classes, preprocess, reader.columns, assigned.refit)
     known_by = {"fingerprint": fingerprint, "test_set": test_set(rows)}
     notes = [*label_notes(reader.classes), *about.pop("notes", ()), *data.source.notes()]
     return {**found.report(), **about, "notes": notes, "ignored": data.source.ignored(), **known_by}
@@ -104,6 +107,7 @@ def _whole(folder: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _rows(samples: Sequence[Sample], reader: Reader, splits: Mapping[int, Split], order: Sequence[int]) -> list[Row]:
-    rows = (Row(index, samples[index], splits[index], reader.describe(index)) for index in order)
+def _rows(samples: Sequence[Sample], reader: Reader, assigned: Assignment, order: Sequence[int]) -> list[Row]:
+    splits, folds = assigned.splits, assigned.folds
+    rows = (Row(index, samples[index], splits[index], reader.describe(index), folds.get(index)) for index in order)
     return [row for row in rows for _ in range(reader.parts(row.index))]

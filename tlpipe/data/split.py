@@ -3,24 +3,45 @@
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from tlpipe.config import ConfigError
 from tlpipe.data.base import Sample, listing
 from tlpipe.data.duplicates import components
 from tlpipe.data.packed import Split
-from tlpipe.data.spec import Data, SplitShares
+from tlpipe.data.spec import CROSS_FITTED, Data, SplitShares
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """The split of every sample that is used, by index."""
+
+    splits: dict[int, Split]
+    unused: list[int]
+    """Indices of what `limit_per_class` left out, ascending."""
+    folds: dict[int, int] = field(default_factory=dict)
+    """Fold of every labelled sample, all of which are of the split `train` then; empty = a single validation split."""
+    refit: bool = False
+    """Whether what ships is trained on all labelled samples."""
 
 
 def check_splits(samples: Sequence[Sample], shares: SplitShares) -> None:
     """Raise ConfigError when the source's splits and the shares do not fit together, or a group is in two splits."""
     given = {sample.split for sample in samples if sample.split is not None}
+    if "validation" in given and isinstance(shares.folds, int):
+        raise ConfigError(
+            f"data.split.folds: the source already gives a validation split, on which everything is chosen, so "
+            f"{shares.folds} folds would have no effect; set data.split.folds to auto or null, or name no validation "
+            "split in data.source.splits"
+        )
+    needed = {"validation": shares.folds is None, "test": True}
     for name, share in (("validation", shares.validation), ("test", shares.test)):
         if name in given and share is not None:
             raise ConfigError(
                 f"data.split.{name}: the source already gives a {name} split, so the share {share} would have no "
                 f"effect; set data.split.{name} to null"
             )
-        if name not in given and share is None:
+        if name not in given and share is None and needed[name]:
             raise ConfigError(
                 f"data.split.{name}: the source gives no {name} split (it gives {listing(sorted(given))}); "
                 "set the share to split off, such as 0.2"
@@ -45,28 +66,64 @@ def _check_groups(samples: Sequence[Sample]) -> None:
 
 def assign(
     samples: Sequence[Sample], kept: Collection[int], copies: Iterable[tuple[int, int]], data: Data
-) -> tuple[dict[int, Split], list[int]]:
-    """(split of each sample that is used, indices left aside by `limit_per_class`).
+) -> Assignment:
+    """The split, and the fold if there are folds, of every sample that is used.
 
     Args:
         samples: All samples; those with a split keep it, but for what is split off train.
         kept: Indices of the samples that were not rejected.
         copies: Pairs of indices that must be on one side.
         data: The shares, the seed and the limit.
+
+    Raises:
+        ConfigError: too many labelled samples for `folds: auto`, and no share for a single validation split.
     """
     shares = data.split
     splits: dict[int, Split] = {index: samples[index].split or "train" for index in sorted(kept)}
     units = components(splits, [*copies, *_same_group(samples, splits)])
+    given = "validation" in splits.values()
     if shares.test is not None:
         pool = _within(units, {index for index, split in splits.items() if split == "train"})
         splits |= dict.fromkeys(hold_out(samples, pool, shares.test, f"{shares.seed} test"), "test")
-    aside = _beyond(samples, splits, data.limit_per_class, f"{shares.seed} limit")
-    used = {index: split for index, split in splits.items() if index not in aside}
-    if shares.validation is not None:
-        pool = _within(units, {index for index, split in used.items() if split == "train"})
-        held = hold_out(samples, pool, shares.validation, f"{shares.seed} validation")
-        used |= dict.fromkeys(held, "validation")
-    return used, sorted(aside)
+    unused = _beyond(samples, splits, data.limit_per_class, f"{shares.seed} limit")
+    used = {index: split for index, split in splits.items() if index not in unused}
+    if given:
+        return Assignment(used, sorted(unused), refit=shares.refit is True)
+    labelled = {index for index, split in used.items() if split == "train"}
+    pool, folds = _within(units, labelled), shares.count_folds(len(labelled))
+    if folds:
+        return Assignment(used, sorted(unused), deal(samples, pool, folds, f"{shares.seed} folds"), refit=True)
+    if shares.validation is None:
+        raise ConfigError(
+            f"data.split.validation: null beside folds: auto, which makes folds of up to {CROSS_FITTED:,} labelled "
+            f"samples; there are {len(labelled):,}: set data.split.validation to a share such as 0.2, or "
+            "data.split.folds to a number"
+        )
+    held = hold_out(samples, pool, shares.validation, f"{shares.seed} validation")
+    used |= dict.fromkeys(held, "validation")
+    return Assignment(used, sorted(unused), refit=shares.refit is not False)
+
+
+def deal(samples: Sequence[Sample], units: Sequence[Sequence[int]], folds: int, salt: str) -> dict[int, int]:
+    """Fold of each index: whole `units` in an order drawn by `salt`, each to the fold that lacks its classes most.
+
+    The largest units come first, while there is still room to even them out; of equal folds the smaller, then a drawn
+    one, so that what is left over of small classes does not all come to the first fold.
+    """
+    ranked = [(min(_rank(samples[index], salt) for index in unit), unit) for unit in units]
+    ordered = sorted(ranked, key=lambda item: (-len(item[1]), item[0]))
+    held: list[Counter[str]] = [Counter() for _ in range(folds)]
+    dealt: dict[int, int] = {}
+    for rank, unit in ordered:
+        content = Counter(samples[index].label for index in unit)
+        first = int.from_bytes(rank[:4], "big") % folds
+        chosen = min(
+            ((first + shift) % folds for shift in range(folds)),
+            key=lambda fold: (sum(held[fold][label] * more for label, more in content.items()), held[fold].total()),
+        )
+        held[chosen].update(content)
+        dealt |= dict.fromkeys(unit, chosen)
+    return dealt
 
 
 def hold_out(samples: Sequence[Sample], units: Sequence[Sequence[int]], share: float, salt: str) -> set[int]:

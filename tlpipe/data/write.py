@@ -3,15 +3,17 @@
 import csv
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 from tlpipe.data.base import Sample
 from tlpipe.data.packed import SPLITS, Split
 from tlpipe.preprocess import AnyPreprocess
 
-COLUMNS = ("row", "id", "label", "split", "group")
+COLUMNS = ("row", "id", "label", "split", "group", "fold")
 
 
 @dataclass(frozen=True)
@@ -22,19 +24,26 @@ class Row:
     sample: Sample
     split: Split
     details: tuple[object, ...]
+    fold: int | None = None
 
 
 def write(
-    folder: Path, rows: Sequence[Row], classes: Sequence[str], preprocess: AnyPreprocess, details: Sequence[str]
+    folder: Path,
+    rows: Sequence[Row],
+    classes: Sequence[str],
+    preprocess: AnyPreprocess,
+    details: Sequence[str],
+    refit: bool,
 ) -> str:
     """Write manifest.csv and dataset.json, and return the fingerprint.
 
     Args:
         folder: Exists, and has the arrays.
-        rows: Ordered train, validation, test.
+        rows: Ordered train, validation, test, and by fold within train.
         classes: Names of the outputs in label order.
         preprocess: Is stored, for it is what the rows were made with.
         details: Names of `Row.details`.
+        refit: See `Packed.refit`.
     """
     with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file, lineterminator="\n")
@@ -46,6 +55,9 @@ def write(
         "classes": list(classes),
         "counts": {split: high - low for split, (low, high) in ranges.items()},
         "ranges": ranges,
+        "folds": _folds(rows),
+        "refit": refit,
+        "learnt": ranges["test"][0] if refit else ranges["train"][1],
         "preprocess": json.loads(preprocess.model_dump_json()),
         "fingerprint": fingerprint,
     }
@@ -54,7 +66,14 @@ def write(
 
 
 def _line(number: int, row: Row) -> tuple[object, ...]:
-    return number, row.sample.id, row.sample.label, row.split, row.sample.group or "", *row.details
+    fold = "" if row.fold is None else row.fold
+    return number, row.sample.id, row.sample.label, row.split, row.sample.group or "", fold, *row.details
+
+
+def _folds(rows: Sequence[Row]) -> list[list[int]]:
+    counts = Counter(row.fold for row in rows if row.fold is not None)
+    bounds = list(accumulate((counts[fold] for fold in sorted(counts)), initial=0))
+    return [list(pair) for pair in pairwise(bounds)]
 
 
 def _ranges(rows: Sequence[Row]) -> dict[str, list[int]]:
@@ -79,5 +98,6 @@ def test_set(rows: Sequence[Row]) -> str:
 def _fingerprint(rows: Sequence[Row], preprocess: AnyPreprocess) -> str:
     digest = hashlib.sha256(preprocess.model_dump_json().encode())
     for row in rows:
-        digest.update(json.dumps([row.details[0], row.sample.label, row.split]).encode())
+        fold = [] if row.fold is None else [row.fold]
+        digest.update(json.dumps([row.details[0], row.sample.label, row.split, *fold]).encode())
     return digest.hexdigest()

@@ -7,14 +7,12 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tlpipe.answer_metrics import ANSWER_METRICS
 from tlpipe.data.packed import Packed, Split
-from tlpipe.entities import ENTITY_METRICS
 from tlpipe.evaluate.answers import AnswerPredictions
 from tlpipe.evaluate.predictions import Predictions
 from tlpipe.evaluate.tags import TagPredictions
-from tlpipe.metrics import METRICS, Interval, Metric, interval
-from tlpipe.sums import SumMetric
+from tlpipe.metrics import Interval, interval
+from tlpipe.tasks.base import FACTS
 
 
 class Judged(Protocol):
@@ -61,8 +59,6 @@ JUDGED: dict[str, type[Judged]] = {
     "questions": AnswerPredictions,
 }
 """By the kind of preprocessing."""
-FACTS: dict[str, Metric | SumMetric] = {**ANSWER_METRICS, **ENTITY_METRICS, **METRICS}
-"""Title and direction of every metric, by its name."""
 
 
 def bootstrap(trainings: Sequence[Judged], resamples: int, seed: int) -> dict[str, Interval]:

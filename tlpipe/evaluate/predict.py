@@ -1,6 +1,7 @@
 """What a model says of packed arrays, batch by batch."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from tlpipe.config import ConfigError
 from tlpipe.data.packed import Packed, Split
 from tlpipe.train.device import Machine
 from tlpipe.train.fitting import Fitting
-from tlpipe.train.model import About, Classifier
+from tlpipe.train.model import About, Classifier, load_held_out
 
 
 def predict(
@@ -41,6 +42,12 @@ def predict(
         view = about.preprocess.evaluation(packed.samples[low:high])
         said = np.concatenate(fitting.pieces(compute, torch.from_numpy(view)))
         yield packed.targets.select(np.arange(low, high), said)
+
+
+def held_out(folder: Path, about: About) -> NDArray[np.float32]:
+    """What is judged (M, C) of the marks that the models of `folder`'s training had not seen, as `predict` gives it."""
+    judged: Tensor = about.task.said(load_held_out(folder) / about.temperature)
+    return judged.float().numpy()
 
 
 def _check(about: About, packed: Packed) -> None:

@@ -45,7 +45,7 @@ class Predictions:
         cls, packed: Packed, said: Mapping[Split, NDArray[Any]], fitted: Mapping[str, float] | None = None
     ) -> Self:
         """From the probabilities (m, C) of the marks of some splits; nothing else is needed of what was fitted."""
-        targets, ranges = packed.targets, [packed.ranges[split] for split in said]
+        targets, ranges = packed.targets, [packed.spans(split)[0] for split in said]
         rows = np.concatenate([targets.row(*each) for each in ranges])
         labels = np.concatenate([targets.marks[slice(*targets.range(*each))] for each in ranges])
         splits = tuple(split for split, part in said.items() for _ in part)

@@ -57,7 +57,7 @@ def account(plan: Plan, sizes: Sizes, weight_decay: float, samples: int | None =
 def table(plan: Plan, sizes: Sizes, weight_decay: float) -> list[dict[str, Any]]:
     """One row a phase and group, from the input to the head; learning_rate and weight_decay are None where frozen.
 
-    Weight decay is that of matrices and kernels; biases, norms and other one-dimensional tensors have none. A plan
+    Weight decay is that of matrices and kernels; vectors, tokens, embeddings and positions have none. A plan
     without phases has one row a group all the same: its head, which is fitted until it has converged, trains without
     epochs, rate and weight decay.
     """

@@ -9,8 +9,11 @@ from torch.nn import functional
 from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.train.spec import Augment
 
-DRAWS = 7
-"""Random numbers of one view: zoom, angle, mirror, two of shift, brightness, contrast."""
+COLUMNS = (7, 3)
+"""Random numbers of one view: zoom or area, angle, mirror, two of place, brightness, contrast; then aspect, saturation,
+hue. Drawn block by block, so that a later block leaves what a seed drew before it as it was."""
+DRAWS = sum(COLUMNS)
+"""Random numbers of one view."""
 
 
 def draw(count: int, generator: torch.Generator) -> Tensor:
@@ -18,7 +21,7 @@ def draw(count: int, generator: torch.Generator) -> Tensor:
 
     Changing one kind of augmentation thus does not change what the others draw.
     """
-    return torch.rand(count, DRAWS, generator=generator)
+    return torch.cat([torch.rand(count, columns, generator=generator) for columns in COLUMNS], dim=1)
 
 
 class Views:
@@ -39,7 +42,7 @@ class Views:
         return normalised.contiguous()
 
     def training(self, packed: Tensor, augment: Augment, draws: Tensor) -> Tensor:
-        """A window of each image by its `draws` (B, DRAWS): flipped, zoomed, rotated, shifted, brightened."""
+        """A window of each image by its `draws` (B, DRAWS): flipped, cut out, rotated, in other light and colours."""
         if augment.still:
             return self.evaluation(packed)
         images = packed.permute(0, 3, 1, 2).contiguous().float()
@@ -50,19 +53,40 @@ class Views:
         # In place, and on the scale of the pixels: each new array of this size costs as much as the sums in it.
         if augment.brightness:
             _light(views, augment.brightness, draws[:, 5:7])
+        if augment.saturation or augment.hue:
+            views = _colour(views, augment, draws[:, 8:10])
         return views.sub_(255 * self.mean).div_(255 * self.std)
 
 
 def windows(draws: Tensor, crop: float, augment: Augment) -> Tensor:
     """Affine maps (B, 2, 3) from output to input coordinates in [-1, 1]; `crop` = evaluation crop / image edge."""
-    low, high = augment.zoom
-    zoom = (low + (high - low) * draws[:, 0]) * crop
+    across, down, x, y = _boxes(draws, augment) if augment.area else _zooms(draws, crop, augment)
     angle = (2 * draws[:, 1] - 1) * math.radians(augment.rotate)
     mirror = torch.where((draws[:, 2] < 0.5) & augment.flip, -1.0, 1.0)
+    cosine, sine = torch.cos(angle), torch.sin(angle)
+    rows = [cosine * across * mirror, -sine * down, x, sine * across * mirror, cosine * down, y]
+    return torch.stack(rows, dim=1).view(len(draws), 2, 3)
+
+
+def _zooms(draws: Tensor, crop: float, augment: Augment) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Half the width and the height (B,) of a square window about the middle, and its centre's x and y (B,)."""
+    low, high = augment.zoom
+    zoom = (low + (high - low) * draws[:, 0]) * crop
     shift = (2 * draws[:, 3:5] - 1) * (2 * augment.shift * crop)
-    cosine, sine = torch.cos(angle) * zoom, torch.sin(angle) * zoom
-    rows: Tensor = torch.stack([cosine * mirror, -sine, shift[:, 0], sine * mirror, cosine, shift[:, 1]], dim=1)
-    return rows.view(len(draws), 2, 3)
+    return zoom, zoom, shift[:, 0], shift[:, 1]
+
+
+def _boxes(draws: Tensor, augment: Augment) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Half the width and the height (B,) of a window that lies in the image, and its centre's x and y (B,).
+
+    The random resized crop of Inception (Szegedy et al. 2015, arXiv 1409.4842): area uniform, aspect log-uniform, any
+    place; a side that would be longer than the image's is cut to it.
+    """
+    low, high = augment.area or (1.0, 1.0)
+    edge = torch.sqrt(low + (high - low) * draws[:, 0])
+    stretch = torch.exp((2 * draws[:, 7] - 1) * (math.log(augment.aspect) / 2))
+    across, down = (edge * stretch).clamp_max(1), (edge / stretch).clamp_max(1)
+    return across, down, (2 * draws[:, 3] - 1) * (1 - across), (2 * draws[:, 4] - 1) * (1 - down)
 
 
 def _grid(theta: Tensor, size: int) -> Tensor:
@@ -77,6 +101,27 @@ def _light(images: Tensor, strength: float, draws: Tensor) -> None:
     brightness, contrast = (1 + strength * (2 * draws - 1)).T.reshape(2, len(images), 1, 1, 1)
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     images.mul_(contrast).add_(mean * (brightness - contrast)).clamp_(0, 255)
+
+
+LUMA = (0.299, 0.587, 0.114)
+"""Share of red, green and blue in how light a colour looks (ITU-R BT.601)."""
+
+
+def _colour(images: Tensor, augment: Augment, draws: Tensor) -> Tensor:
+    """Saturation times 1 +- `saturation` and a turn of the colour circle by up to +- `hue` of it; stays in [0, 255].
+
+    One matrix an image: what is grey stays as it is, and how light a colour looks too. (a, b) = the blue and the red
+    difference from the lightness are scaled and turned in their plane.
+    """
+    saturation = 1 + augment.saturation * (2 * draws[:, 0] - 1)
+    angle = (2 * draws[:, 1] - 1) * (2 * math.pi * augment.hue)
+    cosine, sine = torch.cos(angle) * saturation, torch.sin(angle) * saturation
+    red, green, blue = LUMA
+    difference = images.new_tensor([[1 - red, -green, -blue], [-red, -green, 1 - blue]])
+    turned = torch.stack([cosine, -sine, sine, cosine], dim=1).view(-1, 2, 2) @ difference
+    middle = -(red * turned[:, 0] + blue * turned[:, 1]) / green
+    matrix = torch.stack([turned[:, 0], middle, turned[:, 1]], dim=1) + images.new_tensor([LUMA, LUMA, LUMA])
+    return torch.einsum("bij,bjhw->bihw", matrix, images).clamp_(0, 255)
 
 
 def mix(images: Tensor, targets: Tensor, augment: Augment, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +24,7 @@ from tlpipe.train.views import views_of
 CHUNK = 64
 """Samples that go through the frozen layers together on their first look."""
 TOLERANCE = 0.01
-"""Largest change of a validation sample's probability that a storage may cause."""
+"""Largest change of a sample's probability that a storage may cause."""
 STORAGES: tuple[Storage, ...] = ("half", "int8")
 """What is tried, in this order, when `training.cache.storage` is auto."""
 
@@ -108,7 +109,8 @@ class Choice:
         candidates = self._candidates(cuts)
         while candidates:
             used = _epochs(plan, wanted, list(candidates))
-            idle = [cut for cut in candidates if used[cut] <= self._wanted_views(used[cut])]
+            trainings = len(self.batches.packed.parts) + self.batches.packed.refit
+            idle = [cut for cut in candidates if trainings * used[cut] <= self._wanted_views(used[cut])]
             if idle and not self.training.augment.still:
                 del candidates[max(idle)]
                 continue
@@ -141,13 +143,15 @@ class Choice:
         return 1 if self.training.augment.still else min(self.training.cache.views, epochs)
 
     def _sized(self, boundary: Boundary, epochs: int) -> Boundary:
-        views, packed = self._wanted_views(epochs), self.batches.packed
-        samples = views * len(packed.rows("train")) + len(packed.rows("validation"))
+        views = self._wanted_views(epochs)
+        train, validation = (high - low for low, high in self.batches.packed.cached.values())
+        samples = views * train + validation
         return replace(boundary, views=views, samples=samples)
 
     def _candidates(self, cuts: list[int]) -> dict[int, list[Boundary]]:
         """For each cut the storages that keep the model's probabilities, for one sample of one view."""
-        rows, found = self.batches.packed.rows("validation")[:CHUNK], dict[int, list[Boundary]]()
+        first, found = self.batches.packed.cached["validation"][0], dict[int, list[Boundary]]()
+        rows = np.arange(first, min(first + CHUNK, self.batches.packed.labelled))
         x = views_of(self.batches.packed.preprocess, self.machine.device).evaluation(self.batches.samples.take(rows))
         pieces = Fitting(self.machine, CHUNK).pieces(partial(self._trials, cuts), x)
         for cut in cuts:

@@ -53,7 +53,7 @@ def embed(encoder: Encoder, packed: Packed, machine: Machine, folder: Path, batc
     team, arrays = machine.team, dict[str, NDArray[np.float32]]()
     encoder.eval()
     machine.place(encoder)
-    count = learnt_from(packed)
+    count = packed.labelled
     marks = packed.targets.range(0, count)[1]
     parts = chunks(np.arange(count), batch_size)
     computed = depth_features(encoder, packed, Fitting(machine, batch_size), team.turns(parts))
@@ -71,11 +71,6 @@ def embed(encoder: Encoder, packed: Packed, machine: Machine, folder: Path, batc
     about = {"groups": list(arrays), "dims": [array.shape[1] for array in arrays.values()]}
     if team.first:
         (folder / ABOUT).write_text(json.dumps(about, indent=2) + "\n")
-
-
-def learnt_from(packed: Packed) -> int:
-    """How many rows come before the test split."""
-    return packed.ranges["test"][0]
 
 
 def depth_features(

@@ -82,7 +82,7 @@ class Kept:
     def training(self, order: Sequence[RowNumbers], done: int, place: tuple[int, int], epoch: int) -> Iterator[Tensor]:
         """Activations (B, ...), with noise if it is asked for."""
         stored = self.frozen.stored(self.start, epoch % self.boundary.views)
-        first, team = self.batches.packed.ranges["train"][0], self.frozen.machine.team
+        first, team = self.batches.packed.cached["train"][0], self.frozen.machine.team
         mine = [rows[share_of(rows, self.spec, team)] - first for rows in order[done:]]
         for index, x in enumerate(stored.stream(mine), start=done):
             yield self._noisy(x, derive(self.spec.seed, "noise", *place, index)) if self.spec.cache.noise else x
@@ -94,7 +94,7 @@ class Kept:
 
     def validation(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Activations (B, ...) of the evaluation view."""
-        rows, low = self.batches.packed.rows("validation"), self.batches.packed.ranges["validation"][0]
+        rows, low = self.batches.packed.rows("validation"), self.batches.packed.cached["validation"][0]
         machine = self.frozen.machine
         parts = machine.team.turns(machine.team.evened(chunks(rows, size), machine.shard))
         stored = self.frozen.stored(self.start, VALIDATION)

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tlpipe.tasks.base import Scores, Task
 from tlpipe.train.augment import mix
 from tlpipe.train.averaging import MovingAverage
 from tlpipe.train.batches import Batches, RowNumbers, epoch_order
+from tlpipe.train.crossfit import SINGLE, HeldOut, Role
 from tlpipe.train.device import Machine
 from tlpipe.train.events import Epoch, Event, Notice, Position, Step
 from tlpipe.train.feed import Feed, Fresh, Kept, share_of
@@ -27,11 +29,13 @@ from tlpipe.train.gradients import Gradients
 from tlpipe.train.model import Classifier
 from tlpipe.train.optimizer import Update
 from tlpipe.train.parallel import synchronise_norms
+from tlpipe.train.poststeps import ALPHAS, Weights, interpolate, wise_ft
 from tlpipe.train.randomness import numpy_generator, seed_device, torch_generator
 from tlpipe.train.score import Scorer
-from tlpipe.train.selection import Selection, placed
+from tlpipe.train.selection import Selection
 from tlpipe.train.shard import parts, shard, whole
 from tlpipe.train.spec import Training
+from tlpipe.train.validation import Validation
 from tlpipe.train.views import views_of
 
 CHECK_EVERY = 50
@@ -50,9 +54,11 @@ class Trainer:
         batches: Batches,
         machine: Machine,
         cache: Path = ROOT,
+        role: Role = SINGLE,
     ) -> None:
         self.model: Classifier = machine.place(model)  # type: ignore[assignment]
         self.plan, self.task, self.training, self.machine = plan, task, training, machine
+        self.role, self.held_out = role, HeldOut()
         self.team = machine.team
         if self.team.size > 1 and not self._keeps_norms:
             synchronise_norms(self.model, machine.device)
@@ -65,7 +71,11 @@ class Trainer:
         self._rehearsed = True
         self.at = Position()
         self.average = MovingAverage(self.model, training.ema)
-        self.selection = Selection(self.model, plan, training.monitor)
+        self.patience = None if role.records else training.patience
+        compares = role.keeps == "best" or self.patience is not None
+        self.validation = Validation(task, training.monitor, batches.packed, ties=compares and plan.soup > 0)
+        self.judge = self.validation if compares else partial(task.scores, packed=batches.packed)
+        self.selection = Selection(self.model, plan, self.validation.monitor, last=role.keeps == "last")
         self.frozen = Frozen(self.model, plan, task, training, batches, machine, cache)
         self.fresh = Fresh(batches, views_of(batches.packed.preprocess, machine.device), training, machine)
         self.feed: Feed = self.fresh
@@ -80,15 +90,17 @@ class Trainer:
         shard(self.model, self.machine.device, self.team.size)
 
     def run(self) -> Iterator[Event]:
-        """Train from where it is to the end of the plan; at the end the model holds what validation chose."""
+        """Train from where it is to the end of the plan; at the end the model holds what its role keeps."""
         self.machine.refuse_what_fails()
-        if not self.at.best:
-            self.at.best = self.validate()
-        while self.at.phase < len(self.plan.phases):
+        if not self.at.best and len(self.batches.packed.rows("validation")):
+            self.at.best = self._judge()
+        while self.at.phase < len(self.plan.phases) and not self._stopped:
             yield from self._phase(self.plan.phases[self.at.phase])
         self.model.load_state_dict(self.selection.best)
         if self.plan.phases and (self.plan.soup or self.plan.wise_ft):
             yield from self._finish()
+        if self.plan.phases:
+            self.selection.close(self.at)
         self.model.eval()
 
     def _finish(self) -> Iterator[Look]:
@@ -98,20 +110,39 @@ class Trainer:
             self.frozen.begin()
             yield from self.frozen.look(boundary.cut, VALIDATION)
             self.feed = Kept(self.batches, self.frozen, boundary, self.training)
-        self.model.load_state_dict(self.selection.finish(self.at, self.validate))
+        self.model.load_state_dict(self._ended())
         self.feed = self.fresh
+
+    def _ended(self) -> Weights:
+        """The weights after the post-steps; those that others will choose on are recorded."""
+        if self.role.keeps == "best":
+            return self.selection.finish(self.at, self.validate)
+        trained, start = self.selection.settle(self.role.alpha), self.selection.start
+        if not self.role.records:
+            return trained
+        if start is None:
+            self.held_out.ended = self.scores(trained)[0].float()
+            return trained
+        blends = [interpolate(start, trained, alpha) for alpha in ALPHAS]
+        self.held_out.blended = [self.scores(weights)[0].float() for weights in blends]
+        return wise_ft(start, trained, self.validate)[0]
+
+    @property
+    def _stopped(self) -> bool:
+        return self.role.stop is not None and self.at.epochs >= self.role.stop
 
     def _phase(self, phase: Phase) -> Iterator[Event]:
         self.update.begin(phase)
         together = self.model if self.machine.shard else self.team.wrap(self.model)
         self.gradients.forward = self.machine.forward_of(together, self.batches.packed.lengths is not None)
         self.feed, self._rehearsed = self._feed(), not self.machine.compile_model
-        while self.at.epoch < phase.epochs and self.at.stale < self.training.patience:
+        patience = self.patience or phase.epochs + 1
+        while self.at.epoch < phase.epochs and self.at.stale < patience and not self._stopped:
             yield from self._epoch(phase)
         self.feed = self.fresh
         self.model.load_state_dict(self.selection.best)
         self.average.begin(self.selection.best)
-        self.at.phase, self.at.epoch, self.at.stale = self.at.phase + 1, 0, 0
+        self.at.phase, self.at.epoch, self.at.stale, self.at.peak = self.at.phase + 1, 0, 0, {}
 
     def _feed(self) -> Feed:
         self.frozen.begin()
@@ -202,10 +233,10 @@ class Trainer:
     def _close_epoch(self, phase: Phase) -> Epoch:
         self._finite(phase)
         average = self.average.weights
-        kept, scores = self.model.state_dict() if average is None else average, self.validate(average)
+        kept, scores = self.model.state_dict() if average is None else average, self._judge(average)
         self.at.epoch += 1
         self.at.epochs += 1
-        self.at.stale += 1
+        self.at.stale += bool(scores) and self.at.epoch > self.training.grace(phase.epochs)
         self.selection.take(self.at, scores, kept)
         seconds, loss = self.at.seconds, self.at.loss_sum / self.marks
         self.at.batch, self.at.loss_sum, self.at.seconds = 0, 0.0, 0.0
@@ -213,9 +244,18 @@ class Trainer:
         speed = len(self.rows) / seconds if seconds else 0.0
         return Epoch(self.at.steps, phase.name, self.at.epochs, loss, scores, min(rates), max(rates), seconds, speed)
 
+    def _judge(self, weights: dict[str, Tensor] | None = None) -> Scores:
+        """As `validate`, recorded where the role says so; nothing where no row validates."""
+        if not len(self.batches.packed.rows("validation")):
+            return {}
+        logits, labels = self.scores(weights)
+        if self.role.records:
+            self.held_out.epochs.append(logits.float())
+        return self.judge(logits, labels)
+
     def validate(self, weights: dict[str, Tensor] | None = None) -> Scores:
         """The task's figures of the validation split, of the model or of other `weights`."""
-        return self.task.scores(*self.scores(weights), self.batches.packed)
+        return self.judge(*self.scores(weights))
 
     def scores(self, weights: dict[str, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """Logits (M, C) in double precision and labels (M,) of the validation split's marks, on the CPU."""
@@ -238,9 +278,10 @@ class Trainer:
             "at": {**at, "loss_sum": at["loss_sum"] + float(self._loss)},
             "model": self.model.state_dict(),
             "selection": self.selection.state(),
-            "average": self.average.weights,
+            "average": self.average.state(),
             "update": self.update.state(),
             "frozen": self.frozen.choice.state(),
+            "held_out": self.held_out.state(),
         }
         return whole(state) if self.machine.shard else state
 
@@ -252,9 +293,10 @@ class Trainer:
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state()` of a trainer with the same plan, data and recipe."""
         self.frozen.choice.restore(state["frozen"])
+        self.held_out = HeldOut.restore(state["held_out"])
         self.at = Position(**{each.name: state["at"][each.name] for each in fields(Position)})
         like = self.model.state_dict()
         self.model.load_state_dict(parts(state["model"], like))
         self.update.restore(state["update"])
         self.selection.restore(state["selection"], like)
-        self.average.weights = None if state["average"] is None else placed(state["average"], like)
+        self.average.restore(state["average"], like)

@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tlpipe.data.packed import SPLITS
 from tlpipe.strategies.plan import Plan
 from tlpipe.tasks.base import Task
 from tlpipe.train.augment import draw
@@ -30,7 +29,7 @@ from tlpipe.train.model import Classifier
 from tlpipe.train.randomness import torch_generator
 from tlpipe.train.shard import whole
 from tlpipe.train.shelf import Shelf
-from tlpipe.train.spec import Augment, Training
+from tlpipe.train.spec import Training
 from tlpipe.train.stored import Encoded, Stored
 from tlpipe.train.views import views_of
 from tlpipe.train.writers import writers
@@ -99,7 +98,7 @@ class Frozen:
     def looks(self) -> int:
         """Batches of first looks if nothing is stored yet."""
         packed, lowest = self.batches.packed, min(self.boundaries, default=0)
-        parts = {split: -(-len(packed.rows(split)) // CHUNK) for split in SPLITS[:2]}
+        parts = {split: -(-(high - low) // CHUNK) for split, (low, high) in packed.cached.items()}
         return self.boundaries[lowest].views * parts["train"] + parts["validation"] if lowest else 0
 
     def begin(self) -> None:
@@ -107,7 +106,7 @@ class Frozen:
         self._digests.clear()
 
     def stored(self, cut: int, view: int) -> Stored:
-        """The activations of one view at a boundary, by row of their split. They must have been looked at."""
+        """The activations of one view at a boundary, by row of `Packed.cached`. They must have been looked at."""
         return Stored(self.shelf.folder(self._key(cut, view)), self.machine.device)
 
     def look(self, cut: int, view: int) -> Iterator[Look]:
@@ -118,7 +117,7 @@ class Frozen:
         missing = [each for each in chain if not all(self.team.gather(self.shelf.has(self._key(each, view))))]
         if not missing:
             return
-        rows = self.batches.packed.rows("validation" if view == VALIDATION else "train")
+        rows = self._rows(view)
         base = max((each for each in chain if each < missing[0]), default=0)
         parts = self.team.evened(chunks(np.arange(len(rows)), CHUNK), self.machine.shard)
         inputs = iter(self._inputs(base, view, rows, self.team.turns(parts)))
@@ -130,6 +129,10 @@ class Frozen:
                 writing.write(self.team.gather([] if mine is None else self._climbed(*mine, base, missing)))
                 yield from (Look(each + 1, len(parts)) for each in range(done, min(done + self.team.size, len(parts))))
             writing.close()
+
+    def _rows(self, view: int) -> RowNumbers:
+        """The rows whose activations are kept: of all folds, which share them."""
+        return np.arange(*self.batches.packed.cached["validation" if view == VALIDATION else "train"], dtype=np.int64)
 
     def _make_room(self, wanted: int) -> None:
         """Within the configuration's limit, and so that the reserve stays free where that is possible."""
@@ -169,7 +172,7 @@ class Frozen:
             for part, x in zip(parts, self.stored(base, view).stream(parts), strict=True):
                 yield int(part[0]), x
             return
-        draws = draw(len(rows), torch_generator("view", view))
+        draws = draw(len(rows), torch_generator(self.training.seed, "view", view))
         for part, packed in zip(parts, self.batches.samples.stream([rows[part] for part in parts]), strict=True):
             start = int(part[0])
             if view == VALIDATION:
@@ -186,9 +189,10 @@ class Frozen:
         """Everything that decides the activations; the boundaries below are in it, because they round on the way."""
         below = [(each, self.boundaries[each].layout.storage) for each in sorted(self.boundaries) if each <= cut]
         packed = self.batches.packed
+        drawn = None if view == VALIDATION else _drawn(self.training)
         parts = [
-            self._digest(cut), below, packed.fingerprint, packed.preprocess.model_dump(),
-            _geometry(self.training.augment) if view != VALIDATION else None, view, CHUNK,
+            self._digest(cut), below, packed.fingerprint, packed.cached, packed.preprocess.model_dump(),
+            drawn, view, CHUNK,
             self.machine.device.type, self.machine.precision, torch.get_num_threads(), torch.__version__, self._code,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
@@ -208,6 +212,7 @@ class Frozen:
         return self._digests[cut]
 
 
-def _geometry(augment: Augment) -> dict[str, object]:
-    """The settings that change a view before the boundary; mixing comes after it."""
-    return augment.model_dump(exclude={"mixup", "cutmix"})
+def _drawn(training: Training) -> dict[str, object]:
+    """What decides a training view: the augmentation but for mixing, which comes later, and the seed if it draws."""
+    seed = None if training.augment.still else training.seed
+    return {"seed": seed, **training.augment.model_dump(exclude={"mixup", "cutmix"})}

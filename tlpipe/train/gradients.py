@@ -24,8 +24,7 @@ class Gradients:
 
     def _weights(self, batches: Batches) -> Tensor:
         packed = batches.packed
-        first, last = packed.targets.range(*packed.ranges["train"])
-        weights = class_weights(packed.targets.marks[first:last], len(packed.classes))
+        weights = class_weights(packed.targets.marks[packed.marks("train")], len(packed.classes))
         return torch.from_numpy(weights).to(self.machine.device)
 
     def of(self, x: Tensor, targets: Tensor, count: int, start: int, at: Position) -> Generator[Notice, None, Tensor]:

@@ -1,7 +1,7 @@
 """The head: converged multinomial logistic regression on cached features; seconds, and no rate to tune."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal, NamedTuple
 
 import torch
@@ -14,6 +14,18 @@ from tlpipe.train.logistic import minimise
 
 TILTS = (0.0, 1.0, math.inf)
 """How much more the upper of several feature sets may weigh: not at all, by their place, or the last one alone."""
+
+
+class Solution(NamedTuple):
+    """A linear head on raw features, converged under one penalty."""
+
+    penalty: float
+    weight: Tensor
+    """(C, D) float64"""
+    bias: Tensor
+    """(C,) float64"""
+    train_loss: float
+    """Mean cross-entropy of what it was fitted on, nats, without the penalty."""
 
 
 class Point(NamedTuple):
@@ -64,40 +76,47 @@ class Head(Spec):
         tilt: float = 0.0,
         stands_for: Tensor | None = None,
     ) -> Fitted:
-        """Fit on features (N, D) and labels (N,); choose the penalty on `validation`. Deterministic.
+        """Fit on features (N, D) and labels (N,); choose the penalty on `validation`. Deterministic; see `path`."""
+        path = list(self.path(train, classes, blocks, tilt, stands_for))
+        points = [_score(solution, validation) for solution in path]
+        best = path[best_point(points)]
+        return Fitted(best.weight, best.bias, best.penalty, tuple(points))
+
+    def path(
+        self,
+        train: tuple[Tensor, Tensor],
+        classes: int,
+        blocks: Sequence[int] | None = None,
+        tilt: float = 0.0,
+        stands_for: Tensor | None = None,
+        weakest: float = 0.0,
+    ) -> Iterator[Solution]:
+        """Heads fitted on features (N, D) and labels (N,) under each penalty, from the strongest to `weakest`.
 
         Features are standardised with the training split's statistics, which are folded into the result. `blocks` are
         the widths of feature sets that stand side by side: each gets the same total variance, so that one penalty
         weighs on all of them alike; with a `tilt` the later ones get more (`factors`). `stands_for` (C,), in place of
-        `balance`, is how many samples each one of a class stands for. The path goes from the strongest
-        penalty to the weakest, each start being the last one's end.
+        `balance`, is how many samples each one of a class stands for. Each start is the last one's end. Deterministic.
         """
         features, labels = train[0].double(), train[1]
         mean, scale = _standard(features, blocks or [features.shape[1]], tilt)
-        inputs, held_out = (features - mean) * scale, (validation[0].double() - mean) * scale
+        inputs = (features - mean) * scale
         basis = _basis(inputs)
         if basis is not None:
-            inputs, held_out = inputs @ basis, held_out @ basis
+            inputs = inputs @ basis
         weights = _balanced(labels, classes) if self.balance == "weights" else stands_for
         weight = torch.zeros(classes, inputs.shape[1], dtype=torch.float64, device=features.device)
         bias = torch.zeros(classes, dtype=torch.float64, device=features.device)
-        path: list[Point] = []
-        best, chosen = (weight, bias), max(self.penalties)
-        for penalty in sorted(set(self.penalties), reverse=True):
+        for penalty in sorted({each for each in self.penalties if each >= weakest}, reverse=True):
             weight, bias = minimise(inputs, labels, weights, penalty, (weight, bias), self.iterations)
-            point = _score(penalty, (weight, bias), (inputs, labels), (held_out, validation[1]))
-            if point.validation_loss <= min((each.validation_loss for each in path), default=point.validation_loss):
-                best, chosen = (weight, bias), penalty
-            path.append(point)
-        folded = (best[0] if basis is None else best[0] @ basis.T) * scale
-        return Fitted(folded, best[1] - folded @ mean, chosen, tuple(path))
+            folded = (weight if basis is None else weight @ basis.T) * scale
+            loss = float(functional.cross_entropy(inputs @ weight.T + bias, labels))
+            yield Solution(penalty, folded, bias - folded @ mean, loss)
 
 
-def best_tilt(fit: Callable[[float], Fitted]) -> tuple[float, Fitted]:
-    """Of the fits at all TILTS the one with the lowest validation loss, and its tilt; of equal ones the flattest."""
-    fits = {tilt: fit(tilt) for tilt in TILTS}
-    tilt = min(TILTS, key=lambda each: min(point.validation_loss for point in fits[each].path))
-    return tilt, fits[tilt]
+def best_point(points: Sequence[Point]) -> int:
+    """Index of the point with the lowest validation loss; of equal ones the weakest penalty's."""
+    return min(range(len(points)), key=lambda index: (points[index].validation_loss, -index))
 
 
 def _standard(features: Tensor, blocks: Sequence[int], tilt: float) -> tuple[Tensor, Tensor]:
@@ -126,14 +145,11 @@ def _basis(inputs: Tensor) -> Tensor | None:
     return basis
 
 
-def _score(
-    penalty: float, head: tuple[Tensor, Tensor], train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor]
-) -> Point:
-    weight, bias = head
-    held_out = validation[0] @ weight.T + bias
+def _score(solution: Solution, validation: tuple[Tensor, Tensor]) -> Point:
+    held_out = validation[0].double() @ solution.weight.T + solution.bias
     return Point(
-        penalty,
-        float(functional.cross_entropy(train[0] @ weight.T + bias, train[1])),
+        solution.penalty,
+        solution.train_loss,
         float(functional.cross_entropy(held_out, validation[1])),
         float((held_out.argmax(1) == validation[1]).double().mean()),
     )

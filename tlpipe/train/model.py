@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic import Field
 from safetensors.torch import load_file, save_file
@@ -18,7 +19,7 @@ from tlpipe.strategies.plan import Plan
 from tlpipe.tasks import AnyTask
 from tlpipe.train.depths import AllDepths
 
-WEIGHTS, ABOUT = "model.safetensors", "model.json"
+WEIGHTS, ABOUT, HELD_OUT = "model.safetensors", "model.json", "held_out.npy"
 
 
 class About(Spec):
@@ -44,6 +45,10 @@ class About(Spec):
     """What was chosen at the end of the training: a soup, an interpolation; None = nothing was asked for."""
     fitted: dict[str, float] = Field(default_factory=dict)
     """What `Task.fitted` found on the validation split."""
+    folds: int = 0
+    """Number of folds on whose held-out samples everything was chosen; 0 = a single validation split."""
+    refit: bool = False
+    """Whether the model was trained on what it was chosen on, too: on all labelled samples."""
 
 
 class Classifier(nn.Module):
@@ -68,6 +73,19 @@ def save_model(folder: Path, model: Classifier | dict[str, Tensor], about: About
     save_file(state, folder / WEIGHTS)
     unused = None if about.fitted else {"fitted"}
     (folder / ABOUT).write_text(about.model_dump_json(indent=2, exclude=unused) + "\n")
+
+
+def save_held_out(folder: Path, logits: Tensor) -> None:
+    """Write held_out.npy: logits (M, C) float32 of the marks of `Packed.pooled`'s validation split, in row order.
+
+    Each by a model that was not trained on it, not divided by the temperature.
+    """
+    np.save(folder / HELD_OUT, logits.float().cpu().numpy())
+
+
+def load_held_out(folder: Path) -> Tensor:
+    """What `save_held_out` wrote, in double precision."""
+    return torch.from_numpy(np.load(folder / HELD_OUT)).double()
 
 
 def load_about(folder: Path) -> About:

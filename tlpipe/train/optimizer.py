@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from tlpipe.backbones.lean import step
 from tlpipe.strategies.plan import HEAD, Phase, Plan
 from tlpipe.train.adapt import Adapters, Pairs, adapted, apply_freeze, layer_groups
+from tlpipe.train.decay import undecayed
 from tlpipe.train.model import Classifier
 from tlpipe.train.shard import share_moments
 from tlpipe.train.spec import Training
@@ -34,13 +35,14 @@ class Update:
     def _build(self, training: Training, weight_decay: float) -> torch.optim.Optimizer:
         """Each layer group gives two parameter groups, with and without weight decay.
 
-        One-dimensional tensors (biases, norms) have none. What never trains is left out; a plan without phases never
+        Which tensors have none, `tlpipe.train.decay` says. What never trains is left out; a plan without phases never
         steps the head's.
         """
         groups: list[dict[str, object]] = []
+        exempt = undecayed(self.model.encoder)
         for name, pairs in self._moving():
             for decays in (True, False):
-                tensors = [tensor for tensor in pairs if (tensor.ndim > 1) is decays]
+                tensors = [tensor for tensor in pairs if (tensor.ndim > 1 and id(tensor) not in exempt) is decays]
                 if tensors:
                     decay = weight_decay if decays else 0.0
                     groups.append({"params": tensors, "layer_group": name, "weight_decay": decay})

@@ -31,7 +31,7 @@ class Scorer:
                 mine = [self.task.marked(self._logits(model, x, feed.start), y.cpu()) for x, y in batches]
                 logits, labels = zip(*self.machine.team.in_turn(mine), strict=True)
                 packed = feed.batches.packed
-                low, high = packed.targets.range(*packed.ranges["validation"])
+                low, high = packed.targets.range(*packed.validated)
                 return joined(logits)[: high - low], torch.cat(labels)[: high - low]
             except torch.OutOfMemoryError:
                 if self.fitting.size == 1 or self.machine.team.size > 1:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from tlpipe.train.head import Fitted, Head, Point, factors
+from tlpipe.train.head import Head, Solution, factors
 from tlpipe.train.logistic import TOLERANCE
 
 CHUNK = 32_768
@@ -48,28 +48,20 @@ class States:
             low = high
 
 
-def fit_spans(
-    head: Head, train: States, validation: States, blocks: Sequence[int] | None = None, tilt: float = 0.0
-) -> Fitted:
-    """Fit on `train`; the penalty with the lowest cross-entropy on `validation` wins. Deterministic.
+def span_path(
+    head: Head, train: States, blocks: Sequence[int] | None = None, tilt: float = 0.0, weakest: float = 0.0
+) -> Iterator[Solution]:
+    """Heads fitted on `train` under each penalty, from the strongest to `weakest`. Deterministic.
 
-    Features are standardised over all tokens of the train split (`blocks` and `tilt` as in `Head.fit`), which is
-    folded into the result: a weight (2, D) for raw states and a bias of zeros. Memory is bounded whatever the number
-    of tokens.
+    Features are standardised over all tokens (`blocks` and `tilt` as in `Head.path`), which is folded into the result:
+    a weight (2, D) for raw states and a bias of zeros. Memory is bounded whatever the number of tokens.
     """
     scale = factors(_deviation(train), blocks or [train.values.shape[1]], tilt)
     weight = torch.zeros(2, len(scale), dtype=torch.float64)
-    path: list[Point] = []
-    best, chosen = weight, max(head.penalties)
-    for penalty in sorted(set(head.penalties), reverse=True):
+    for penalty in sorted({each for each in head.penalties if each >= weakest}, reverse=True):
         weight = _minimise(weight, scale, train, penalty, head.iterations)
-        loss, _ = _loss(weight * scale, train)
-        held_out, right = _loss(weight * scale, validation)
-        point = Point(penalty, loss, held_out, right)
-        if point.validation_loss <= min((each.validation_loss for each in path), default=point.validation_loss):
-            best, chosen = weight, penalty
-        path.append(point)
-    return Fitted(best * scale, torch.zeros(2, dtype=torch.float64), chosen, tuple(path))
+        loss, _ = span_loss(weight * scale, train)
+        yield Solution(penalty, weight * scale, torch.zeros(2, dtype=torch.float64), loss)
 
 
 def _deviation(train: States) -> Tensor:
@@ -111,7 +103,7 @@ def _choices(weight: Tensor, values: Tensor, offsets: NDArray[np.int64], targets
 
 
 @torch.no_grad()
-def _loss(weight: Tensor, states: States) -> tuple[float, float]:
+def span_loss(weight: Tensor, states: States) -> tuple[float, float]:
     """Mean cross-entropy (nats) of the choices, and the share of them that are right."""
     total, right = 0.0, 0
     for part in states.parts():

@@ -1,5 +1,6 @@
 """How fine-tuning is done, whatever the strategy: the `training:` section of params.yaml."""
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -14,6 +15,7 @@ Smoothing = Annotated[float, Field(ge=0, le=0.5)]
 """Above a half, the wrong classes together weigh more than the right one."""
 LONGEST = 10_000
 """Epochs of the longest phase: no patience can be longer."""
+Area = Annotated[float, Field(gt=0, le=1)]
 
 
 class Augment(Spec):
@@ -21,11 +23,11 @@ class Augment(Spec):
 
     flip: bool
     """Mirror half of the images left to right; false where left and right differ in meaning, as in letters."""
-    zoom: tuple[Annotated[float, Field(gt=0, le=4)], Annotated[float, Field(gt=0, le=4)]]
+    zoom: tuple[Annotated[float, Field(gt=0, le=4)], Annotated[float, Field(gt=0, le=4)]] = (1, 1)
     """Smallest and largest edge of the window that is cut out, relative to the evaluation crop."""
     rotate: Annotated[float, Field(ge=0, le=180)]
     """Largest rotation either way, degrees."""
-    shift: Annotated[float, Field(ge=0, le=1)]
+    shift: Annotated[float, Field(ge=0, le=1)] = 0
     """Largest displacement of the window's centre from the image's, relative to the evaluation crop."""
     brightness: Fraction
     """Brightness and contrast are multiplied by 1 +- this."""
@@ -33,18 +35,34 @@ class Augment(Spec):
     """Alpha of the Beta distribution that mixes pairs of images and labels; 0 = off (arXiv 1710.09412)."""
     cutmix: Annotated[float, Field(ge=0, le=4)]
     """Alpha of the Beta distribution that pastes rectangles of other images; 0 = off (arXiv 1905.04899)."""
+    area: tuple[Area, Area] | None = None
+    """Smallest and largest share of the image that a window anywhere in it covers (random resized crop), in place of
+    `zoom` and `shift`; null = a window about the middle, by these."""
+    aspect: Annotated[float, Field(ge=1, le=4)] = 4 / 3
+    """Of `area`'s windows: width over height lies between 1 / this and this."""
+    saturation: Fraction = 0
+    """Saturation is multiplied by 1 +- this."""
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0
+    """Largest turn of the colour circle either way, in turns."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "Augment":
-        if self.zoom[0] > self.zoom[1]:
-            raise ValueError(f"zoom must be [smallest, largest], got {list(self.zoom)}")
+        for name, bounds in (("zoom", self.zoom), ("area", self.area)):
+            if bounds and bounds[0] > bounds[1]:
+                raise ValueError(f"{name} must be [smallest, largest], got {list(bounds)}")
+        if self.area and (tuple(self.zoom) != (1, 1) or self.shift):
+            raise ValueError(
+                f"area: {list(self.area)} beside zoom: {list(self.zoom)} and shift: {self.shift:g}: a window has its "
+                "size and place from the one or from the others; remove area, or zoom and shift"
+            )
         return self
 
     @property
     def still(self) -> bool:
         """Whether every view of an image is its evaluation view (mixing comes later and does not count)."""
-        moves = self.flip or self.rotate or self.shift or self.brightness
-        return not moves and tuple(self.zoom) == (1, 1)
+        coloured = self.brightness or self.saturation or self.hue
+        moves = self.flip or self.rotate or self.shift or self.area
+        return not moves and not coloured and tuple(self.zoom) == (1, 1)
 
 
 STILL = Augment(flip=False, zoom=(1, 1), rotate=0, shift=0, brightness=0, mixup=0, cutmix=0)
@@ -80,8 +98,9 @@ class Training(Spec):
     batch_size: Annotated[int, Field(ge=2, le=65_536)]
     optimizer: Literal["adamw", "sgd"]
     """AdamW (bias-corrected) or SGD with Nesterov momentum 0.9."""
-    weight_decay: Annotated[float, Field(ge=0, le=1)] | Literal["auto"]
-    """Decoupled for AdamW, never on biases, norms and other vectors. auto = by the number of samples."""
+    weight_decay: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
+    """Decoupled for AdamW; never on biases, norms and other vectors, embeddings, tokens and tables of positions.
+    auto = by the number of samples."""
     schedule: Literal["constant", "linear", "cosine"]
     """Of the learning rate over each phase, after the warm-up."""
     warmup: Fraction
@@ -97,20 +116,34 @@ class Training(Spec):
     dropout: Dropout
     """Before the head's linear layer."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None
-    """Decay a step of an exponential moving average of the weights, which is then what is validated and kept."""
-    monitor: Literal["accuracy", "loss", "entity_f1"]
-    """Validation figure of early stopping and best-weights restore; of equally good epochs the later one is kept. What
-    there is depends on the task."""
-    patience: Annotated[int, Field(ge=1, le=LONGEST)]
-    """A phase ends when `monitor` has not improved for this many epochs."""
+    """Decay a step of an exponential moving average of the weights, which is then what is validated and kept; it warms
+    up, so that the weights at the start are soon forgotten."""
+    keep: Literal["auto", "best", "last"] = "auto"
+    """The weights that a training ends with: those after the epoch with the best `monitor`, or after the last. With
+    folds the epoch is chosen on all out-of-fold predictions together. auto = the last where what ships is trained on
+    all labelled samples (`data.split.folds` and `refit`), the best where a single validation split decides."""
+    monitor: Literal[
+        "auto", "loss", "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "ece", "auroc",
+        "entity_f1", "entity_precision", "entity_recall", "entity_macro_f1", "strict_entity_f1", "word_accuracy",
+        "f1", "exact_match", "answered_f1", "answered_exact_match", "unanswered_f1", "place_accuracy",
+    ] = "auto"  # fmt: skip
+    """Validation figure of early stopping and best-weights restore; of equally good epochs the later one is kept. auto
+    = `compare.metric`. Losses are compared after a temperature is fitted. What there is depends on the task."""
+    patience: Annotated[int, Field(ge=1, le=LONGEST)] | None = None
+    """A phase ends when `monitor` has not improved for so many epochs, of which its warm-up and its first third do not
+    count; null = every phase runs to its end, as it does with folds and on all labelled samples in any case."""
     augment: Augment = STILL
     """Of images; texts are always seen as they are."""
     cache: Cache
 
-    def scale(self, samples: int | None) -> Scale:
-        """What decides the values that are `auto`, for so many training samples."""
-        return Scale(samples=samples, batch_size=self.batch_size, optimizer=self.optimizer)
+    def grace(self, epochs: int) -> int:
+        """The first so many passes of a phase of `epochs`, which `patience` does not count."""
+        return math.ceil(epochs * max(self.warmup, 1 / 3))
+
+    def scale(self, samples: int | None, batch_norms: bool) -> Scale:
+        """What decides the values that are `auto`: the training samples, and whether the network has batch norms."""
+        return Scale(samples=samples, batch_size=self.batch_size, optimizer=self.optimizer, batch_norms=batch_norms)
 
     def decay(self, samples: int | None) -> float:
         """The weight decay for so many training samples."""
-        return self.scale(samples).weight_decay() if self.weight_decay == "auto" else self.weight_decay
+        return Scale(samples=samples).weight_decay() if self.weight_decay == "auto" else self.weight_decay

@@ -32,17 +32,22 @@ class Stuck:
     """Of its last epoch."""
     constant_loss: float
     """Of always answering with the classes' shares, under the same smoothing and weights."""
-    validation_accuracy: float
-    """Of its last epoch."""
-    majority: float
+    validation_accuracy: float | None
+    """Of its last epoch; None where no sample validates."""
+    majority: float | None
     """Of a constant answer: the share of the validation split's most frequent class."""
 
     def describe(self) -> str:
         """A sentence."""
-        return (
+        losses = (
             f"with seed {self.seed} the training ended at a loss of {self.train_loss:.3f} (a constant answer has "
-            f"{self.constant_loss:.3f}) and a validation accuracy of {self.validation_accuracy:.3f} (the most frequent "
-            f"class has {self.majority:.3f})"
+            f"{self.constant_loss:.3f})"
+        )
+        if self.validation_accuracy is None:
+            return losses
+        return (
+            f"{losses} and a validation accuracy of {self.validation_accuracy:.3f} (the most frequent class has "
+            f"{self.majority:.3f})"
         )
 
     def record(self) -> dict[str, Any]:
@@ -50,24 +55,25 @@ class Stuck:
         return {**asdict(self), "text": self.describe()}
 
 
-def stuck(last: Epoch, train: Blind, validation: Blind, classes: int, training: Training) -> Stuck | None:
+def stuck(last: Epoch, train: Blind, validation: Blind | None, classes: int, training: Training) -> Stuck | None:
     """The proof that the training whose `last` epoch this is has learnt nothing, or None.
 
     Args:
         last: Its train loss and validation accuracy decide; both have to be no better than a constant answer's. A task
             that has no accuracy has no constant answer either, and is never stuck.
         train: What a constant answer chooses from in the train split.
-        validation: In the validation split.
+        validation: In the validation split; None = no sample validates, and the train loss alone decides.
         classes: C.
         training: Seed, label smoothing and balance.
     """
-    accuracy = last.validation.get("accuracy")
-    if accuracy is None:
-        return None
-    majority = validation.accuracy
-    luck = ERRORS * float(np.sqrt(majority * (1 - majority) / len(validation.classes)))
     constant = constant_loss(train.classes, classes, training) + train.nats
-    if last.train_loss < NEAR * constant or accuracy > majority + luck:
+    if last.train_loss < NEAR * constant:
+        return None
+    if validation is None:
+        return Stuck(training.seed, last.train_loss, constant, None, None)
+    accuracy, majority = last.validation.get("accuracy"), validation.accuracy
+    luck = ERRORS * float(np.sqrt(majority * (1 - majority) / len(validation.classes)))
+    if accuracy is None or accuracy > majority + luck:
         return None
     return Stuck(training.seed, last.train_loss, constant, accuracy, majority)
 

@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 from tlpipe.config import ConfigError
-from tlpipe.endings import leave
 from tlpipe.report.collect import collect
 from tlpipe.report.render import render
 
@@ -21,7 +20,3 @@ def main(root: Path = Path()) -> int:
     (root / OUT).write_text(page, encoding="utf-8")
     print(f"{OUT}: {len(page.encode()) / 1e6:.1f} MB")
     return 0
-
-
-if __name__ == "__main__":
-    leave(main())

@@ -5,10 +5,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from stages.shell import run
 from tlpipe import config
 from tlpipe.data.packed import Packed
-from tlpipe.endings import leave
 from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.plan import HEAD
 from tlpipe.tasks import AnyTask
@@ -16,12 +14,14 @@ from tlpipe.tasks.base import Task
 from tlpipe.train.adapt import count_parameters
 from tlpipe.train.calibrate import fit_temperature
 from tlpipe.train.checkpoint import hash_code, hash_files, run_key
+from tlpipe.train.crossfit import labels_of
 from tlpipe.train.embed import Features
 from tlpipe.train.head import Fitted, Head
 from tlpipe.train.history import said, write_history, write_json
-from tlpipe.train.linear import FITS, features_of, install, path_as_epochs
-from tlpipe.train.model import About, Classifier, save_model
+from tlpipe.train.linear import cross_fit, install, path_as_epochs
+from tlpipe.train.model import About, Classifier, save_held_out, save_model
 from tlpipe.train.source import Source, load_source, source_encoder
+from tlpipe.train.start import save_parts
 
 SOURCE, PACKED, FEATURES, OUT = Path("models/source"), Path("data/packed"), Path("data/features"), Path("models/head")
 REPORT = Path("reports/training/head")
@@ -33,15 +33,14 @@ def main() -> None:
     task: Task = config.load("task", AnyTask)
     packed, features, source = Packed.open(PACKED), Features.open(FEATURES), load_source(SOURCE)
     begun = time.perf_counter()
-    last = features.groups[-1:]
-    fitted = FITS[packed.preprocess.kind](head, packed, features, last)
-    seconds = time.perf_counter() - begun
-    held_out, labels = features_of(packed, features, "validation", last)
-    logits = held_out.double() @ fitted.weight.T + fitted.bias
+    cross_fitted = cross_fit(head, packed, features, features.groups[-1:])
+    seconds, fitted = time.perf_counter() - begun, cross_fitted.fitted
     model = _model(task, source, fitted, len(packed.classes))
-    about = _about(head, task, source, packed, fitted, model, (logits, labels))
+    about = _about(head, task, source, packed, fitted, model, (cross_fitted.logits, labels_of(packed)))
     save_model(OUT, model, about)
-    write_history(REPORT / "history.csv", path_as_epochs(fitted, len(packed.rows("train")), seconds))
+    save_held_out(OUT, cross_fitted.logits)
+    save_parts(OUT, cross_fitted.parts)
+    write_history(REPORT / "history.csv", path_as_epochs(fitted, packed.learnt, seconds))
     write_json(REPORT / "timing.json", {"seconds": seconds, "device": "cpu", "precision": "fp64"})
     print(f"head: penalty {fitted.penalty:g}, validation {said(about.validation)}")
 
@@ -61,7 +60,7 @@ def _about(
     model: Classifier,
     held: tuple[Tensor, Tensor],
 ) -> About:
-    counts, (logits, labels) = count_parameters(model), held
+    counts, (logits, labels), view = count_parameters(model), held, packed.pooled
     temperature = fit_temperature(logits, labels, task.likelihood)
     best = next(point for point in fitted.path if point.penalty == fitted.penalty)
     reached = {"loss": best.validation_loss, "accuracy": best.validation_accuracy}
@@ -75,15 +74,12 @@ def _about(
             "labels": packed.classes,
             "dropout": 0.0,
             "temperature": temperature,
-            "fitted": task.fitted(logits / temperature, labels, packed),
-            "validation": {**task.scores(*held, packed), **reached},
+            "fitted": task.fitted(logits / temperature, labels, view),
+            "validation": {**task.scores(*held, view), **reached},
             "plan": HeadOnly(kind="head_only").plan(source.groups),
             "total_parameters": sum(counts.values()),
             "trainable_parameters": counts[HEAD],
+            "folds": len(packed.folds),
+            "refit": packed.refit,
         }
     )
-
-
-if __name__ == "__main__":
-    run(main)
-    leave()

@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-from stages.shell import run
 from tlpipe import config
 from tlpipe.data.packed import Packed
-from tlpipe.endings import leave
 from tlpipe.evaluate.baseline import baselines
 from tlpipe.evaluate.spec import Evaluate
 from tlpipe.train.history import write_json
@@ -24,8 +22,3 @@ def main() -> None:
               f"test {figures['test'][metric]['value']:.4f}")  # fmt: skip
     if not found:
         print("no baselines for images")
-
-
-if __name__ == "__main__":
-    run(main)
-    leave()

@@ -1,20 +1,16 @@
-"""evaluate: one strategy's model on the validation and test splits; numbers, tables and pictures."""
+"""evaluate: one strategy's model on held-out and test samples; numbers, tables and pictures."""
 
-import argparse
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.shell import run
 from tlpipe.config import PARAMS, load
 from tlpipe.data.packed import Packed, Split
-from tlpipe.endings import leave
 from tlpipe.evaluate.judged import JUDGED, Judged
-from tlpipe.evaluate.predict import predict
+from tlpipe.evaluate.predict import held_out, predict
 from tlpipe.evaluate.shown import SHOWN
 from tlpipe.evaluate.spec import Evaluate
 from tlpipe.evaluate.tables import EVALUATED, write_tables
@@ -45,17 +41,10 @@ def main(strategy: str, root: Path = Path()) -> None:
 
 def _predictions(folder: Path, packed: Packed, spec: Evaluate, machine: Machine) -> Judged:
     model, about = load_model(folder)
-    parts: dict[Split, NDArray[Any]] = {}
-    for split in EVALUATED:
+    parts: dict[Split, NDArray[Any]] = {"validation": held_out(folder, about)}
+    for split in EVALUATED[1:]:
         batches = predict(model, about, packed, split, spec.batch_size, machine)
         total = len(machine.team.turns(range(0, len(packed.rows(split)), spec.batch_size)))
         mine = list(track(batches, f"{about.strategy}: {split}", total, "batches"))
         parts[split] = np.concatenate(machine.team.in_turn(mine))
-    return JUDGED[packed.preprocess.kind].assemble(packed, parts, about.fitted)
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("strategy")
-    run(partial(main, parser.parse_args().strategy), together=True)
-    leave()
+    return JUDGED[packed.preprocess.kind].assemble(packed.pooled, parts, about.fitted)

@@ -1,21 +1,37 @@
 """Which strategy `auto` is: what the advice recommends, or the winner of a race between those that are tied."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from stages.shell import follow, resume
 from tlpipe.advise.decision import Contender, Decision, typical
 from tlpipe.advise.scores import SCORES
+from tlpipe.data.packed import Packed
 from tlpipe.strategies.base import Strategy
-from tlpipe.train.checkpoint import Keeper
+from tlpipe.tasks.base import Scores
 from tlpipe.train.events import Epoch
-from tlpipe.train.fit import Trainer
 
 DECISIONS = Path("data/advice")
-Prepare = Callable[[Strategy], tuple[Trainer, Keeper]]
-"""A strategy's trainer, as its own stage would make it, and where its recovery state is."""
+
+
+class Racer(Protocol):
+    """One training of a contender, which can stop and go on: `tlpipe.stages.crossfit.Run`."""
+
+    view: Packed
+    epochs: list[Epoch]
+    interpolates: bool
+    """Whether it ends between its start and its trained weights (WiSE-FT), so that epochs say little of its end."""
+
+    def advance(self, epochs: int | None) -> None:
+        """Train until so many epochs are done; None = to its end."""
+
+    def scores(self) -> Scores:
+        """Figures of what it holds out, at its end or before it began."""
+
+
+Prepare = Callable[[Strategy], Sequence[Racer]]
+"""A strategy's trainings, one for each part of the data, as its own stage would make them."""
 Lap = dict[str, Any]
 """What a contender did: strategy, epochs, seconds, validation examples, and its `typical` accuracy or other score."""
 
@@ -54,31 +70,30 @@ def _best(contenders: list[Contender], laps: list[Lap]) -> Contender:
 
 
 def _lap(contender: Contender, prepare: Prepare, epochs: int | None) -> Lap:
-    """Train until so many epochs are done (None = to the end), or find that this was done before a kill."""
-    trainer, keeper = prepare(contender.strategy)
-    packed, start = trainer.batches.packed, trainer.validate()
-    score = SCORES[packed.preprocess.kind]
-    seen = resume(trainer, keeper)
-    for _ in _until(trainer, keeper, contender.name, seen, epochs):
-        pass
-    counted = seen[:epochs]
-    accuracy = typical([epoch.validation[score.validation] for epoch in counted] or [start[score.validation]])
-    if epochs is None and trainer.plan.wise_ft:
-        accuracy = trainer.validate()[score.validation]  # its end lies between two, so its epochs say little of it
-    print(f"race: {contender.name} is at {score.title} {accuracy:.4f} after {len(counted)} epochs", file=sys.stderr)
+    """Train until so many epochs are done (None = to the end), or find that this was done before a kill.
+
+    What the parts of the data hold out is judged together.
+    """
+    runs = prepare(contender.strategy)
+    for run in runs:
+        run.advance(epochs)
+    score = SCORES[runs[0].view.preprocess.kind]
+    samples = [score.count(run.view, *run.view.validated) for run in runs]
+
+    def pooled(figures: Sequence[Scores]) -> float:
+        weighted = [count * scores[score.validation] for count, scores in zip(samples, figures, strict=True)]
+        return sum(weighted) / max(1, sum(samples))
+
+    alike = list(zip(*(run.epochs[:epochs] for run in runs), strict=False))
+    accuracies = [pooled([epoch.validation for epoch in parts]) for parts in alike]
+    if not accuracies or (epochs is None and runs[0].interpolates):
+        accuracies = [pooled([run.scores() for run in runs])]
+    accuracy = typical(accuracies)
+    print(f"race: {contender.name} is at {score.title} {accuracy:.4f} after {len(alike)} epochs", file=sys.stderr)
     return {
         "strategy": contender.name,
-        "epochs": len(counted),
-        "seconds": sum(epoch.seconds for epoch in counted),
-        "samples": score.count(packed, *packed.ranges["validation"]),
+        "epochs": len(alike),
+        "seconds": sum(epoch.seconds for parts in alike for epoch in parts),
+        "samples": sum(samples),
         "accuracy": accuracy,
     }
-
-
-def _until(trainer: Trainer, keeper: Keeper, name: str, seen: list[Epoch], epochs: int | None) -> Iterator[Epoch]:
-    if epochs is not None and len(seen) >= epochs:
-        return
-    for epoch in follow(trainer, keeper, name, seen):
-        yield epoch
-        if epochs is not None and len(seen) >= epochs:
-            return

@@ -10,8 +10,6 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from tlpipe.endings import leave
-
 OUT = Path("data/docstrings")
 AREAS = {
     "concurrency": "asyncio concurrent multiprocessing threading queue subprocess selectors sched _pyio signal",
@@ -82,7 +80,3 @@ def docstrings(library: Path) -> Iterator[tuple[str, str]]:
                 text = ast.get_docstring(node)
                 if text and text.strip():
                     yield module, text.encode("utf-8", "replace").decode()
-
-
-if __name__ == "__main__":
-    leave(main())

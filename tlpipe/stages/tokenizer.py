@@ -3,11 +3,9 @@
 import shutil
 from pathlib import Path
 
-from stages.shell import run
 from tlpipe import config
 from tlpipe.backbones import AnyBackbone
 from tlpipe.backbones.base import Backbone
-from tlpipe.endings import leave
 
 OUT = Path("data/tokenizer")
 
@@ -19,8 +17,3 @@ def main() -> None:
     OUT.mkdir(parents=True)
     backbone.prepare_tokenizer(OUT)
     print(*(f"{file}: {file.stat().st_size / 1e3:,.0f} kB" for file in sorted(OUT.iterdir())), sep="\n")
-
-
-if __name__ == "__main__":
-    run(main)
-    leave()

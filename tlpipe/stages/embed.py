@@ -5,14 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from stages.shell import run
 from tlpipe import config
 from tlpipe.config import ConfigError
 from tlpipe.data.packed import Packed
-from tlpipe.endings import leave
 from tlpipe.progress import track
 from tlpipe.train.device import Runtime
-from tlpipe.train.embed import Features, embed, learnt_from
+from tlpipe.train.embed import Features, embed
 from tlpipe.train.history import write_json
 from tlpipe.train.source import load_source, source_encoder
 
@@ -27,7 +25,7 @@ def main() -> None:
     machine, encoder = runtime.resolve(source.backbone.hidden_size), source_encoder(SOURCE, source)
     begun = time.perf_counter()
     batches = embed(encoder, packed, machine, OUT, BATCH)
-    done = sum(track(batches, f"embedding on {machine.describe()}", -(-learnt_from(packed) // BATCH), "batches"))
+    done = sum(track(batches, f"embedding on {machine.describe()}", -(-packed.labelled // BATCH), "batches"))
     seconds = time.perf_counter() - begun
     if not machine.team.first:
         return
@@ -43,8 +41,3 @@ def require_finite(features: Features, precision: str) -> None:
     if bad:
         do = "set runtime.precision to fp32" if precision != "fp32" else "its weights are too large or damaged"
         raise ConfigError(f"the backbone's features after {bad[0]} are not all finite numbers; {do}")
-
-
-if __name__ == "__main__":
-    run(main, together=True)
-    leave()

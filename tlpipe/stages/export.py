@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from stages.shell import run
 from tlpipe import config
 from tlpipe.bundle import MODEL, Bundle, Figure, figures
 from tlpipe.config import ConfigError
@@ -17,7 +16,6 @@ from tlpipe.data import AnySource
 from tlpipe.data.base import Source
 from tlpipe.data.packed import Packed
 from tlpipe.data.spec import Checks
-from tlpipe.endings import leave
 from tlpipe.export.parity import HeldOut, ParityError, Pictures
 from tlpipe.export.question_parity import HeldOutQuestions
 from tlpipe.export.spec import Export
@@ -137,8 +135,3 @@ def summary(bundle: Bundle) -> Table:
         same = "-" if case.same is None else f"{case.same:.1%}"
         table.add_row(case.name, str(case.batch), str(case.samples), found, f"{case.tolerance:g}", same)
     return table
-
-
-if __name__ == "__main__":
-    run(main)
-    leave()

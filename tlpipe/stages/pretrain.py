@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from stages.shell import follow, resume, run
 from tlpipe import config
 from tlpipe.backbones import AnyBackbone
 from tlpipe.backbones.base import Backbone, Encoder
@@ -16,9 +15,9 @@ from tlpipe.backbones.checkpoint import Checkpoint
 from tlpipe.backbones.letters import Letters
 from tlpipe.backbones.weights import fingerprint, require_numbers
 from tlpipe.data.corpus import ABOUT, Corpus, pack_corpus, read_documents
-from tlpipe.endings import leave
 from tlpipe.preprocess.text import TOKENIZER
 from tlpipe.progress import track
+from tlpipe.stages.follow import follow, resume
 from tlpipe.tracking import Recorder, Tracking, code_tags, curve_values, dvc_tags, hardware_tags, source_tags
 from tlpipe.train.checkpoint import Keeper, hash_code, hash_files, run_key
 from tlpipe.train.device import Machine, Runtime
@@ -153,8 +152,3 @@ def _journal(key: str, machine: Machine) -> Recorder:
 
 MAKERS: dict[str, Callable[[Any, Machine, Runtime], tuple[Encoder, Provenance]]] = {"letters": _letters, "bert": _bert}
 """By the kind of the backbones that are trained here."""
-
-
-if __name__ == "__main__":
-    run(main, together=True, trains="pretrain")
-    leave()

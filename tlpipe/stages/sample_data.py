@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tlpipe.endings import leave
-
 OUT = Path("data/digits")
 POOL_PER_CLASS = 100
 SEED = 0
@@ -37,7 +35,3 @@ def main(out: Path = OUT) -> int:
     pool = POOL_PER_CLASS * len(seen)
     print(f"{out}: {pool:,} images for training, {len(pixels) - pool:,} for testing")
     return 0
-
-
-if __name__ == "__main__":
-    leave(main())

@@ -1,45 +1,13 @@
-"""What every stage does around its work: say what is wrong in one message, and follow a training."""
+"""Progress and recovery state of a training, in the stages that train."""
 
-import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Iterator
 
-from tlpipe import config
-from tlpipe.config import ConfigError
 from tlpipe.progress import track
-from tlpipe.train.checkpoint import Keeper, claimed
-from tlpipe.train.device import Runtime
+from tlpipe.train.checkpoint import Keeper
 from tlpipe.train.events import Epoch, Event, Notice
 from tlpipe.train.fit import Trainer
-from tlpipe.train.parallel import launch, refuse, team
-from tlpipe.troubles import KEPT, TRACEBACKS, sentence
-
-
-def run(work: Callable[[], None], together: bool = False, trains: str | None = None) -> None:
-    """Do the stage's work; a ConfigError, or one of the system's, becomes a message on stderr and exit code 2.
-
-    `together`: in as many processes as `runtime.processes` says, of which the first one alone speaks and writes.
-    `trains`: the name of the recovery state that no other `dvc repro` may work at meanwhile.
-    """
-    try:
-        if together:
-            stage = sys.modules["__main__"].__spec__
-            launch(config.load("runtime", Runtime).processes, stage.name if stage else "", sys.argv[1:])
-            if not team().first:
-                sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-        with claimed(trains) if trains and team().first else nullcontext():
-            work()
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        refuse()
-    except Exception as error:
-        said = sentence(error, KEPT)
-        if said is None or os.environ.get(TRACEBACKS):
-            raise
-        # torchrun would start the workers again, and the disk would still be full
-        print(f"error: {said}", file=sys.stderr, flush=True)
-        refuse()
+from tlpipe.train.parallel import team
 
 
 def follow(trainer: Trainer, keeper: Keeper, description: str, seen: list[Epoch]) -> Iterator[Epoch]:

@@ -9,7 +9,6 @@ from typing import Any
 from tlpipe.config import PARAMS, ConfigError, load, parse
 from tlpipe.data.pack import pack
 from tlpipe.data.spec import Data
-from tlpipe.endings import leave
 from tlpipe.preprocess import AnyPreprocess
 from tlpipe.progress import plain_console, track
 
@@ -56,7 +55,3 @@ def _show(report: dict[str, Any], most: int = 12) -> None:
     for note in report["notes"]:
         console.print(f"note: {note}")
     console.print(f"imbalance {report['imbalance']:.2f}; details in {REPORT}")
-
-
-if __name__ == "__main__":
-    leave(main())

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from tlpipe.config import PARAMS, ConfigError, load, read
-from tlpipe.endings import leave
 from tlpipe.evaluate.compare import EVALUATION, FINETUNED, TRAINING, Compare, Result, compare, read_result
-from tlpipe.evaluate.judged import FACTS
 from tlpipe.evaluate.tables import write_json
+from tlpipe.tasks.base import FACTS
 from tlpipe.tracking import (
     PARENT_KEY,
     RunPayload,
@@ -126,6 +125,7 @@ def payload(result: Result, comparison: dict[str, Any], parent_key: str, root: P
             **dvc_tags((Path("data/packed"), Path("models/source"), FINETUNED / result.name), root / "dvc.lock"),
             **hardware_tags(timing.get("device", ""), timing.get("precision", "")),
             "champion": "yes" if result.name == comparison["champion"] else "no",
+            **(result.about.ending.tags() if result.about.ending else {}),
             PARENT_KEY: parent_key,
         },
         dataset=_dataset(root, raw),
@@ -187,14 +187,15 @@ def _write_csv(path: Path, comparison: dict[str, Any]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         first = ("strategy", "validation", "test", "low", "high", "seconds", "trainable_parameters")
-        writer.writerow((*first, *SPREAD))
+        writer.writerow((*first, *SPREAD, "kept_start"))
         for name, entry in comparison["strategies"].items():
             test = entry["test"].get(metric, {"value": "", "low": "", "high": ""})
             figures = (test["value"], test["low"], test["high"], entry["seconds"], entry["trainable_parameters"])
             seeds = {split: entry["seeds"][split].get(metric, {}) for split in ("validation", "test")}
             spread = [each.get(what) for each in seeds.values() for what in ("mean", "deviation")]
             spread += [seeds["test"].get(what) for what in ("low", "high")]
-            writer.writerow((name, entry["validation"][metric], *figures, *spread))
+            kept = {True: "yes", False: "no", None: ""}[entry["kept_start"]]
+            writer.writerow((name, entry["validation"][metric], *figures, *spread, kept))
 
 
 def summary(comparison: dict[str, Any]) -> str:
@@ -205,7 +206,8 @@ def summary(comparison: dict[str, Any]) -> str:
         said = f"{test['value']:.4f} [{test['low']:.4f}, {test['high']:.4f}]" if test else "does not apply"
         mark = "*" if name == comparison["champion"] else "~" if name in comparison["too_close_to_call"] else " "
         validation = f"validation {entry['validation'][metric]:.4f}"
-        lines.append(f"{mark} {name}: {metric} {validation}, test {said}{_repeated(entry, metric)}")
+        ended = "; ended where it started" if entry["kept_start"] else ""
+        lines.append(f"{mark} {name}: {metric} {validation}, test {said}{_repeated(entry, metric)}{ended}")
     return "\n".join([*lines, "* champion   ~ too close to the champion to call"])
 
 
@@ -219,7 +221,3 @@ def _repeated(entry: dict[str, Any], metric: str) -> str:
     ]
     count = len(entry["seeds"]["validation"][metric]["values"])
     return f"; mean ± standard deviation of {count} seeds [95 % of the mean]: {', '.join(said)}" if said else ""
-
-
-if __name__ == "__main__":
-    leave(main())

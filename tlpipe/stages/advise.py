@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stages.shell import run
 from tlpipe import config
 from tlpipe.advise.advice import Advice, advise
 from tlpipe.advise.cost import Clock, views_of
@@ -16,12 +15,11 @@ from tlpipe.advise.passes import shares
 from tlpipe.advise.race import decide
 from tlpipe.advise.spec import Advise
 from tlpipe.data.packed import Packed
-from tlpipe.endings import leave
 from tlpipe.strategies import AnyStrategy
 from tlpipe.strategies.auto import Advised
 from tlpipe.strategies.base import Strategy
 from tlpipe.train.device import Runtime
-from tlpipe.train.embed import Features, learnt_from
+from tlpipe.train.embed import Features
 from tlpipe.train.history import write_json
 from tlpipe.train.randomness import derive
 from tlpipe.train.source import load_source, source_encoder
@@ -41,14 +39,14 @@ def main() -> None:
     machine, views = runtime.resolve(source.backbone.hidden_size), views_of(training)
     # the test split is never looked at; the validation split is: what is chosen here is chosen on it again later
     encoder = source_encoder(SOURCE, source)
-    seen = subject(packed, learnt_from(packed), encoder.feature_dim * len(source.groups), settings.seed)
+    seen = subject(packed, packed.labelled, encoder.feature_dim * len(source.groups), settings.seed)
     torch.manual_seed(derive(settings.seed, "control"))
     control = source.backbone.encoder()
     depths = {group: np.array(features.at(group)[seen.lines]) for group in features.groups}
     evidence = gather(depths, encoder, control, packed, seen, machine, settings.seed, settings.directions)
     clock = Clock(evidence.forward, shares(encoder, packed, machine))
     candidates = {name: strategy for name, strategy in strategies.items() if strategy.settled}
-    scale = training.scale(len(packed.rows("train")))
+    scale = training.scale(packed.learnt, encoder.batch_norms)
     advice = advise(candidates, source.groups, evidence, load_experience(), clock, views, scale)
     write_json(REPORT, advice.summary())
     for name, strategy in strategies.items():
@@ -68,8 +66,3 @@ def _lines(advice: Advice) -> list[str]:
     ]
     tie = f"; tie: race {', '.join(option.name for option in advice.tied)}" if advice.tied else ""
     return [*lines, f"recommended: {advice.recommended.name}{tie}"]
-
-
-if __name__ == "__main__":
-    run(main)
-    leave()

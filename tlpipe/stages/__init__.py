@@ -1,4 +1,4 @@
-"""The stages of dvc.yaml: thin scripts, `python -m stages.<name>`."""
+"""The stages of dvc.yaml: what `tlpipe stage NAME` runs."""
 
 import atexit
 
