@@ -83,7 +83,7 @@ def _pooling(task: Any, backbone: Any, path: Path | None) -> Iterator[str]:
 
 
 def _training(task: Any, training: Any, path: Path | None) -> Iterator[str]:
-    yield from _choice(task, "training.monitor", training.monitor, task.monitors, path)
+    yield from _choice(task, "training.monitor", training.monitor, ("auto", *task.monitors), path)
     yield from _choice(task, "training.balance", training.balance, task.balances, path)
 
 

@@ -28,7 +28,8 @@ def measure(params: Params, strategy: str, steps: int, high: float) -> tuple[lis
     packed, machine = Packed.open(PACKED), params.runtime.resolve(head.backbone.hidden_size)
     part = packed.parts[0]
     samples = len(part.rows("train"))
-    plan = params.finetune[strategy].plan(head.plan.groups, params.training.scale(samples))
+    scale = params.training.scale(samples, head.backbone.skeleton().batch_norms)
+    plan = params.finetune[strategy].plan(head.plan.groups, scale)
     plan, training = range_plan(plan, params.training, high, steps, samples)
     model = Starts(plan, HEAD, params.head, packed, FEATURES).model(training, 0)
     trainer = Trainer(model, plan, head.task, training, Batches(part, machine.device), machine)

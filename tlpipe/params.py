@@ -116,7 +116,7 @@ def outline(
     settled = {name: params.finetune[name] for name in params.strategies if params.finetune[name].settled}
     for name, strategy in {**settled, **(advised or {})}.items():
         encoder = params.backbone.skeleton()
-        plan = strategy.plan(encoder.groups, params.training.scale(samples))
+        plan = strategy.plan(encoder.groups, params.training.scale(samples, encoder.batch_norms))
         with torch.device("meta"):
             if plan.features == "all":
                 encoder = AllDepths(encoder, params.backbone.preprocess().example())

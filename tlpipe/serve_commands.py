@@ -169,7 +169,7 @@ def variants(
     data: Annotated[Path, typer.Argument(help="The packed data that the model was trained on.")] = Path("data/packed"),
     out: Annotated[Path, typer.Option(help="Where the bundles of kept variants go.")] = Path("models/variants"),
     report: Annotated[Path, typer.Option(help="All figures.")] = Path("reports/variants.json"),
-    loss: Annotated[float, typer.Option(min=0, max=1, help="Most accuracy lost, with 97.5 % confidence.")] = 0.02,
+    loss: Annotated[float, typer.Option(min=0, max=1, help="Most accuracy lost, with 95 % confidence.")] = 0.02,
     faster: Annotated[float, typer.Option(min=1, help="Least speed relative to the bundle's own.")] = 1.1,
     calibration: Annotated[int, typer.Option(min=2, help="Training samples for calibration.")] = 128,
     device: DeviceOption = "auto",
@@ -187,8 +187,8 @@ def variants(
         typer.echo(f"{finding.variant}: {kept}; {finding.summary()}")
         for problem in finding.problems:
             typer.echo(f"  {problem}")
-    report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text(json.dumps(findings, indent=2) + "\n", encoding="utf-8")
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(json.dumps(findings, indent=2) + "\n", encoding="utf-8")
 
 
 def add(app: typer.Typer) -> None:

@@ -4,38 +4,43 @@
 
 A line of QUEUE is `set labels draw size setting,setting`. A line of OUT/cells.jsonl a training; what is there is not
 trained again. One process, one thread. A setting is
-`key=value` pairs of `loops.Setting` joined by `+`, `base` for none of them, `head` for the frozen head, or `plain`.
+`key=value` pairs of `loops.Setting` joined by `+`, `base` for none of them, `auto` for what the recipes' `all_layers`
+does, `soup:` of one, `head_only`, `all_depth_head`, `plain` (the loop as given), or `peer:NAME`.
 """
 
 import argparse
 import contextlib
 import io
 import json
+import os
 import shutil
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.accuracy.loops import FOLDS, Cell, Places, Setting, plain
-from benchmarks.accuracy.sets import WEIGHTS, folder_of, images_of
+from benchmarks.accuracy.loops import Cell, Setting, plain
+from benchmarks.accuracy.sets import FOLDS, WEIGHTS, Images, files_of, folder_of, images_of
 from tlpipe.train.device import Machine, Runtime
+from tlpipe.train.events import Epoch
+from tlpipe.train.fit import Trainer
 
 
 def setting(text: str) -> Setting:
     """`lr=3e-4+augment=recipe` as a Setting."""
-    kinds = {field.name: type(field.default) for field in fields(Setting)}
+    kinds: dict[str, Any] = {field.name: type(field.default) for field in fields(Setting)}
     given: dict[str, Any] = {}
-    for pair in text.split("+") if text != "base" else ():
+    for pair in text.split("+") if text not in ("base", "auto") else ():
         key, value = pair.split("=")
         given[key] = kinds[key](value)
-    return Setting(**given)
+    return Setting(**{"auto": text == "auto", **given})
 
 
 def main() -> None:
@@ -70,7 +75,7 @@ def run(at: dict[str, Any], asked: argparse.Namespace, machine: Machine) -> None
     """One training, written down."""
     cell = cell_of(at["set"], at["labels"], at["draw"], at["size"], asked.out, machine)
     begun, clock = time.process_time(), time.perf_counter()
-    record = {**at, "samples": len(cell.rows), **measure(cell, at, asked)}
+    record = {**at, "samples": cell.packed.labelled, **measure(cell, at, asked)}
     record["cpu"], record["wall"] = round(time.process_time() - begun, 1), round(time.perf_counter() - clock, 1)
     with (asked.out / "cells.jsonl").open("a") as lines:
         lines.write(json.dumps(record) + "\n")
@@ -80,7 +85,7 @@ def run(at: dict[str, Any], asked: argparse.Namespace, machine: Machine) -> None
 @lru_cache(maxsize=8)
 def cell_of(name: str, labels: int, draw: int, size: int, out: Path, machine: Machine) -> Cell:
     """A draw of labels with its frozen features, kept for the next training."""
-    return Cell(images_of(name, size, out), labels, draw, machine)
+    return Cell(images_of(name, size, out), labels, draw, machine, out)
 
 
 def key(record: dict[str, Any]) -> tuple[Any, ...]:
@@ -93,40 +98,26 @@ def measure(cell: Cell, at: dict[str, Any], asked: argparse.Namespace) -> dict[s
     text = at["setting"]
     if text == "plain":
         return given_loop(cell, at, asked.out)
-    if text == "head":
-        return {"test": round(cell.head_accuracy(), 4), "penalty": cell.penalty}
+    if text.startswith("peer:"):
+        return peer(text.removeprefix("peer:"), at, cell.images, asked.out)
+    if text in ("head_only", "all_depth_head"):
+        return cell.frozen(text)
     if text.startswith("soup:"):
-        return soup(cell, setting(text.removeprefix("soup:")), asked.out)
-    chosen = setting(text)
-    model, cache = cell.start(chosen), asked.out / "cache"
+        return soup(cell, setting(text.removeprefix("soup:")))
+    trainer = cell.trainer(setting(text))
     curve: dict[int, dict[str, float]] = {}
     losses = []
-    for epoch in cell.train(chosen, cell.packed, model, cache, cell.draw):
+    for epoch in epochs_of(trainer):
         losses.append(round(epoch.train_loss, 4))
         if asked.every and epoch.epoch % asked.every == 0:
-            curve[epoch.epoch] = cell.figures(cell.logits(model))
-    shutil.rmtree(cache, ignore_errors=True)
-    return {**cell.figures(cell.logits(model)), "curve": curve, "train_loss": losses[-1], "epochs": len(losses)}
+            curve[epoch.epoch] = cell.figures(cell.logits(trainer.model))
+    shutil.rmtree(cell.work / "cache", ignore_errors=True)
+    return {**cell.figures(cell.logits(trainer.model)), "curve": curve, "train_loss": losses[-1], "epochs": len(losses)}
 
 
-def soup(cell: Cell, chosen: Setting, out: Path) -> dict[str, Any]:
-    """K fold trainings and a refit on everything: test of each and of averages (`test` = the folds')."""
-    held = [np.flatnonzero(cell.folds == fold) for fold in range(FOLDS)]
-    trained = [_fold(cell, chosen, np.flatnonzero(cell.folds != fold), held[fold], out) for fold in range(FOLDS)]
-    everything = np.arange(len(cell.rows))
-    refit = _fold(cell, chosen, everything, everything[:2], out)
-    pooled = sum(member.right for member in trained) / len(cell.rows)
-    mixed = torch.stack([member.logits.log_softmax(1) for member in trained]).exp().mean(0).log()
-    model = cell.start(chosen)
-    model.load_state_dict(average([member.weights for member in trained]))
-    labelled = cell.labelled_loss(model)
-    soup = cell.figures(cell.logits(model))
-    model.load_state_dict(average([*(member.weights for member in trained), refit.weights]))
-    return {
-        **soup, "members": [cell.figures(member.logits)["test"] for member in trained],
-        "ensemble": cell.figures(mixed), "refit": cell.figures(refit.logits), "six": cell.figures(cell.logits(model)),
-        "pooled": round(pooled, 4), "labelled": {"soup": labelled, "members": [m.labelled for m in trained]},
-    }  # fmt: skip
+def epochs_of(trainer: Trainer) -> Iterator[Epoch]:
+    """Train to the end; after each epoch the model is that epoch's."""
+    return (event for event in trainer.run() if isinstance(event, Epoch))
 
 
 class Member(NamedTuple):
@@ -141,14 +132,33 @@ class Member(NamedTuple):
     """Loss on all labelled samples, evaluation view."""
 
 
-def _fold(cell: Cell, chosen: Setting, train: Places, held: Places, out: Path) -> Member:
-    packed = cell.images.packed([cell.rows[i] for i in train], [cell.rows[i] for i in held])
-    model = cell.start(chosen, train)
-    for _ in cell.train(chosen, packed, model, out / "cache", cell.draw):
+def soup(cell: Cell, chosen: Setting) -> dict[str, Any]:
+    """K fold trainings and a refit on everything: test of each and of averages (`test` = the folds')."""
+    trained = [_member(cell, chosen, part) for part in range(FOLDS)]
+    refit = _member(cell, chosen, None)
+    pooled = sum(member.right for member in trained) / cell.packed.labelled
+    mixed = torch.stack([member.logits.log_softmax(1) for member in trained]).exp().mean(0).log()
+    model = cell.start(chosen)
+    model.load_state_dict(average([member.weights for member in trained]))
+    labelled, folds = cell.labelled_loss(model), cell.figures(cell.logits(model))
+    model.load_state_dict(average([*(member.weights for member in trained), refit.weights]))
+    return {
+        **folds, "members": [cell.figures(member.logits)["test"] for member in trained],
+        "ensemble": cell.figures(mixed), "refit": cell.figures(refit.logits), "six": cell.figures(cell.logits(model)),
+        "pooled": round(pooled, 4), "labelled": {"soup": labelled, "members": [m.labelled for m in trained]},
+    }  # fmt: skip
+
+
+def _member(cell: Cell, chosen: Setting, part: int | None) -> Member:
+    trainer, right = cell.trainer(chosen, part), 0
+    for _ in epochs_of(trainer):
         pass
-    shutil.rmtree(out / "cache", ignore_errors=True)
-    labels = torch.from_numpy(packed.labels[slice(*packed.ranges["validation"])])
-    right = int((cell.logits(model, packed, "validation").argmax(1) == labels).sum())
+    model = trainer.model
+    shutil.rmtree(cell.work / "cache", ignore_errors=True)
+    if part is not None:
+        view = cell.packed.parts[part]
+        labels = torch.from_numpy(view.labels[view.rows("validation")])
+        right = int((cell.logits(model, view, "validation").argmax(1) == labels).sum())
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     return Member(weights, cell.logits(model), right, cell.labelled_loss(model))
 
@@ -159,6 +169,31 @@ def average(states: list[dict[str, Tensor]]) -> dict[str, Tensor]:
         name: torch.stack([state[name].double() for state in states]).mean(0).to(value.dtype)
         for name, value in states[0].items()
     }
+
+
+def peer(name: str, at: dict[str, Any], images: Images, out: Path) -> dict[str, Any]:
+    """A peer on the same labelled images, in its own environment (TLPIPE_PEERS names its python)."""
+    folder = out / "draws" / f"{at['set']}-{at['labels']}-{at['draw']}"
+    if not folder.exists():
+        lay_out(at, images, out, folder)
+    python = os.environ.get("TLPIPE_PEERS", sys.executable)
+    sizes = ["--size", str(at["size"]), "--seed", str(at["draw"])]
+    command = [python, "-m", "benchmarks.accuracy.peers", name, str(folder), str(WEIGHTS), *sizes]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{name}: {done.stderr[-2000:]}")
+    return {"test": json.loads(done.stdout.splitlines()[-1])["test"]}
+
+
+def lay_out(at: dict[str, Any], images: Images, out: Path, folder: Path) -> None:
+    """A folder with the drawn images as train/ and all test images as test/, both as links."""
+    source = folder_of(at["set"], out)
+    files = files_of(source / "train")
+    for row in images.rows(at["labels"], at["draw"]):
+        target = folder / "train" / files[row].parent.name / files[row].name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(files[row].resolve())
+    (folder / "test").symlink_to((source / "test").resolve())
 
 
 def given_loop(cell: Cell, at: dict[str, Any], out: Path) -> dict[str, Any]:

@@ -1,38 +1,37 @@
 """Trainings of one draw of labels: the plain loop as given, and tlpipe's Trainer on the same labelled samples."""
 
 import importlib.util
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from benchmarks.accuracy.sets import SHARED, Images, backbone
-from tlpipe.data.packed import Packed
+from tlpipe.backbones.base import Encoder
+from tlpipe.data.packed import Packed, Split
+from tlpipe.strategies.all_depth_tuning import AllDepthTuning
 from tlpipe.strategies.plan import Plan
 from tlpipe.strategies.scale import Scale
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
-from tlpipe.tasks.base import Scores
 from tlpipe.tasks.image_classification import ImageClassification
 from tlpipe.train.batches import Batches, chunks
+from tlpipe.train.crossfit import Role
+from tlpipe.train.depths import AllDepths
 from tlpipe.train.device import Machine
-from tlpipe.train.events import Epoch
+from tlpipe.train.embed import Features, embed
 from tlpipe.train.fit import Trainer
 from tlpipe.train.head import Head
+from tlpipe.train.linear import CrossFitted, cross_fit, install
 from tlpipe.train.model import Classifier
 from tlpipe.train.spec import Augment, Cache, Training
 from tlpipe.train.views import views_of
 
 TASK = ImageClassification()
-Places = NDArray[np.int64]
-"""Numbers of labelled samples."""
-FOLDS = 5
 HEAD = Head(penalties=(1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001), balance="none", iterations=500)
 AUGMENTS: dict[str, dict[str, Any]] = {
     "none": {"flip": False, "zoom": (1, 1), "rotate": 0, "shift": 0, "brightness": 0},
@@ -74,13 +73,17 @@ class Setting:
     mixup: float = 0
     cutmix: float = 0
     ema: float = 0
-    name: str = ""
+    auto: bool = False
+    """Rates, epochs and decay as the product's rule has them for so many samples."""
+    wise: bool = False
+    """Of all_depth_tuning: end with the interpolation that the folds choose."""
 
     def training(self, seed: int) -> Training:
         """The recipe that the Trainer is given; nothing is stopped early."""
         augment = Augment.model_validate({**AUGMENTS[self.augment], "mixup": self.mixup, "cutmix": self.cutmix})
+        decay: float | Literal["auto"] = "auto" if self.auto else self.decay
         return Training(
-            seed=seed, batch_size=self.batch, optimizer="adamw", weight_decay=self.decay, schedule="cosine",
+            seed=seed, batch_size=self.batch, optimizer="adamw", weight_decay=decay, schedule="cosine",
             warmup=0.1, label_smoothing=self.smoothing, clip_norm=1.0, norm_statistics="source", balance="none",
             dropout=self.dropout, ema=self.ema or None, monitor="accuracy", patience=10_000, augment=augment,
             cache=Cache(views=self.views, noise=0, storage="auto", gigabytes=2),
@@ -88,98 +91,78 @@ class Setting:
 
     def plan(self, groups: tuple[str, ...], samples: int) -> Plan:
         """What trains."""
-        epochs = round(self.steps / -(-samples // self.batch)) if self.steps else self.epochs
-        scale = Scale(samples=samples, batch_size=self.batch)
+        scale = Scale(samples=samples, batch_size=self.batch, batch_norms=True)
+        given = round(self.steps / -(-samples // self.batch)) if self.steps else self.epochs
+        values: dict[str, Any] = {"lr": self.lr, "rho": self.rho, "epochs": given}
+        if self.auto:
+            values = dict.fromkeys(values, "auto")
         if self.strategy == "top_layers":
-            before = 1 if self.layers > 1 else None
-            top = TopLayers(
-                kind="top_layers", layers=self.layers, lr=self.lr, gamma=0.8, stage_epochs=before, epochs=epochs
-            )
-            return top.plan(groups, scale)
-        return AllLayers(kind="all_layers", lr=self.lr, rho=self.rho, stages=1, epochs=epochs).plan(groups, scale)
+            rho = values.pop("rho")
+            about: dict[str, Any] = {"layers": self.layers, "gamma": "auto" if rho == "auto" else 0.8}
+            stage = {"stage_epochs": "auto" if self.auto else 1} if self.layers > 1 else {}
+            return TopLayers.model_validate({"kind": "top_layers", **values, **about, **stage}).plan(groups, scale)
+        if self.strategy == "all_depth_tuning":
+            about = {"kind": "all_depth_tuning", "wise_ft": self.wise}
+            return AllDepthTuning.model_validate({**values, **about}).plan(groups, scale)
+        return AllLayers.model_validate({"kind": "all_layers", "stages": 1, **values}).plan(groups, scale)
 
 
 class Cell:
-    """A draw of labels of a set: its packed samples, the frozen features, and the fitted head."""
+    """A draw of labels of a set: its packed samples in folds, the features of every depth, and the fitted heads."""
 
-    def __init__(self, images: Images, labels: int, draw: int, machine: Machine) -> None:
-        self.images, self.machine, self.draw = images, machine, draw
-        self.rows = images.rows(labels, draw)
-        self.encoder = backbone(images.preprocess.size).pretrained()[0].eval()
-        self.packed = images.packed(self.rows, self.rows[:2])
-        self.folds = stratified(images.labels[self.rows], FOLDS, draw)
-        self.features, self.labels = self._features(), torch.from_numpy(self.packed.labels)
-        self.penalty, self.pooled = self._penalty()
+    def __init__(self, images: Images, labels: int, draw: int, machine: Machine, work: Path) -> None:
+        self.images, self.machine, self.draw, self.work = images, machine, draw, work
+        self.packed = images.packed(labels, draw)
+        self.groups = tuple(backbone(images.preprocess.size).skeleton().groups)
+        self.test = torch.from_numpy(self.packed.labels[self.packed.rows("test")])
 
-    def _features(self) -> Tensor:
-        """(N, D) of every packed row, evaluation view."""
-        views, batches = (
-            views_of(self.packed.preprocess, self.machine.device),
-            Batches(self.packed, self.machine.device),
-        )
-        parts = chunks(np.arange(len(self.packed.labels)), 64)
-        with torch.inference_mode():
-            found = [self.encoder(views.evaluation(images)) for images in batches.samples.stream(parts)]
-        return torch.cat(found).clone()
-
-    def _penalty(self) -> tuple[float, dict[float, float]]:
-        """The penalty with the lowest pooled loss out of fold, and those losses."""
-        pooled: dict[float, float] = {}
-        for penalty in HEAD.penalties:
-            total = 0.0
-            for fold in range(FOLDS):
-                weight, bias = self.head(np.flatnonzero(self.folds != fold), penalty)
-                out = torch.from_numpy(np.flatnonzero(self.folds == fold))
-                logits = self.features[out].double() @ weight.T + bias
-                total += float(functional.cross_entropy(logits, self.labels[out], reduction="sum"))
-            pooled[penalty] = total / len(self.rows)
-        return min(pooled, key=lambda each: pooled[each]), pooled
-
-    def head(self, places: Places, penalty: float) -> tuple[Tensor, Tensor]:
-        """A converged head of the labelled samples at `places`."""
-        at = torch.from_numpy(places)
-        both = (self.features[at], self.labels[at])
-        spec = HEAD.model_copy(update={"penalties": (penalty,)})
-        fitted = spec.fit(both, both, len(self.packed.classes))
-        return fitted.weight, fitted.bias
-
-    def start(self, setting: Setting, places: Places | None = None) -> Classifier:
-        """The model that a fine-tuning begins with."""
+    @cached_property
+    def features(self) -> Features:
+        """What `embed` writes, of the labelled samples."""
+        folder = self.work / "features" / self.packed.fingerprint
         encoder = backbone(self.images.preprocess.size).pretrained()[0]
+        for _ in embed(encoder, self.packed, self.machine, folder, 64):
+            pass
+        return Features.open(folder)
+
+    @cached_property
+    def head(self) -> CrossFitted:
+        """The head on the backbone's output, penalty by pooled loss out of fold."""
+        return cross_fit(HEAD, self.packed, self.features, self.groups[-1:])
+
+    @cached_property
+    def depths(self) -> CrossFitted:
+        """The head on the features of every depth, tilt too."""
+        encoder = AllDepths(backbone(self.images.preprocess.size).encoder(), self.images.preprocess.example())
+        return cross_fit(HEAD, self.packed, self.features, self.groups, encoder.widths)
+
+    def start(self, setting: Setting, part: int | None = None) -> Classifier:
+        """The model that a fine-tuning begins with: of all labelled samples, or of the part that holds out a fold."""
+        encoder: Encoder = backbone(self.images.preprocess.size).pretrained()[0]
+        every = setting.strategy.startswith("all_depth")
+        if every:
+            encoder = AllDepths(encoder, self.images.preprocess.example())
         torch.manual_seed(self.draw)
         layers = TASK.head(encoder.feature_dim, len(self.packed.classes), setting.dropout)
         if setting.start == "head":
-            everything = np.arange(len(self.rows)) if places is None else places
-            weight, bias = self.head(everything, self.penalty)
-            linear = next(module for module in layers.modules() if isinstance(module, torch.nn.Linear))
-            with torch.no_grad():
-                linear.weight.copy_(weight)
-                linear.bias.copy_(bias)
+            fitted = self.depths if every else self.head
+            install(layers, fitted.fitted if part is None else fitted.parts[part])
         return Classifier(encoder, layers)
 
-    def head_accuracy(self) -> float:
-        """Test accuracy of the fitted head alone."""
-        weight, bias = self.head(np.arange(len(self.rows)), self.penalty)
-        low, high = self.packed.ranges["test"]
-        logits = self.features[low:high].double() @ weight.T + bias
-        return float((logits.argmax(1) == self.labels[low:high]).double().mean())
+    def trainer(self, setting: Setting, part: int | None = None) -> Trainer:
+        """The training on all labelled samples, or without those of a fold; the last epoch is kept."""
+        packed = self.packed.whole if part is None else self.packed.parts[part]
+        plan = setting.plan(self.groups, self.packed.labelled)
+        role = Role("last", records=part is not None and plan.wise_ft)
+        batches, cache = Batches(packed, self.machine.device), self.work / "cache"
+        model, training = self.start(setting, part), setting.training(self.draw)
+        return Trainer(model, plan, TASK, training, batches, self.machine, cache, role)
 
-    def train(self, setting: Setting, packed: Packed, model: Classifier, cache: Path, seed: int) -> Iterator[Epoch]:
-        """Train `model`; after each epoch it is that epoch's, at the end the last one's: nothing is chosen."""
-        plan = setting.plan(tuple(model.encoder.groups), len(packed.rows("train")))
-        trainer = Trainer(
-            model, plan, TASK, setting.training(seed), Batches(packed, self.machine.device), self.machine, cache
-        )
-        trainer.validate = _nothing  # type: ignore[method-assign]
-        for event in trainer.run():
-            if isinstance(event, Epoch):
-                yield event
-
-    def logits(self, model: Classifier, packed: Packed | None = None, split: str = "test") -> Tensor:
+    def logits(self, model: Classifier, packed: Packed | None = None, split: Split = "test") -> Tensor:
         """(N, C) of one split, evaluation view."""
         packed = packed or self.packed
         views, batches = views_of(packed.preprocess, self.machine.device), Batches(packed, self.machine.device)
-        parts = chunks(np.arange(*packed.ranges[split]), 64)
+        parts = chunks(packed.rows(split), 64)
         model.eval()
         with torch.inference_mode():
             found = [model(views.evaluation(images)) for images in batches.samples.stream(parts)]
@@ -187,29 +170,23 @@ class Cell:
 
     def figures(self, logits: Tensor) -> dict[str, float]:
         """Accuracy and loss on the test split."""
-        labels = self.labels[slice(*self.packed.ranges["test"])]
-        loss = float(functional.cross_entropy(logits, labels))
-        return {"test": round(float((logits.argmax(1) == labels).double().mean()), 4), "nll": round(loss, 4)}
+        loss = float(functional.cross_entropy(logits, self.test))
+        return {"test": round(float((logits.argmax(1) == self.test).double().mean()), 4), "nll": round(loss, 4)}
 
     def labelled_loss(self, model: Classifier) -> float:
         """Cross-entropy on all labelled samples, evaluation view."""
-        labels = self.labels[: len(self.rows)]
+        labels = torch.from_numpy(self.packed.labels[: self.packed.labelled])
         return round(float(functional.cross_entropy(self.logits(model, split="train"), labels)), 4)
 
-
-def _nothing(weights: Mapping[str, Tensor] | None = None) -> Scores:
-    """All epochs are equally good, so that the last one is kept."""
-    return {"accuracy": 0.0, "loss": 0.0}
-
-
-def stratified(labels: Places, folds: int, seed: int) -> Places:
-    """(N,) the fold of each sample, the classes spread evenly."""
-    generator = np.random.default_rng([seed, 11])
-    fold = np.zeros(len(labels), np.int64)
-    for label in np.unique(labels):
-        at = generator.permutation(np.flatnonzero(labels == label))
-        fold[at] = (np.arange(len(at)) + generator.integers(folds)) % folds
-    return fold
+    def frozen(self, name: str) -> dict[str, Any]:
+        """What a frozen head reaches: `head_only` or `all_depth_head`."""
+        every = name == "all_depth_head"
+        fitted = self.depths if every else self.head
+        model = self.start(Setting(strategy="all_depth_tuning" if every else "all_layers", dropout=0.0))
+        labels = torch.from_numpy(self.packed.labels[: self.packed.labelled])
+        pooled = float((fitted.logits.argmax(1) == labels).double().mean())
+        about = {"pooled": round(pooled, 4), "penalty": fitted.fitted.penalty, "tilt": str(fitted.tilt)}
+        return {**self.figures(self.logits(model)), **about}
 
 
 def plain() -> ModuleType:

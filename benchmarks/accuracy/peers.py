@@ -51,8 +51,9 @@ def fastai(job: Job) -> float:
 def timm(job: Job) -> float:
     """The parts of timm's training script, at AdamW's 1e-4 with a warm-up and a cosine."""
     from benchmarks.peers import with_timm
+    from benchmarks.peers.network import build
 
-    model = with_timm.build(job).to(memory_format=torch.channels_last)
+    model = build(job).to(memory_format=torch.channels_last)
     with_timm._phase(model, job.phases[0], with_timm._loader(job, "train"), [])  # type: ignore[arg-type]
     return with_timm._validate(model, with_timm._loader(job, "test"))
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.advisor import drawn
 from tlpipe.backbones.checkpoint import Checkpoint
-from tlpipe.data.packed import SPLITS, Packed
+from tlpipe.data.packed import Packed
 from tlpipe.preprocess.decode import decode
 from tlpipe.preprocess.image import ImagePreprocess
 
@@ -24,6 +24,8 @@ FITTED = ("cifar10", "chest_xray", "orientation", "printed", "count")
 HELD_OUT = ("rsscn7", "hymenoptera", "fashion_mnist_png")
 TEST = {"hymenoptera": "val"}
 """The folder of test images, where it is not `test`."""
+FOLDS = 5
+"""As `data.split.folds: auto` gives so few labelled samples."""
 POOL, DRAWN_TEST = 600, 600
 """Images of a drawn set that may be labelled, and that test."""
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -43,20 +45,36 @@ class Images:
         """The rows that are labelled: `labels` a class (0 = all), by the same rule as the plain loop's."""
         return chosen(self.labels[: self.pool].tolist(), labels, draw)
 
-    def packed(self, train: list[int], validation: list[int]) -> Packed:
-        """Those rows as the splits of a training, and all test images."""
-        parts = [train, validation, list(range(self.pool, len(self.labels)))]
-        rows = np.concatenate([np.array(part, np.int64) for part in parts])
-        ends = np.cumsum([0, *map(len, parts)]).tolist()
+    def packed(self, labels: int, draw: int) -> Packed:
+        """That many labels a class in FOLDS stratified folds, as `prepare` would pack them, and all test images."""
+        rows = np.array(self.rows(labels, draw), np.int64)
+        fold = stratified(self.labels[rows], FOLDS, draw)
+        rows = rows[np.argsort(fold, kind="stable")]
+        ends = np.cumsum([0, *np.bincount(fold, minlength=FOLDS)]).tolist()
+        test = np.arange(self.pool, len(self.labels))
+        every = np.concatenate([rows, test])
+        ranges = {"train": (0, len(rows)), "validation": (len(rows),) * 2, "test": (len(rows), len(every))}
         return Packed(
             folder=Path(),
-            samples=self.images[rows],
-            labels=self.labels[rows],
+            samples=self.images[every],
+            labels=self.labels[every],
             classes=tuple(str(label) for label in np.unique(self.labels)),
             preprocess=self.preprocess,
-            ranges=dict(zip(SPLITS, pairwise(ends), strict=True)),
-            fingerprint=f"{self.name}/{self.preprocess.size}/{hash((tuple(train), tuple(validation)))}",
+            ranges=ranges,
+            fingerprint=f"{self.name}/{self.preprocess.size}/{labels}/{draw}",
+            folds=tuple(pairwise(ends)),
+            refit=True,
         )
+
+
+def stratified(labels: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
+    """(N,) the fold of each sample, the classes spread evenly."""
+    generator = np.random.default_rng([seed, 11])
+    fold = np.zeros(len(labels), np.int64)
+    for label in np.unique(labels):
+        at = generator.permutation(np.flatnonzero(labels == label))
+        fold[at] = (np.arange(len(at)) + generator.integers(folds)) % folds
+    return fold
 
 
 def chosen(targets: list[int], labels: int, seed: int) -> list[int]:
@@ -122,17 +140,15 @@ def images_of(name: str, size: int, work: Path) -> Images:
         return Images(name, found["images"], found["labels"], int(found["pool"]), preprocess)
 
 
+def files_of(folder: Path) -> list[Path]:
+    """Image files of class folders in the order of torchvision's ImageFolder, so that draws are the plain loop's."""
+    classes = sorted(path for path in folder.iterdir() if path.is_dir())
+    return [path for kind in classes for path in sorted(kind.iterdir()) if path.suffix.lower() in SUFFIXES]
+
+
 def _read(folder: Path, preprocess: ImagePreprocess) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
-    """Classes and files in the order of torchvision's ImageFolder, so that draws are the plain loop's."""
-    classes = sorted(path.name for path in (folder / "train").iterdir() if path.is_dir())
-    packed: list[NDArray[np.uint8]] = []
-    labels: list[int] = []
-    pool = 0
-    for split in ("train", "test"):
-        pool = len(labels)
-        for label, name in enumerate(classes):
-            for path in sorted((folder / split / name).iterdir()):
-                if path.suffix.lower() in SUFFIXES:
-                    packed.append(preprocess.pack(decode(path.read_bytes(), 100_000_000)))
-                    labels.append(label)
-    return np.stack(packed), np.array(labels, np.int64), pool
+    train, test = files_of(folder / "train"), files_of(folder / "test")
+    classes = sorted({path.parent.name for path in train})
+    packed = [preprocess.pack(decode(path.read_bytes(), 100_000_000)) for path in (*train, *test)]
+    labels = [classes.index(path.parent.name) for path in (*train, *test)]
+    return np.stack(packed), np.array(labels, np.int64), len(train)

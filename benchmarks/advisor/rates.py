@@ -44,7 +44,7 @@ class Rates(Grid):
         auto = {"top_layers": {"layers": TOP[cell.target.backbone], "gamma": RULE, "stage_epochs": RULE},
                 "all_layers": {"stages": 1, "rho": RULE}, "scratch": {}}[kind]  # fmt: skip
         values: dict[str, Any] = {"kind": kind, "lr": rate if rate == RULE else float(rate), "epochs": RULE, **auto}
-        scale = RECIPE.scale(len(cell.packed.rows("train")))
+        scale = RECIPE.scale(len(cell.packed.rows("train")), batch_norms=False)
         strategy: Strategy = parse(values, AnyStrategy, "")
         return strategy.plan(self.bench.source(cell.target.backbone)[0].groups, scale)
 

@@ -36,3 +36,12 @@ def test_scratch_trains_three_times_as_long_at_the_full_rate_however_few_samples
 def test_rates_follow_the_batch_by_its_root_or_linearly(optimizer: str, batch: int, lr: float) -> None:
     scale = Scale.model_validate({"samples": 1000, "batch_size": batch, "optimizer": optimizer})
     assert scale.lr("all") == pytest.approx(lr)
+
+
+@pytest.mark.parametrize(("samples", "epochs"), [(None, 8), (16, 40), (44, 40), (80, 30), (175, 20), (10**5, 3)])
+def test_networks_with_batch_norms_take_the_high_rate_and_passes_by_the_root_of_the_samples(
+    samples: int | None, epochs: int
+) -> None:
+    scale = Scale(samples=samples, batch_size=16, batch_norms=True)
+    assert (scale.lr("all"), scale.lr("top"), scale.epochs()) == (1e-3, 1e-3, epochs)
+    assert scale.lr("norms") == Scale(samples=samples, batch_size=16).lr("norms")

@@ -154,3 +154,8 @@ def test_what_a_seed_drew_before_there_were_colours_stays() -> None:
 def test_bounds_the_wrong_way_round_are_refused() -> None:
     with pytest.raises(ValueError, match="area must be"):
         Augment.model_validate({**STILL.model_dump(), "area": (0.8, 0.5)})
+
+
+def test_windows_have_their_size_from_one_setting() -> None:
+    with pytest.raises(ValueError, match="remove area, or zoom and shift"):
+        Augment.model_validate({**STILL.model_dump(), "area": (0.5, 1), "shift": 0.1})

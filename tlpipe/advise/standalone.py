@@ -119,8 +119,8 @@ def _answer(
     settled = {name: strategy for name, strategy in strategies.items() if strategy.settled}
     if not settled:
         raise ConfigError("finetune has no strategy to judge; add some, such as kind: head_only")
-    views, scale = VIEWS, Scale(samples=count)
+    views, scale = VIEWS, Scale(samples=count, batch_norms=encoder.batch_norms)
     if training is not None:
-        views, scale = views_of(training), training.scale(packed.learnt)
+        views, scale = views_of(training), training.scale(packed.learnt, encoder.batch_norms)
     advice = advise(settled, backbone.encoder.groups, evidence, load_experience(), clock, views, scale)
     return Answer(backbone.name, advice, time.perf_counter() - begun)

@@ -49,6 +49,11 @@ class Encoder(nn.Module, ABC):
             for local, parameter in module.named_parameters(recurse=False):
                 yield f"{name}.{local}" if name else local, parameter
 
+    @property
+    def batch_norms(self) -> bool:
+        """Whether it has batch norms; such networks bear several times the learning rate of transformers."""
+        return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in self.modules())
+
     def freeze(self, groups: Collection[str]) -> Self:
         """Freeze exactly `groups`, and free all others; holds until the next call, whatever `train()` is told.
 

@@ -46,7 +46,7 @@ def main() -> None:
     evidence = gather(depths, encoder, control, packed, seen, machine, settings.seed, settings.directions)
     clock = Clock(evidence.forward, shares(encoder, packed, machine))
     candidates = {name: strategy for name, strategy in strategies.items() if strategy.settled}
-    scale = training.scale(packed.learnt)
+    scale = training.scale(packed.learnt, encoder.batch_norms)
     advice = advise(candidates, source.groups, evidence, load_experience(), clock, views, scale)
     write_json(REPORT, advice.summary())
     for name, strategy in strategies.items():

@@ -11,17 +11,23 @@ REFERENCE = 1000
 BASE_BATCH = 32
 BASE: dict[str, float] = {"head": 1e-3, "norms": 1e-3, "lora": 1e-3, "scratch": 1e-3, "all": 3e-4, "top": 3e-4}
 """Peak rate of the head with AdamW at a batch of 32, by what trains below it."""
+NORMED = 1.414e-3
+"""In place of `all` and `top`, for networks with batch norms: 1e-3 at a batch of 16."""
 STEPS, FEWEST, MOST = 600, 3, 60
 """Steps that a fine-tuning needs, and the bounds of the epochs that give them."""
+PASSES, LONGEST = 265, 40
+"""For networks with batch norms: epochs at one sample, which fall with the root of their number, and the most."""
 
 
 class Scale(Spec):
-    """What the rule looks at: the number of training samples and the recipe's optimizer and batch."""
+    """What the rule looks at: the number of training samples, the network, and the recipe's optimizer and batch."""
 
     samples: int | None = None
     """None = not known yet; `REFERENCE` is assumed."""
     batch_size: int = BASE_BATCH
     optimizer: Literal["adamw", "sgd"] = "adamw"
+    batch_norms: bool = False
+    """Whether the network has batch norms; such ones bear several times the rate of transformers."""
 
     @property
     def count(self) -> int:
@@ -34,18 +40,25 @@ class Scale(Spec):
         x sqrt(batch / 32) for AdamW (Malladi et al. 2022, arXiv 2205.10287) or x 10 * batch / 32 for SGD with momentum
         (Goyal et al. 2017, arXiv 1706.02677); below a thousand samples x (n / 1000)^(1/4), at least a half: fewer
         samples make noisier gradients, and good features are then worth more than fast ones (Kumar et al. 2022).
-        Fresh weights (`scratch`) have nothing to lose, and keep the full rate.
+        Fresh weights (`scratch`) have nothing to lose, and keep the full rate; so do networks with batch norms whose
+        layers train (`NORMED`), measured at 16 to 250 samples (docs/strategies.md).
         """
         batch = self.batch_size / BASE_BATCH
-        size = 1.0 if what == "scratch" else min(1.0, max(0.5, (self.count / REFERENCE) ** 0.25))
-        return rounded(BASE[what] * size * (math.sqrt(batch) if self.optimizer == "adamw" else 10 * batch))
+        normed = self.batch_norms and what in ("all", "top")
+        size = 1.0 if normed or what == "scratch" else min(1.0, max(0.5, (self.count / REFERENCE) ** 0.25))
+        base = NORMED if normed else BASE[what]
+        return rounded(base * size * (math.sqrt(batch) if self.optimizer == "adamw" else 10 * batch))
 
     def epochs(self, factor: float = 1.0) -> int:
         """Passes that make about `factor` x 600 steps, but 3 to 60 x `factor`.
 
         BiT-HyperRule trains for 500 steps whatever the size up to 20,000 samples, few-sample BERT needs at least 400
         (Zhang et al. 2021, arXiv 2006.05987), and 20 passes (Mosbach et al. 2021); large sets get the usual 3.
+        Networks with batch norms, at their higher rate, need fewer where samples are few: 265 / sqrt(n), 3 to 40, which
+        is 40 at 44 samples, 20 at 175 and 8 at 1,000 (docs/strategies.md).
         """
+        if self.batch_norms:
+            return round(min(LONGEST, max(FEWEST, PASSES / math.sqrt(self.count))) * factor)
         steps = math.ceil(self.count / self.batch_size)
         return round(min(MOST, max(FEWEST, math.ceil(STEPS / steps))) * factor)
 

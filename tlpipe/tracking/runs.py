@@ -200,10 +200,15 @@ def _record_values(journal: Journal, payload: RunPayload, have: Snapshot, began:
     if fresh:
         journal.summary(fresh)
     _record_tags(journal, payload.tags, have)
-    if payload.champion and have.champion != {**payload.champion, "test_set": short(payload.champion["test_set"])}:
+    if payload.champion and not _claimed(payload.champion, have):
         journal.champion(**payload.champion)
     if payload.dataset is not None and short(payload.dataset[1]) not in have.datasets:
         journal.dataset(*payload.dataset)
+
+
+def _claimed(claim: Mapping[str, Any], have: Snapshot) -> bool:
+    told = {**claim, "evidence": short(claim["evidence"]), "of": claim["kind"]}
+    return have.champion == {key: value for key, value in told.items() if key != "kind"}
 
 
 def _record_tags(journal: Journal, tags: Mapping[str, str], have: Snapshot) -> None:

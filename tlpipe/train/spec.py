@@ -1,5 +1,6 @@
 """How fine-tuning is done, whatever the strategy: the `training:` section of params.yaml."""
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -16,11 +17,11 @@ class Augment(Spec):
 
     flip: bool
     """Mirror half of the images left to right; false where left and right differ in meaning, as in letters."""
-    zoom: tuple[Annotated[float, Field(gt=0, le=4)], Annotated[float, Field(gt=0, le=4)]]
+    zoom: tuple[Annotated[float, Field(gt=0, le=4)], Annotated[float, Field(gt=0, le=4)]] = (1, 1)
     """Smallest and largest edge of the window that is cut out, relative to the evaluation crop."""
     rotate: Annotated[float, Field(ge=0, le=180)]
     """Largest rotation either way, degrees."""
-    shift: Annotated[float, Field(ge=0, le=1)]
+    shift: Annotated[float, Field(ge=0, le=1)] = 0
     """Largest displacement of the window's centre from the image's, relative to the evaluation crop."""
     brightness: Fraction
     """Brightness and contrast are multiplied by 1 +- this."""
@@ -29,8 +30,8 @@ class Augment(Spec):
     cutmix: Annotated[float, Field(ge=0, le=4)]
     """Alpha of the Beta distribution that pastes rectangles of other images; 0 = off (arXiv 1905.04899)."""
     area: tuple[Area, Area] | None = None
-    """Smallest and largest share of the image that a window anywhere in it covers; then `zoom` and `shift` decide
-    nothing. null = a window about the middle, by `zoom` and `shift`."""
+    """Smallest and largest share of the image that a window anywhere in it covers (random resized crop), in place of
+    `zoom` and `shift`; null = a window about the middle, by these."""
     aspect: Annotated[float, Field(ge=1, le=4)] = 4 / 3
     """Of `area`'s windows: width over height lies between 1 / this and this."""
     saturation: Fraction = 0
@@ -43,6 +44,11 @@ class Augment(Spec):
         for name, bounds in (("zoom", self.zoom), ("area", self.area)):
             if bounds and bounds[0] > bounds[1]:
                 raise ValueError(f"{name} must be [smallest, largest], got {list(bounds)}")
+        if self.area and (tuple(self.zoom) != (1, 1) or self.shift):
+            raise ValueError(
+                f"area: {list(self.area)} beside zoom: {list(self.zoom)} and shift: {self.shift:g}: a window has its "
+                "size and place from the one or from the others; remove area, or zoom and shift"
+            )
         return self
 
     @property
@@ -86,8 +92,9 @@ class Training(Spec):
     batch_size: Annotated[int, Field(ge=2, le=65_536)]
     optimizer: Literal["adamw", "sgd"]
     """AdamW (bias-corrected) or SGD with Nesterov momentum 0.9."""
-    weight_decay: Annotated[float, Field(ge=0, le=10)] | Literal["auto"]
-    """Decoupled for AdamW; never on biases, norms and other vectors. auto = by the number of samples."""
+    weight_decay: Annotated[float, Field(ge=0, le=10)] | Literal["auto"] = "auto"
+    """Decoupled for AdamW; never on biases, norms and other vectors, embeddings, tokens and tables of positions.
+    auto = by the number of samples."""
     schedule: Literal["constant", "linear", "cosine"]
     """Of the learning rate over each phase, after the warm-up."""
     warmup: Fraction
@@ -103,24 +110,34 @@ class Training(Spec):
     dropout: Fraction
     """Before the head's linear layer."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None
-    """Decay a step of an exponential moving average of the weights, which is then what is validated and kept."""
+    """Decay a step of an exponential moving average of the weights, which is then what is validated and kept; it warms
+    up, so that the weights at the start are soon forgotten."""
     keep: Literal["auto", "best", "last"] = "auto"
     """The weights that a training ends with: those after the epoch with the best `monitor`, or after the last. With
     folds the epoch is chosen on all out-of-fold predictions together. auto = the last where what ships is trained on
     all labelled samples (`data.split.folds` and `refit`), the best where a single validation split decides."""
-    monitor: Literal["accuracy", "loss", "entity_f1"]
-    """Validation figure of early stopping and best-weights restore; of equally good epochs the later one is kept. What
-    there is depends on the task."""
-    patience: Annotated[int, Field(ge=1)]
-    """A phase ends when `monitor` has not improved for this many epochs."""
+    monitor: Literal[
+        "auto", "loss", "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "ece", "auroc",
+        "entity_f1", "entity_precision", "entity_recall", "entity_macro_f1", "strict_entity_f1", "word_accuracy",
+        "f1", "exact_match", "answered_f1", "answered_exact_match", "unanswered_f1", "place_accuracy",
+    ] = "auto"  # fmt: skip
+    """Validation figure of early stopping and best-weights restore; of equally good epochs the later one is kept. auto
+    = `compare.metric`. Losses are compared after a temperature is fitted. What there is depends on the task."""
+    patience: Annotated[int, Field(ge=1)] | None = None
+    """A phase ends when `monitor` has not improved for so many epochs, of which its warm-up and its first third do not
+    count; null = every phase runs to its end, as it does with folds and on all labelled samples in any case."""
     augment: Augment = STILL
     """Of images; texts are always seen as they are."""
     cache: Cache
 
-    def scale(self, samples: int | None) -> Scale:
-        """What decides the values that are `auto`, for so many training samples."""
-        return Scale(samples=samples, batch_size=self.batch_size, optimizer=self.optimizer)
+    def grace(self, epochs: int) -> int:
+        """The first so many passes of a phase of `epochs`, which `patience` does not count."""
+        return math.ceil(epochs * max(self.warmup, 1 / 3))
+
+    def scale(self, samples: int | None, batch_norms: bool) -> Scale:
+        """What decides the values that are `auto`: the training samples, and whether the network has batch norms."""
+        return Scale(samples=samples, batch_size=self.batch_size, optimizer=self.optimizer, batch_norms=batch_norms)
 
     def decay(self, samples: int | None) -> float:
         """The weight decay for so many training samples."""
-        return self.scale(samples).weight_decay() if self.weight_decay == "auto" else self.weight_decay
+        return Scale(samples=samples).weight_decay() if self.weight_decay == "auto" else self.weight_decay
