@@ -62,7 +62,7 @@ bench: $(VENV)/.ready ## Benchmarks: the step, the arithmetic limit, growth, the
 	python -m benchmarks.gpu
 
 clean: ## Remove what the pipeline made (not the DVC cache, not MLflow's store)
-	rm -rf data/packed data/features data/preprocess.json reports .tlpipe/work .tlpipe/cache
+	rm -rf data/packed data/features data/preprocess.json data/monitor.json reports .tlpipe/work .tlpipe/cache
 	rm -rf models/source models/head models/finetuned models/seeds models/champion models/bundle
 
 # uv comes from the system if it is there, else from PyPI into the environment that it then fills

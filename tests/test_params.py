@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import assume, given, settings
@@ -12,9 +12,12 @@ from ruamel.yaml import YAML
 
 from tlpipe.backbones import AnyBackbone
 from tlpipe.config import ConfigError, members, parse, read
+from tlpipe.evaluate.compare import Compare
 from tlpipe.params import Params, load_params, outline
 from tlpipe.strategies.plan import HEAD
+from tlpipe.tasks import AnyTask
 from tlpipe.tasks.token_classification import TokenClassification
+from tlpipe.train.spec import Training
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIPPED = read(ROOT / "params.yaml")
@@ -208,6 +211,8 @@ TOKENS = read(ROOT / "recipes/token_classification.yaml")
         ("data/source/kind", "text_table", ["data.source.kind (line ", "not labelled with", "the sources conll"]),
         ("training/balance", "sampling", ["training.balance (line ", "none, weights"]),
         ("training/monitor", "accuracy", []),
+        ("training/monitor", "entity_macro_f1", []),
+        ("training/monitor", "macro_f1", ["training.monitor (line ", "auto, entity_f1, entity_precision"]),
         ("compare/metric", "macro_f1", ["compare.metric (line ", "entity_f1, entity_precision"]),
         ("finetune/auto", {"kind": "auto", "race": True}, []),
         ("training/cache/noise", 0.1, ["training.cache.noise", "set it to 0"]),
@@ -234,7 +239,23 @@ def test_what_a_task_on_words_does_not_have_is_refused(tmp_path: Path, place: st
 def test_classifiers_refuse_the_figures_of_entities(tmp_path: Path):
     text = refusal(tmp_path, lambda data: put(data, "training/monitor", "entity_f1"))
     assert "training.monitor (line " in text
-    assert "accuracy, loss" in text
+    assert "auto, accuracy, balanced_accuracy, macro_f1, log_loss, brier, ece, auroc, loss" in text
+
+
+@pytest.mark.parametrize("task", members(AnyTask), ids=lambda task: task.__name__)
+def test_epochs_can_be_compared_by_whatever_strategies_are(task: Any):
+    monitors = set(get_args(Training.model_fields["monitor"].annotation))
+    assert set(task.metrics) <= set(task.monitors) <= monitors
+    assert set(task.metrics) <= set(get_args(Compare.model_fields["metric"].annotation))
+    assert task.monitors[0] == task.metrics[0]
+
+
+def test_what_has_a_default_can_be_left_out(tmp_path: Path):
+    data = copy.deepcopy(SHIPPED)
+    del data["training"]["weight_decay"]
+    data["finetune"][LAYERS] = {"kind": "top_layers", "layers": 3}
+    training = load_params(write(tmp_path, data)).training
+    assert (training.monitor, training.patience, training.weight_decay) == ("auto", None, "auto")
 
 
 def test_a_stride_beyond_the_windows_is_refused_by_the_check():

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from stages import shell
+
 from tlpipe.cli import app
 from tlpipe.troubles import KEPT, sentence
 

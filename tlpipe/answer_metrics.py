@@ -93,6 +93,13 @@ def columns(scored: Scored) -> Floats:
     return np.stack([scored.exact * some, scored.f1 * some, some, scored.f1 * none, none], axis=1)
 
 
+ADDED = (
+    np.array([[0.0, 0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0]]),
+    np.array([[1.0, 1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0, 1.0]]),
+)
+"""`columns` of questions that nobody observed, for intervals: wrong and right ones with an answer and without one."""
+
+
 def _share(above: Floats, below: Floats, there: Floats) -> Floats:
     """NaN where there are no questions of one kind: then the metric says nothing that another does not."""
     return np.where(there > 0, above / np.maximum(below, 1), np.nan)
@@ -100,12 +107,25 @@ def _share(above: Floats, below: Floats, there: Floats) -> Floats:
 
 ANSWER_METRICS: dict[str, SumMetric] = {
     "f1": SumMetric("F1", True, lambda sums: (sums[1] + sums[3]) / (sums[2] + sums[4])),
-    "exact_match": SumMetric("Exact match", True, lambda sums: (sums[0] + sums[3]) / (sums[2] + sums[4])),
+    "exact_match": SumMetric(
+        "Exact match",
+        True,
+        lambda sums: (sums[0] + sums[3]) / (sums[2] + sums[4]),
+        trials=lambda sums: sums[2] + sums[4],
+    ),
     "answered_f1": SumMetric("F1 where there is an answer", True, lambda sums: _share(sums[1], sums[2], sums[4])),
     "answered_exact_match": SumMetric(
-        "Exact match where there is an answer", True, lambda sums: _share(sums[0], sums[2], sums[4])
+        "Exact match where there is an answer",
+        True,
+        lambda sums: _share(sums[0], sums[2], sums[4]),
+        trials=lambda sums: sums[2],
     ),
-    "unanswered_f1": SumMetric("F1 where there is none", True, lambda sums: _share(sums[3], sums[4], sums[4])),
+    "unanswered_f1": SumMetric(
+        "F1 where there is none",
+        True,
+        lambda sums: _share(sums[3], sums[4], sums[4]),
+        trials=lambda sums: sums[4],
+    ),
 }
 """Means over questions; those of one kind only where there are both (HasAns and NoAns of the script of v2.0)."""
 

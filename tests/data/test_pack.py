@@ -83,7 +83,7 @@ def test_the_fingerprint_follows_the_data(tree: Write, tmp_path: Path, files: di
     assert run(root, tmp_path / "out")[1].fingerprint != first
 
 
-def test_the_test_set_is_known_by_its_raw_samples_alone(
+def test_a_split_is_known_by_its_raw_samples_alone(
     tree: Write, tmp_path: Path, files: dict[str, Any], picture: Picture
 ):
     held = {f"test/{label}/{n}.png": picture(500 + 10 * n + "abc".index(label)) for label in "abc" for n in range(2)}
@@ -92,12 +92,15 @@ def test_the_test_set_is_known_by_its_raw_samples_alone(
     first, whole = run(root, tmp_path / "out", **own)
     fewer = run(root, tmp_path / "out", **own, limit_per_class=3)[0]
     finer = pack(settings(root, **own), ImagePreprocess(size=9, resize_to=16), tmp_path / "out", silently, 1)
-    assert fewer["test_set"] == finer["test_set"] == first["test_set"]
-    assert whole.fingerprint not in (fewer["fingerprint"], finer["fingerprint"], first["test_set"])
+    assert fewer["sets"]["test"] == finer["sets"]["test"] == first["sets"]["test"]
+    assert finer["sets"] == first["sets"]
+    assert len(set(first["sets"].values())) == 3
+    assert fewer["sets"]["train"] != first["sets"]["train"]
+    assert whole.fingerprint not in (fewer["fingerprint"], finer["fingerprint"], *first["sets"].values())
     (root / "test/a/0.png").rename(root / "test/b/other.png")
-    relabelled = run(root, tmp_path / "out", **own)[0]["test_set"]
+    relabelled = run(root, tmp_path / "out", **own)[0]["sets"]["test"]
     picture(999).save(root / "test/b/other.png")
-    assert len({first["test_set"], relabelled, run(root, tmp_path / "out", **own)[0]["test_set"]}) == 3
+    assert len({first["sets"]["test"], relabelled, run(root, tmp_path / "out", **own)[0]["sets"]["test"]}) == 3
 
 
 def test_bad_files_leave_no_holes(tree: Write, tmp_path: Path, files: dict[str, Any], picture: Picture):

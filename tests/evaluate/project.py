@@ -17,6 +17,7 @@ from tlpipe.evaluate.predictions import Predictions
 from tlpipe.evaluate.spec import Evaluate
 from tlpipe.evaluate.tables import write_classes, write_tables
 from tlpipe.strategies.counting import account, summary
+from tlpipe.strategies.ending import Ending
 from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.plan import Phase, Plan
 from tlpipe.strategies.scratch import Scratch
@@ -98,7 +99,7 @@ def add_findings(root: Path, names: tuple[str, ...], labels: np.ndarray, ranges:
         "found": len(labels) + 2, "used": len(labels), "classes": names, "counts": counts, "imbalance": 1.6,
         "left_aside": {}, "rejected": rejected, "duplicates": {"exact": [{"ids": ["1/7.png", "1/2.png"]}], "near": []},
         "ignored": [], "images": {edge: {"min": 8, "median": 8, "max": 8} for edge in ("width", "height")},
-        "fingerprint": "f" * 64, "test_set": "e" * 64,
+        "fingerprint": "f" * 64, "sets": {split: letter * 64 for split, letter in zip(SPLITS, "tve", strict=True)},
     }  # fmt: skip
     save_json(root / "reports/data.json", data)
     save_json(root / "reports/baseline.json", {})
@@ -114,6 +115,7 @@ def add_model(root: Path, name: str, plan: Plan, labels: tuple[str, ...], sample
         strategy=name, run_key=f"{name}-key", task=task, backbone=LETTERS, preprocess=LETTERS.preprocess(),
         labels=labels, dropout=0.1, temperature=1.5, validation={}, plan=plan,
         total_parameters=facts["parameters"], trainable_parameters=facts["trainable"],
+        ending=Ending(epoch=0, epochs=8, monitor="accuracy", kept_start=name == "top_layers") if plan.phases else None,
     )  # fmt: skip
     save_model(root / "models/finetuned" / name, model, about)
     save_model(root / "models/seeds" / name / "1", model, about)

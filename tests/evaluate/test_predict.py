@@ -16,7 +16,7 @@ from tlpipe.evaluate.predictions import Predictions
 from tlpipe.stages import evaluate
 from tlpipe.train.device import Runtime
 from tlpipe.train.fitting import Halved
-from tlpipe.train.model import load_model
+from tlpipe.train.model import load_model, save_held_out
 
 FILES = {
     "metrics.json", "intervals.json", "predictions.csv", "per_class.csv", "confusion.csv", "reliability.csv",
@@ -76,6 +76,9 @@ def test_the_stage_writes_every_file_the_same_way_twice(
         shutil.copytree(made / name, tmp_path / name)
     (tmp_path / "params.yaml").write_text(maker.PARAMS)
     folder = tmp_path / "reports/evaluation/top_layers"
+    logits = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+    for trained in ("finetuned/top_layers", "seeds/top_layers/1"):
+        save_held_out(tmp_path / "models" / trained, logits)
     evaluate.main("top_layers", tmp_path)
     first = contents(folder)
     assert set(first) == FILES
@@ -83,6 +86,8 @@ def test_the_stage_writes_every_file_the_same_way_twice(
     assert contents(folder) == first
     said = Predictions.load(folder / "predictions.csv")
     assert (said.splits.count("validation"), said.splits.count("test")) == (60, 120)
+    # what was held out is judged by the recorded logits, not by a model that has learnt from it since
+    assert said.of("validation").predicted.tolist() == logits.argmax(1).tolist()
     accuracy = json.loads((folder / "metrics.json").read_text())["test"]["accuracy"]
     seeds = json.loads((folder / "seeds/spread.json").read_text())["test"]["accuracy"]
     around = json.loads((folder / "intervals.json").read_text())["test"]["accuracy"]

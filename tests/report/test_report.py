@@ -52,6 +52,11 @@ def test_the_page_is_well_formed(page: str):
     assert "script" not in parser.seen
 
 
+def test_a_training_that_changed_nothing_is_not_shown_as_trained(page: str):
+    assert page.count('<span class="badge">ended where it started</span>') == 1
+    assert "ended where it started: all 8 epochs were worse by validation accuracy" in page
+
+
 def test_class_names_are_only_text(page: str):
     assert "<script>" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
@@ -105,14 +110,16 @@ def test_without_a_bundle_the_page_says_so(facts: dict):
 
 
 def test_the_verdict_names_who_is_too_close_to_call(facts: dict):
-    comparison = {**facts["comparison"], "champion": "all_layers"}
+    comparison = {**facts["comparison"], "champion": "all_layers", "best": "all_layers"}
     champion = {"name": "all_layers", **comparison["strategies"]["all_layers"]}
     close = {
         **facts,
         "champion": champion,
         "comparison": {**comparison, "too_close_to_call": ["top_layers", "scratch"]},
     }
-    assert re.search(r"top_layers \(.* %\) and scratch \(.* %\) are too close to call on 60 validation", verdict(close))
+    assert re.search(
+        r"top_layers \(.* %\) and scratch \(.* %\) are too close to all_layers to call on 60 validation", verdict(close)
+    )
     clear = {**close, "comparison": {**comparison, "too_close_to_call": []}}
     assert "separates it from every other one" in verdict(clear)
     perfect = {"validation": {"accuracy": {"mean": 1.5}}}
@@ -149,7 +156,7 @@ def test_how_a_training_ended_is_told(made: Path, tmp_path: Path):
     penalised = {**json.loads(written.read_text()), "l2_sp": {"alpha": 0.1, "beta": 0.01}}
     written.write_text(json.dumps(penalised))
     page = render(collect(tmp_path))
-    assert "At the end: greedy soup of the weights after epochs 3, 5." in page
+    assert "At the end: soup: mean of the weights after epochs 3, 5." in page
     assert "At the end: 70% of the way from the weights at the start to the trained ones (WiSE-FT)." in page
     assert "L2-SP holds the weights near their start (alpha 0.1, beta 0.01)" in page
 

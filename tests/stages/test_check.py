@@ -1,5 +1,6 @@
 """The check stage: writes the preprocessing and starts nothing, or refuses and writes nothing."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -27,10 +28,19 @@ def test_it_writes_the_preprocessing_that_the_backbone_asks_for(tmp_path: Path, 
 def test_its_output_depends_on_the_preprocessing_alone(tmp_path: Path):
     other = tmp_path / "params.yaml"
     text = PARAMS.read_text()
-    assert "patience: " in text
-    other.write_text(text.replace("patience: ", "patience: 1"))
+    assert "dropout: " in text
+    other.write_text(text.replace("dropout: ", "patience: 3\n  dropout: "))
     assert (main(PARAMS, tmp_path / "a.json"), main(other, tmp_path / "b.json")) == (0, 0)
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+@pytest.mark.parametrize(("monitor", "expected"), [("auto", "macro_f1"), ("brier", "brier"), ("loss", "loss")])
+def test_it_writes_what_epochs_are_compared_by(tmp_path: Path, monitor: str, expected: str):
+    params = tmp_path / "params.yaml"
+    text = PARAMS.read_text().replace("metric: accuracy", "metric: macro_f1")
+    params.write_text(text.replace("  dropout: ", f"  monitor: {monitor}\n  dropout: "))
+    assert main(params, tmp_path / "preprocess.json") == 0
+    assert json.loads((tmp_path / "monitor.json").read_text()) == {"monitor": expected}
 
 
 def test_a_bad_file_is_refused_with_code_2_and_nothing_is_written(tmp_path: Path):

@@ -116,7 +116,7 @@ def test_what_does_not_train_is_compared_with_the_finished_winner(prepare: Prepa
 
 
 def test_what_ends_with_an_interpolation_is_judged_by_its_end(prepare: Prepare) -> None:
-    mixed = GOOD.model_copy(update={"wise_ft": True, "epochs": 3})
+    mixed = GOOD.model_copy(update={"wise_ft": True, "epochs": 5})
     decided(("frozen", 0, HeadOnly(kind="head_only")), ("mixed", 0, mixed))
     _, laps = settle("auto", AUTO, prepare)
     judged = next(lap["accuracy"] for lap in laps if lap["strategy"] == "mixed")

@@ -83,22 +83,44 @@ def test_more_groups_than_there_are_is_refused(values: dict[str, object], said: 
         strategy(**values).plan(GROUPS)
 
 
-@pytest.mark.parametrize("decays", [{}, {"gamma": 0.5, "rho": 0.5}])
-def test_exactly_one_of_gamma_and_rho(decays: dict[str, float]) -> None:
-    with pytest.raises(ConfigError, match="exactly one of gamma and rho"):
-        strategy(kind="all_layers", lr=0.1, stages=1, epochs=1, **decays)
+def test_not_both_of_gamma_and_rho() -> None:
+    with pytest.raises(ConfigError, match="one of gamma and rho at most"):
+        strategy(kind="all_layers", lr=0.1, stages=1, epochs=1, gamma=0.5, rho=0.5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "needed"),
+    [
+        ("top_layers", {"layers": 2}), ("all_layers", {}), ("all_depth_tuning", {}), ("first_block", {}),
+        ("norm_only", {}), ("lora", {}), ("scratch", {}),
+    ],
+)  # fmt: skip
+def test_what_has_a_rule_may_be_left_out(kind: str, needed: dict[str, int]) -> None:
+    rule = {"lr": "auto", "epochs": "auto"}
+    rule |= {"top_layers": {"gamma": "auto"}, "all_layers": {"rho": "auto"}, "all_depth_tuning": {"rho": "auto"}}.get(
+        kind, {}
+    )
+    for samples in (40, 4000):
+        scale = Scale(samples=samples)
+        assert strategy(kind=kind, **needed).plan(GROUPS, scale) == strategy(kind=kind, **needed, **rule).plan(
+            GROUPS, scale
+        )
+
+
+def test_stages_before_the_last_are_as_long_as_the_rule_says() -> None:
+    scale = Scale(samples=200, batch_size=16)
+    phases = strategy(kind="all_layers", stages=2).plan(GROUPS, scale).phases
+    assert [phase.epochs for phase in phases] == [scale.stage_epochs(), scale.epochs()]
 
 
 @pytest.mark.parametrize(
     ("values", "said"),
     [
         ({"kind": "top_layers", "layers": 1, "gamma": 1.0, "stage_epochs": 2}, "has no effect"),
-        ({"kind": "top_layers", "layers": 2, "gamma": 1.0}, "stage_epochs is missing"),
         ({"kind": "all_layers", "stages": 1, "gamma": 1.0, "stage_epochs": 2}, "has no effect"),
-        ({"kind": "all_layers", "stages": 2, "gamma": 1.0, "stage_epochs": None}, "stage_epochs is missing"),
     ],
 )
-def test_stage_epochs_are_given_exactly_when_there_are_stages(values: dict[str, object], said: str) -> None:
+def test_stage_epochs_without_stages_are_refused(values: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         strategy(**values, lr=0.1, epochs=1)
 

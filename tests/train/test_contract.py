@@ -31,6 +31,7 @@ from tlpipe.train.device import Machine
 from tlpipe.train.fit import Trainer
 from tlpipe.train.model import About, Classifier, load_model, save_model
 from tlpipe.train.spec import STILL, Training
+from tlpipe.train.validation import CALIBRATED
 
 LETTERS = Letters(width=4)
 
@@ -97,7 +98,7 @@ def begin(world: World, machine: Machine, tmp_path: Path, make_training: Callabl
             encoder = AllDepths(encoder, packed.preprocess.example())
         model = Classifier(encoder, task.head(encoder.feature_dim, len(packed.classes), 0.0))
         trainer = Trainer(model, plan, task, training, Batches(packed, machine.device), machine, tmp_path / "cache")
-        trainer.at.best = {"accuracy": -1.0, "entity_f1": -1.0, "loss": 99.0}
+        trainer.at.best = {"accuracy": -1.0, "entity_f1": -1.0, "loss": 99.0, CALIBRATED: 99.0}
         return trainer
 
     return make

@@ -18,6 +18,7 @@ from tlpipe.train.adapt import count_parameters, layer_groups
 from tlpipe.train.checkpoint import Keeper
 from tlpipe.train.events import Epoch, Step
 from tlpipe.train.fit import Trainer
+from tlpipe.train.validation import CALIBRATED
 
 GROUPS = ("stem", "middle", "top")
 Make = Callable[..., Trainer]
@@ -98,8 +99,8 @@ def test_the_best_weights_come_back(make_trainer: Make) -> None:
     trainer = make_trainer(Scratch(kind="scratch", lr=0.5, epochs=6).plan(GROUPS), optimizer="sgd", clip_norm=None)
     start = trainer.validate()
     epochs = finish(trainer)
-    best = min([start["loss"], *(epoch.validation["loss"] for epoch in epochs)])
-    assert trainer.validate()["loss"] == best
+    best = min([start[CALIBRATED], *(epoch.validation[CALIBRATED] for epoch in epochs)])
+    assert trainer.validate()[CALIBRATED] == best
 
 
 def test_a_plan_without_phases_hands_on_the_model_as_it_is(make_trainer: Make) -> None:
@@ -109,12 +110,64 @@ def test_a_plan_without_phases_hands_on_the_model_as_it_is(make_trainer: Make) -
     assert same(before, weights(trainer))
 
 
+def scored(trainer: Trainer, figures: list[float]) -> list[Epoch]:
+    """The epochs of a training whose validation accuracies are `figures`, the start's first."""
+    coming = iter(figures)
+    trainer._judge = lambda weights=None: {"loss": 1.0, "accuracy": next(coming)}  # type: ignore[method-assign]
+    return finish(trainer)
+
+
+STILL_LEARNING = one_phase({"stem": None, "middle": None, "top": 1e-3, HEAD: 1e-3}, 12)
+
+
 def test_patience_ends_a_phase_and_the_next_one_starts(make_trainer: Make) -> None:
-    strategy = AllLayers(kind="all_layers", lr=1e-9, gamma=1.0, stages=2, stage_epochs=50, epochs=50)
+    strategy = AllLayers(kind="all_layers", lr=1e-9, gamma=1.0, stages=2, stage_epochs=12, epochs=12)
     trainer = make_trainer(strategy.plan(GROUPS), patience=2, monitor="accuracy", ema=0.999)
     epochs = finish(trainer)
-    assert len(epochs) < 20
-    assert {epoch.phase for epoch in epochs} == {"top 2", "all"}
+    assert [epoch.phase for epoch in epochs] == ["top 2"] * 6 + ["all"] * 6  # four passes of grace, and two
+
+
+@pytest.mark.parametrize(("warmup", "ends"), [(0.1, 6), (0.5, 8)])
+def test_patience_counts_neither_the_warm_up_nor_the_first_third(make_trainer: Make, warmup: float, ends: int) -> None:
+    trainer = make_trainer(STILL_LEARNING, patience=2, monitor="accuracy", warmup=warmup)
+    assert len(scored(trainer, [0.9] + [0.5] * 12)) == ends
+
+
+def test_what_climbs_below_its_start_is_not_out_of_patience(make_trainer: Make) -> None:
+    figures = [0.3, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.97, 0.96, 0.96]
+    trainer = make_trainer(STILL_LEARNING, patience=2, monitor="accuracy")
+    assert len(scored(trainer, [0.95, *figures])) == 12
+    assert (trainer.at.best_epoch, trainer.at.best["accuracy"]) == (10, 0.97)
+    assert trainer.selection.ending is not None
+    assert not trainer.selection.ending.kept_start
+
+
+def test_without_patience_a_phase_runs_to_its_end(make_trainer: Make) -> None:
+    trainer = make_trainer(STILL_LEARNING, patience=None, monitor="accuracy")
+    assert len(scored(trainer, [0.9] + [0.5] * 12)) == 12
+
+
+@pytest.mark.parametrize(("figures", "kept"), [([0.6, 0.7, 0.8], True), ([0.6, 0.9, 0.8], False), ([0.95] * 3, False)])
+def test_the_start_is_kept_only_if_every_epoch_is_worse_and_it_is_said(
+    make_trainer: Make, figures: list[float], kept: bool
+) -> None:
+    plan = one_phase({"stem": None, "middle": None, "top": 1e-3, HEAD: 1e-3}, 3)
+    trainer = make_trainer(plan, monitor="accuracy")
+    before = weights(trainer)
+    scored(trainer, [0.9, *figures])
+    ending = trainer.selection.ending
+    assert ending is not None
+    assert ending.kept_start is kept is same(before, weights(trainer))
+    assert (ending.describe()[0].startswith("ended where it started")) is kept
+
+
+def test_lower_is_better_where_it_is(make_trainer: Make) -> None:
+    plan = Scratch(kind="scratch", lr=5e-3, epochs=6).plan(GROUPS)
+    for name in ("log_loss", "brier", "ece"):
+        trainer = make_trainer(plan, monitor=name)
+        values = [trainer.validate()[name], *(epoch.validation[name] for epoch in finish(trainer))]
+        assert len(set(values)) > 1
+        assert trainer.at.best[name] == min(values)
 
 
 def test_every_trainable_tensor_is_in_exactly_one_optimizer_group(make_trainer: Make) -> None:

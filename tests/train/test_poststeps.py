@@ -9,6 +9,7 @@ from torch import Tensor
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
 from tlpipe.train.fit import Trainer
 from tlpipe.train.poststeps import average, finish, interpolate, rank, soup, verdict_on, wise_ft
+from tlpipe.train.validation import CALIBRATED
 
 
 def at(value: float) -> dict[str, Tensor]:
@@ -71,6 +72,7 @@ def test_the_interpolation_starts_from_the_soup() -> None:
 def test_equal_accuracies_are_told_apart_by_the_loss_but_epochs_are_not() -> None:
     better, worse = {"accuracy": 0.9, "loss": 0.1}, {"accuracy": 0.9, "loss": 0.2}
     assert rank(better, "accuracy") > rank(worse, "accuracy")
+    assert rank(better | {CALIBRATED: 0.3}, "accuracy") < rank(worse | {CALIBRATED: 0.25}, "accuracy")
     assert verdict_on(worse, better, "accuracy") == 0
     assert verdict_on(worse, better, "loss") == -1
     assert verdict_on({"accuracy": 0.5, "loss": 0.05}, better, "loss") == 1
@@ -101,5 +103,6 @@ def test_without_post_steps_there_is_nothing_to_tell(make_trainer: Callable[...,
     trainer = make_trainer(TOP.model_copy(update={"wise_ft": False, "soup": 0}))
     for _ in trainer.run():
         pass
-    assert trainer.selection.ending is None
+    assert trainer.selection.ending is not None
+    assert (trainer.selection.ending.soup, trainer.selection.ending.alpha) == (None, None)
     assert trainer.selection.recent == []

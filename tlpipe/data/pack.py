@@ -22,7 +22,7 @@ from tlpipe.data.read_words import WordReader
 from tlpipe.data.reader import Intake, Reader
 from tlpipe.data.spec import Data
 from tlpipe.data.split import Assignment, assign, check_splits
-from tlpipe.data.write import Row, test_set, write
+from tlpipe.data.write import Row, split_sets, write
 from tlpipe.preprocess import AnyPreprocess
 
 READERS: dict[str, Callable[[Intake], Reader]] = {
@@ -81,7 +81,7 @@ def pack(
         reader.write(partial, order)
         np.save(partial / "labels.npy", reader.labels(order))
         fingerprint = write(partial, rows, reader.classes, preprocess, reader.columns, assigned.refit)
-    known_by = {"fingerprint": fingerprint, "test_set": test_set(rows)}
+    known_by = {"fingerprint": fingerprint, "sets": split_sets(rows)}
     notes = [*label_notes(reader.classes), *about.pop("notes", ()), *data.source.notes()]
     return {**found.report(), **about, "notes": notes, "ignored": data.source.ignored(), **known_by}
 

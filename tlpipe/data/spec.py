@@ -4,13 +4,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from tlpipe.config import Spec
+from tlpipe.config import Seed, Spec
 from tlpipe.data.conll import Conll
 from tlpipe.data.image_folder import ImageFolder
 from tlpipe.data.image_table import ImageTable
 from tlpipe.data.squad import Squad
 from tlpipe.data.text_table import TextTable
-from tlpipe.preprocess.decode import MOST_PIXELS
+from tlpipe.preprocess.decode import MAX_PIXELS, MOST_PIXELS
 
 AnySource = Annotated[ImageFolder | ImageTable | TextTable | Conll | Squad, Field(discriminator="kind")]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -34,7 +34,7 @@ class SplitShares(Spec):
     refit: bool | Literal["auto"] = "auto"
     """Whether what ships is trained once more, on the validation split too, with what was chosen on it. auto = where
     tlpipe made the split; a validation split of the source's own stays unseen. With folds there is always a refit."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Decides which samples are split off, and which ones `limit_per_class` takes."""
 
     def count_folds(self, labelled: int) -> int:
@@ -67,8 +67,8 @@ class SplitShares(Spec):
 class Checks(Spec):
     """What is found out about the files before anything is trained on them."""
 
-    max_pixels: Annotated[int, Field(ge=1, le=MOST_PIXELS)] = 100_000_000
-    """An image whose header announces more pixels is rejected without decoding it."""
+    max_pixels: Annotated[int, Field(ge=1, le=MOST_PIXELS)] = MAX_PIXELS
+    """An image whose header announces more pixels is rejected without decoding it, in serving too."""
     near_duplicates: Annotated[float, Field(ge=0.5, lt=1)] | None = 0.92
     """Similarity from which two samples count as copies of one another: of images a correlation (tlpipe.data.similar;
     with a side below 32 pixels they need a quarter of the distance from 1), of texts the share of character 5-grams
@@ -82,7 +82,7 @@ class Data(Spec):
     """Where the samples are."""
     split: SplitShares = SplitShares()
     """The splits that tlpipe makes."""
-    limit_per_class: Annotated[int, Field(ge=2)] | None = None
+    limit_per_class: Annotated[int, Field(ge=2, le=100_000_000)] | None = None
     """At most so many samples a class for training and validation together; the test split is untouched. null = all."""
     checks: Checks = Checks()
     """What is found out about the files."""

@@ -12,47 +12,29 @@ from tlpipe.data.asked import Asked, asked
 from tlpipe.data.packed import Packed, Split
 from tlpipe.data.read_texts import read_texts
 from tlpipe.evaluate.answers import AnswerPredictions
-from tlpipe.evaluate.judged import JUDGED, Judged, bootstrap
+from tlpipe.evaluate.judged import JUDGED, Judged, intervals
 from tlpipe.evaluate.tables import EVALUATED
-from tlpipe.metrics import measure
+from tlpipe.evaluate.tfidf import tf_idf
 
-STRENGTHS = (0.1, 1.0, 10.0, 100.0)
-"""Inverse penalties C of the logistic regression; validation cross-entropy chooses."""
 Probabilities = dict[Split, NDArray[np.float64]]
 Method = Callable[[Packed], Judged]
 
 
 def baselines(packed: Packed, resamples: int, seed: int) -> dict[str, Any]:
-    """{name: {"validation": {metric: value}, "test": {metric: {"value", "low", "high"}}}}, empty for images."""
+    """{name: {"validation": {metric: value}, "test": {metric: {"value", "low", "high"}}}}, empty for images.
+
+    "validation" is of the labelled samples that the method had not seen: the validation split, or all out of fold.
+    """
     found: dict[str, Any] = {}
     for name, method in METHODS[packed.preprocess.kind].items():
         judged = method(packed)
-        intervals = bootstrap([judged.of("test")], resamples, seed)
+        unseen = judged.take([index for index, split in enumerate(judged.splits) if split != "test"])
+        around = intervals([judged.of("test")], resamples, seed)
         found[name] = {
-            "validation": judged.of("validation").measure(),
-            "test": {metric: interval._asdict() for metric, interval in intervals.items()},
+            "validation": unseen.measure(),
+            "test": {metric: interval._asdict() for metric, interval in around.items()},
         }
     return found
-
-
-def tf_idf(packed: Packed) -> Probabilities:
-    """Words and pairs of words, weighted by TF-IDF, in a logistic regression: probabilities (n, C) by split.
-
-    Fitted on the train split; of a pair, the two texts are one.
-    """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-
-    texts = [" ".join(text) for text in read_texts(packed.folder)]
-    splits: tuple[Split, ...] = ("train", *EVALUATED)
-    parts = {split: [texts[row] for row in packed.rows(split)] for split in splits}
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")  # noqa: S106
-    vectors: dict[Split, Any] = {"train": vectorizer.fit_transform(parts["train"])}
-    vectors |= {split: vectorizer.transform(parts[split]) for split in EVALUATED}
-    train, held_out = (packed.labels[packed.rows(split)] for split in ("train", "validation"))
-    models = [LogisticRegression(C=strength, max_iter=1000).fit(vectors["train"], train) for strength in STRENGTHS]
-    best = min(models, key=lambda model: measure(held_out, model.predict_proba(vectors["validation"]))["log_loss"])
-    return {split: best.predict_proba(vectors[split]) for split in EVALUATED}
 
 
 def usual_tag(packed: Packed) -> Probabilities:

@@ -1,21 +1,25 @@
-"""The strategies side by side: who wins on validation, who is too close to call, and what each costs."""
+"""Comparison of strategies: the champion on held-out samples, who is too close to call, and what each costs."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
-from tlpipe.config import ConfigError, Spec
+from tlpipe.config import ConfigError, Seed, Spec
 from tlpipe.data.packed import Split
-from tlpipe.evaluate.judged import FACTS, JUDGED, Judged, difference
-from tlpipe.evaluate.spec import Resamples, Seed
+from tlpipe.evaluate.judged import JUDGED, Judged, difference
+from tlpipe.evaluate.spec import Resamples
 from tlpipe.evaluate.tables import SPREAD, predictions_of
-from tlpipe.metrics import Interval
+from tlpipe.intervals import Interval
+from tlpipe.tasks.base import FACTS
 from tlpipe.train.model import About, load_about
 
+WIDTH = 2 * 1.96
+"""Standard errors in a 95 % interval."""
 EVALUATION, TRAINING, FINETUNED = Path("reports/evaluation"), Path("reports/training"), Path("models/finetuned")
 
 
@@ -27,8 +31,11 @@ class Compare(Spec):
         "entity_f1", "entity_precision", "entity_recall", "entity_macro_f1", "strict_entity_f1", "word_accuracy",
         "f1", "exact_match", "answered_f1", "answered_exact_match", "unanswered_f1",
     ] = "accuracy"  # fmt: skip
-    """Ranks the strategies on the validation split, by the mean over `training.seeds` where there are several. Equal
-    ones: lower log loss, then fewer trainable parameters."""
+    """Ranks the strategies on the samples that they did not learn from (all labelled ones with `data.split.folds`, else
+    the validation split), by the mean over `training.seeds` where there are several."""
+    standard_errors: Annotated[float, Field(ge=0, le=10)] = 1.0
+    """The champion is the cheapest strategy (fewest parameters to serve, then to train) that is no more than so many
+    standard errors of the paired difference behind the best. 0 = the best; equal ones by log loss, then by cost."""
     resamples: Resamples = 1000
     """Paired bootstrap resamples that tell which strategies are too close to the champion to call."""
     seed: Seed = 0
@@ -92,18 +99,21 @@ def compare(results: Sequence[Result], spec: Compare) -> dict[str, Any]:
 
     `differences` is champion minus strategy on validation, of the means over seeds that rank, with its paired 95 %
     interval; strategies over which the interval shows no gain are `too_close_to_call`. `test_differences` says the
-    same of the test split, once, when all is decided.
+    same of the test split, once, when all is decided. `kept_start` says of a strategy that trained whether it ended
+    where it started (None: it has no training).
 
     Raises:
         ConfigError: nothing to compare, a metric that does not apply, or strategies evaluated on other samples.
     """
     _check(results, spec)
-    best = champion(results, spec)
+    leader, best = leading(results, spec), champion(results, spec)
     others = [result for result in results if result is not best]
     differences = {result.name: _difference(best, result, spec, "validation") for result in others}
     tested = {result.name: _difference(best, result, spec, "test") for result in others}
     return {
         "champion": best.name,
+        "best": leader.name,
+        "standard_errors": spec.standard_errors,
         "metric": spec.metric,
         "too_close_to_call": [name for name, each in differences.items() if not _better(each, spec)],
         "differences": {name: finite(each) for name, each in differences.items()},
@@ -113,16 +123,40 @@ def compare(results: Sequence[Result], spec: Compare) -> dict[str, Any]:
 
 
 def champion(results: Sequence[Result], spec: Compare) -> Result:
-    """The best on validation; equal ones by lower log loss, then fewer trainable parameters, then by name.
+    """The cheapest strategy that is within `standard_errors` of the best: the one-standard-error rule.
+
+    Source: Breiman et al. 1984, "Classification and regression trees", section 3.4.3. The champion's model is that of
+    its first seed, which nobody chose.
+    """
+    best = leading(results, spec)
+    if not spec.standard_errors:
+        return best
+    near = [result for result in results if result is best or _within(best, result, spec)]
+    order = {result.name: rank for rank, result in enumerate(sorted(near, key=lambda result: result is not best))}
+    return min(near, key=lambda result: (*_cost(result), order[result.name], result.name))
+
+
+def _cost(result: Result) -> tuple[int, int]:
+    return result.about.total_parameters, result.about.trainable_parameters
+
+
+def _within(best: Result, other: Result, spec: Compare) -> bool:
+    behind = _difference(best, other, spec, "validation")
+    error = (behind.high - behind.low) / WIDTH
+    return bool(np.isfinite(error)) and abs(behind.value) <= spec.standard_errors * error
+
+
+def leading(results: Sequence[Result], spec: Compare) -> Result:
+    """The best on held-out samples; equal ones by lower log loss, then by cost, then by name.
 
     With several seeds it is their mean that counts: the rule judges strategies, and the luckiest of several trainings
-    is no property of one. The champion's model is that of its first seed, which nobody chose.
+    is no property of one.
     """
     sign = -1 if FACTS[spec.metric].higher_is_better else 1
 
-    def key(result: Result) -> tuple[float, float, int, str]:
+    def key(result: Result) -> tuple[float, float, tuple[int, int], str]:
         means = {name: each["mean"] for name, each in result.seeds["validation"].items()}
-        return sign * means[spec.metric], means.get("log_loss", 0.0), result.about.trainable_parameters, result.name
+        return sign * means[spec.metric], means.get("log_loss", 0.0), _cost(result), result.name
 
     return min(results, key=key)
 
@@ -145,6 +179,7 @@ def _entry(result: Result) -> dict[str, Any]:
         "seconds": result.seconds,
         "trainable_parameters": result.about.trainable_parameters,
         "total_parameters": result.about.total_parameters,
+        "kept_start": result.about.ending.kept_start if result.about.ending else None,
         "mlflow_run_id": None,
     }
 

@@ -1,6 +1,6 @@
 """What an image goes through before the network sees it; it travels with the weights, never with a model's name."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -9,8 +9,12 @@ from PIL import Image
 from pydantic import Field, model_validator
 
 from tlpipe.config import Spec
+from tlpipe.preprocess.decode import MAX_PIXELS, decode
 
-Channels = tuple[float, float, float]
+Channel = Annotated[float, Field(ge=-10, le=10)]
+Channels = tuple[Channel, Channel, Channel]
+LEAST_STD = 1e-3
+"""Less than a grey level is no spread of pixels, and divides by nearly nothing."""
 IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
 IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
 
@@ -40,13 +44,24 @@ class ImagePreprocess(Spec):
                 f"resize_to ({self.resize_to}) must be at least size ({self.size}): "
                 "a crop cannot be larger than the image"
             )
-        if min(self.std) <= 0:
-            raise ValueError(f"std must be positive in every channel, got {self.std}")
+        if min(self.std) < LEAST_STD:
+            raise ValueError(f"std must be at least {LEAST_STD:g} in every channel of [0, 1], got {self.std}")
         return self
 
     def example(self) -> NDArray[np.float32]:
         """One input of the network: zeros (1, 3, size, size)."""
         return np.zeros((1, 3, self.size, self.size), np.float32)
+
+    @property
+    def edge(self) -> int | None:
+        """Pixels to which the shorter side is brought; None where the resize ignores the aspect ratio."""
+        return self.resize_to if self.resize == "shorter" else None
+
+    def read(
+        self, raw: bytes, max_pixels: int = MAX_PIXELS, spend: Callable[[int], None] | None = None
+    ) -> NDArray[np.uint8]:
+        """The file `raw` as RGB pixels (H, W, 3) that `pack` takes. Raises UnreadableImage as `decode`."""
+        return decode(raw, max_pixels, self.edge, spend)
 
     def inside(self) -> str:
         """What the exported graph does before the network, for people."""

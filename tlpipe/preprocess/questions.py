@@ -89,15 +89,19 @@ def commonest(answers: Sequence[tuple[int, str]]) -> tuple[int, str]:
     return Counter(answers).most_common(1)[0][0]
 
 
+MAX_CHARACTERS = 100_000
+"""Of a context, and of a question: about a hundred and fifty windows of a row of 384 tokens."""
+
+
 class QuestionPreprocess(TokenPreprocess):
     """A question and its context; a context that is too long for one row is several windows, each with the question."""
 
     kind: Literal["questions"] = "questions"
-    stride: Annotated[int, Field(ge=0)] = 128
+    stride: Annotated[int, Field(ge=0, le=8192)] = 128
     """Tokens of the context that neighbouring windows share."""
-    longest_question: Annotated[int, Field(ge=1)] = 64
+    longest_question: Annotated[int, Field(ge=1, le=8192)] = 64
     """Tokens of a question that are kept."""
-    longest_answer: Annotated[int, Field(ge=1)] = 30
+    longest_answer: Annotated[int, Field(ge=1, le=8192)] = 30
     """Tokens of an answer at most."""
 
 

@@ -15,6 +15,8 @@ from tlpipe.preprocess.windows import deciding, windows
 SPLIT = re.compile(r"[@#]?\w+(?:[-.]\w+)*|\S")
 """Words of raw text: letters and digits with single dots and hyphens inside (`U.S`, `24-jarige`), mentions and hash
 tags whole, and every other visible character alone. CoNLL files hold about these; where they cut clitics differs."""
+MAX_CHARACTERS = 100_000
+"""Of a sentence, or a text that is read as one."""
 NOTHING = "?"
 """Is read in place of a word from which a tokenizer leaves nothing (a control character), so that it is decided too."""
 
@@ -39,7 +41,7 @@ class WordPreprocess(TokenPreprocess):
     """The words of a sentence, joined by a space; a longer sentence than `max_length` tokens is several windows."""
 
     kind: Literal["words"] = "words"
-    stride: Annotated[int, Field(ge=0)] = 32
+    stride: Annotated[int, Field(ge=0, le=8192)] = 32
     """Tokens that consecutive windows of a long sentence share."""
 
 

@@ -49,6 +49,7 @@ def collect(root: Path) -> dict[str, Any]:
         "strategies": [_strategy(root, name) for name in names],
         "test_samples": tests[champion].size,
         "validation_samples": evaluated[champion].of("validation").size,
+        "held_out": "out-of-fold" if task.get("folds") else "validation",
         "errors": errors.facts(root, champion, tests),
         "errors_template": errors.template,
         "errors_note": errors.note,

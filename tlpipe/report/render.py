@@ -50,22 +50,27 @@ def verdict(facts: Mapping[str, Any]) -> str:
     if count == 1:
         return f"One strategy ran: {champion['name']}. List more under strategies in params.yaml to compare them."
     means = {name: each["seeds"]["validation"][metric]["mean"] for name, each in comparison["strategies"].items()}
-    reached = text.value(means[champion["name"]], metric)
-    equal = list(means.values()).count(means[champion["name"]])
-    won = f"Of {count} strategies {champion['name']} has the best validation {named}, {reached}"
+    best, samples = comparison["best"], f"{facts['validation_samples']:,} {facts['held_out']} samples"
+    reached = text.value(means[best], metric)
+    equal = list(means.values()).count(means[best])
+    won = f"Of {count} strategies {best} has the best {facts['held_out']} {named}, {reached}"
     if equal > 1:
         won = (
-            f"Of {count} strategies {equal} share the best validation {named}, {reached}; of these {champion['name']} "
-            "has the lowest log loss or, where that is equal or not known, the fewest trainable parameters"
+            f"Of {count} strategies {equal} share the best {facts['held_out']} {named}, {reached}; of these {best} has "
+            "the lowest log loss or, where that is equal or not known, the fewest parameters"
+        )
+    if best != champion["name"]:
+        errors = comparison["standard_errors"]
+        won += (
+            f". {champion['name']} ships: at {text.value(means[champion['name']], metric)} it is within "
+            f"{errors:g} standard error{'s' * (errors != 1)} of that, and it is the cheapest such strategy to serve "
+            "and train"
         )
     if not close:
         return f"{won}; the paired bootstrap separates it from every other one."
     also = text.listing([f"{name} ({text.value(means[name], metric)})" for name in close])
     verb = "is" if len(close) == 1 else "are"
-    return (
-        f"{won}. {also} {verb} too close to call on {facts['validation_samples']:,} validation samples: "
-        "prefer the cheaper one if cost matters."
-    )
+    return f"{won}. {also} {verb} too close to {champion['name']} to call on {samples}."
 
 
 def data_sentence(data: Mapping[str, Any]) -> str:

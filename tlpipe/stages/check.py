@@ -1,5 +1,6 @@
-"""check: refuse what cannot work before any work, and write down the preprocessing that the backbone asks for."""
+"""check: refuse what cannot work before any work, and write down what later stages need of more than one section."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -9,10 +10,15 @@ from tlpipe.plan_table import line
 from tlpipe.strategies.counting import summary
 
 OUT = Path("data/preprocess.json")
+MONITOR = "monitor.json"
+"""Beside it: the figure that epochs are compared by, so that another `compare.metric` trains only what goes by it."""
 
 
 def main(params_path: Path = PARAMS, out: Path = OUT) -> int:
-    """Exit code 0, or 2 after a message about what is wrong. Reads no data and no weights."""
+    """Exit code 0, or 2 after a message about what is wrong. Reads no data and no weights.
+
+    Writes the preprocessing that the backbone asks for, and what `training.monitor` is.
+    """
     try:
         params = load_params(params_path)
         machine = params.runtime.resolve(params.backbone.hidden_size)
@@ -24,5 +30,7 @@ def main(params_path: Path = PARAMS, out: Path = OUT) -> int:
         return 2
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding="utf-8")
+    monitor = params.compare.metric if params.training.monitor == "auto" else params.training.monitor
+    out.with_name(MONITOR).write_text(json.dumps({"monitor": monitor}) + "\n", encoding="utf-8")
     print(*lines, machine.describe(), sep="\n")
     return 0

@@ -32,6 +32,7 @@ from tlpipe.train.model import About
 from tlpipe.train.spec import Training
 from tlpipe.train.start import Starts
 from tlpipe.train.stuck import Stuck, another_seed, stuck
+from tlpipe.train.validation import monitored
 
 HEAD, FEATURES = Path("models/head"), Path("data/features")
 Watch = Callable[[Epoch], None]
@@ -256,11 +257,19 @@ class CrossFit:
     def _trained(self, about: About, logits: Tensor, epochs: list[Epoch], final: Run) -> Trained:
         return Trained(about, final.trainer.trained(), logits, epochs, self.seconds, self.given_up, final)
 
-    def _ending(self, chosen: Chosen, trainer: Trainer) -> Ending | None:
-        if not (self.plan.soup or self.plan.wise_ft):
-            return None
+    def _ending(self, chosen: Chosen, trainer: Trainer) -> Ending:
+        """What the model that learnt from all labelled rows ended with, as it was chosen on those held out."""
         members = tuple(epoch for epoch, _, _ in trainer.selection.recent) if self.plan.soup else None
-        return Ending(soup=members, alpha=chosen.alpha, tried=chosen.tried)
+        compared = self.setting.training.keep == "best" and not (self.plan.soup or self.plan.wise_ft)
+        return Ending(
+            epoch=chosen.epoch,
+            epochs=len(chosen.history),
+            monitor=monitored(trainer.task, trainer.training.monitor) if compared else None,
+            kept_start=chosen.epoch == 0 or chosen.alpha == 0,
+            soup=members,
+            alpha=chosen.alpha,
+            tried=chosen.tried,
+        )
 
     def _about(self, final: Run, held: Sequence[Tensor], ending: Ending | None) -> About:
         (logits, labels), head, view = held, self.setting.head, self.packed.pooled

@@ -1,5 +1,6 @@
 """finetune: one strategy from the head stage's model, or from fresh weights; killed anywhere, it goes on."""
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +25,8 @@ from tlpipe.train.history import said, write_history, write_json
 from tlpipe.train.model import load_about, save_held_out, save_model
 from tlpipe.train.spec import Training
 
-PACKED = Path("data/packed")
+PACKED, MONITOR = Path("data/packed"), Path("data/monitor.json")
+"""The second is what `training.monitor` is, as `check` wrote it: `auto` goes by another section."""
 FINETUNED, SEEDS, REPORTS = Path("models/finetuned"), Path("models/seeds"), Path("reports/training")
 SHOWN = ("task", "data", "backbone", "runtime", "head", "training")
 """Sections of params.yaml that a run shows in MLflow besides its own strategy."""
@@ -33,7 +35,7 @@ SHOWN = ("task", "data", "backbone", "runtime", "head", "training")
 def main(name: str) -> None:
     """Write models/finetuned/<name>/, models/seeds/<name>/ and reports/training/<name>/."""
     strategy: Strategy = config.load(f"finetune.{name}", AnyStrategy)
-    training: Training = config.load("training", Training)
+    training: Training = config.load("training", Training).model_copy(update=json.loads(MONITOR.read_text()))
     runtime: Runtime = config.load("runtime", Runtime)
     packed, head = Packed.open(PACKED), load_about(HEAD)
     inputs = (packed.fingerprint, hash_files([HEAD]), hash_code())
@@ -75,8 +77,11 @@ def _train(setting: Setting, strategy: Strategy, seed: int) -> Trained:
             journal.model(folder)
         if trained.stuck:
             journal.tags({"stuck": trained.stuck[-1].describe()})
+        if about.ending is not None:
+            journal.tags(about.ending.tags())
         journal.end()
-    print(*(about.ending.describe() if about.ending else ()), sep="\n")
+    for line in about.ending.describe() if about.ending else ():
+        print(f"{name}, seed {seed}: {line}")
     print(f"{name}, seed {seed}: validation {said(about.validation)}, temperature {about.temperature:g}")
     return trained
 

@@ -20,11 +20,11 @@ class AllDepthTuning(FineTuning):
     """
 
     kind: Literal["all_depth_tuning"]
-    lr: Rate | Auto
+    lr: Rate | Auto = "auto"
     """Rate of the head; the groups below follow by `rho`."""
-    rho: Decay | Auto
+    rho: Decay | Auto = "auto"
     """Rate of the lowest group over the rate of the head."""
-    epochs: Epochs | Auto
+    epochs: Epochs | Auto = "auto"
     wise_ft: bool = True
 
     def plan(self, groups: Sequence[str], scale: Scale | None = None) -> Plan:

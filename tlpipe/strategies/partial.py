@@ -20,11 +20,11 @@ class FirstBlock(FineTuning):
     kind: Literal["first_block"]
     group: str | None = None
     """The layer group that trains instead of the lowest."""
-    lr: Rate | Auto
+    lr: Rate | Auto = "auto"
     """Rate of the head."""
     factor: Decay = 1.0
     """Rate of the block over that of the head."""
-    epochs: Epochs | Auto
+    epochs: Epochs | Auto = "auto"
 
     def plan(self, groups: Sequence[str], scale: Scale | None = None) -> Plan:
         """One phase."""
@@ -41,11 +41,11 @@ class FirstBlock(FineTuning):
 class _Everywhere(FineTuning):
     """A little of every layer group, in one phase."""
 
-    lr: Rate | Auto
+    lr: Rate | Auto = "auto"
     """Rate of the head; the groups below follow by `rho`."""
     rho: Decay = 1.0
     """Rate of the lowest group over the rate of the head."""
-    epochs: Epochs | Auto
+    epochs: Epochs | Auto = "auto"
 
     def _phase(self, groups: Sequence[str], scale: Scale, adapt: Adapt) -> Phase:
         lr = scale.lr(adapt) if self.lr == "auto" else self.lr

@@ -15,8 +15,8 @@ class Scratch(Strategy):
     """Fresh random weights, one rate for all layers; give it a longer schedule, so that it is a fair control."""
 
     kind: Literal["scratch"]
-    lr: Rate | Auto
-    epochs: Epochs | Auto
+    lr: Rate | Auto = "auto"
+    epochs: Epochs | Auto = "auto"
     soup: Soup = 0
     """At the end, average the best epoch with those of the last so many epochs that do not make validation worse."""
 

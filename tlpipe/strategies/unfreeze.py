@@ -15,20 +15,20 @@ class TopLayers(FineTuning):
     """Unfreeze the top `layers` groups one after the other; what lies below stays frozen."""
 
     kind: Literal["top_layers"]
-    layers: Annotated[int, Field(ge=1)]
+    layers: Annotated[int, Field(ge=1, le=10_000)]
     """How many layer groups of the backbone train in the end, counted from the top."""
-    lr: Rate | Auto
+    lr: Rate | Auto = "auto"
     """Rate of the head; the groups below follow by `gamma`."""
-    gamma: Decay | Auto
+    gamma: Decay | Auto = "auto"
     """Factor from one group to the one below it."""
     stage_epochs: Epochs | Auto | None = None
-    """Passes of each phase but the last; null when there is only one phase."""
-    epochs: Epochs | Auto
+    """Passes of each phase but the last; null = auto, where there are several phases."""
+    epochs: Epochs | Auto = "auto"
     """Passes of the last phase."""
 
     @model_validator(mode="after")
     def _stages(self) -> "TopLayers":
-        _require_stage_epochs(self.layers, self.stage_epochs, "layers")
+        _refuse_idle_stage_epochs(self.layers, self.stage_epochs, "layers")
         return self
 
     def plan(self, groups: Sequence[str], scale: Scale | None = None) -> Plan:
@@ -50,24 +50,24 @@ class AllLayers(FineTuning):
     """The head first (the head stage did it), then everything with layer-wise rates: LP-FT (arXiv 2202.10054)."""
 
     kind: Literal["all_layers"]
-    lr: Rate | Auto
+    lr: Rate | Auto = "auto"
     """Rate of the head; the groups below follow by `gamma` or `rho`."""
     gamma: Decay | Auto | None = None
-    """Factor from one group to the one below it; give this or `rho`."""
+    """Factor from one group to the one below it; give this or `rho`, or neither: then rho is auto."""
     rho: Decay | Auto | None = None
     """Rate of the lowest group over the rate of the head: gamma = rho^(1 / number of groups)."""
-    stages: Annotated[int, Field(ge=1)]
+    stages: Annotated[int, Field(ge=1, le=10_000)] = 1
     """Phases in which the groups are unfrozen from the top down; 1 unfreezes all at once."""
     stage_epochs: Epochs | Auto | None = None
-    """Passes of each phase but the last; null when there is only one phase."""
-    epochs: Epochs | Auto
+    """Passes of each phase but the last; null = auto, where there are several phases."""
+    epochs: Epochs | Auto = "auto"
     """Passes of the last phase, in which everything trains."""
 
     @model_validator(mode="after")
     def _one_decay(self) -> "AllLayers":
-        if (self.gamma is None) == (self.rho is None):
-            raise ValueError(f"give exactly one of gamma and rho, got gamma: {self.gamma}, rho: {self.rho}")
-        _require_stage_epochs(self.stages, self.stage_epochs, "stages")
+        if self.gamma is not None and self.rho is not None:
+            raise ValueError(f"give one of gamma and rho at most, got gamma: {self.gamma}, rho: {self.rho}")
+        _refuse_idle_stage_epochs(self.stages, self.stage_epochs, "stages")
         return self
 
     def plan(self, groups: Sequence[str], scale: Scale | None = None) -> Plan:
@@ -90,14 +90,10 @@ class AllLayers(FineTuning):
         return gamma_of(self.rho if isinstance(self.rho, float) else scale.rho(), groups)
 
 
-def _require_stage_epochs(phases: int, stage_epochs: int | str | None, name: str) -> None:
+def _refuse_idle_stage_epochs(phases: int, stage_epochs: int | str | None, name: str) -> None:
     if phases == 1 and stage_epochs is not None:
         raise ValueError(
             f"stage_epochs: {stage_epochs} has no effect with {name}: 1, which has one phase; set it to null"
-        )
-    if phases > 1 and stage_epochs is None:
-        raise ValueError(
-            f"stage_epochs is missing: {name}: {phases} gives {phases} phases; say how long the first ones are"
         )
 
 

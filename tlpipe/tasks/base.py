@@ -7,11 +7,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tlpipe.answer_metrics import ANSWER_METRICS
 from tlpipe.config import Spec
 from tlpipe.data.packed import Packed
+from tlpipe.entities import ENTITY_METRICS
+from tlpipe.metrics import METRICS, Metric
+from tlpipe.sums import SumMetric
 
 Scores = dict[str, float]
-"""Figures of a validation split: the loss, and what a training may be stopped by, the headline first of these."""
+"""Figures of a validation split: the loss, and what is cheap to have beside it, the headline first of these."""
+FACTS: dict[str, Metric | SumMetric] = {**ANSWER_METRICS, **ENTITY_METRICS, **METRICS}
+"""Title and direction of every metric, by its name."""
 
 
 class Blind(NamedTuple):
@@ -42,10 +48,12 @@ class Task(Spec):
     """Whether a sample can be seen in other ways than as it is: augmented, mixed with others, or with noise."""
     balances: ClassVar[tuple[str, ...]] = ("none", "weights", "sampling")
     """What `training.balance` may be."""
-    monitors: ClassVar[tuple[str, ...]] = ("accuracy", "loss")
-    """What `training.monitor` may be."""
+    monitors: ClassVar[tuple[str, ...]] = ("loss",)
+    """What `training.monitor` may be, the headline first: all of `metrics`, and what `scores` has."""
     metrics: ClassVar[tuple[str, ...]] = ()
-    """What `compare.metric` may be."""
+    """What `compare.metric` may be, the headline first."""
+    tempered: ClassVar[frozenset[str]] = frozenset({"log_loss", "brier", "ece", "auroc"})
+    """Those of `metrics` that change with the temperature."""
     outputs: ClassVar[tuple[str, ...]] = ("logits", "probabilities")
     """What the exported graph gives, the logits first: divided by the temperature, in the shape of the head's."""
 
@@ -88,6 +96,13 @@ class Task(Spec):
         """Figures of the validation split: outputs (M, C) in double precision and labels (M,) of its marks, in order.
 
         `loss` is the mean cross-entropy in nats; `monitors` has the others.
+        """
+        raise NotImplementedError
+
+    def metric(self, name: str, logits: Tensor, labels: Tensor, packed: Packed) -> float | None:
+        """One of `metrics` on the validation split, as the evaluation has it; None where it does not apply.
+
+        Given as to `scores`, but for those that are `tempered`: their logits are divided by the temperature.
         """
         raise NotImplementedError
 

@@ -1,5 +1,6 @@
 """What all single-label classification shares: a linear head and cross-entropy."""
 
+import math
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ class Classification(Task):
     """One label a sample, a linear head on its features."""
 
     metrics: ClassVar[tuple[str, ...]] = tuple(METRICS)
+    monitors: ClassVar[tuple[str, ...]] = (*METRICS, "loss")
 
     def head(self, feature_dim: int, outputs: int, dropout: float) -> nn.Sequential:
         """Dropout and one linear layer."""
@@ -39,6 +41,11 @@ class Classification(Task):
         """Cross-entropy and accuracy."""
         loss = functional.cross_entropy(logits, labels)
         return {"loss": float(loss), "accuracy": float((logits.argmax(1) == labels).double().mean())}
+
+    def metric(self, name: str, logits: Tensor, labels: Tensor, packed: Packed) -> float | None:
+        """Of the probabilities of all samples."""
+        value = METRICS[name](labels.numpy(), self.probabilities(logits).numpy())
+        return value if math.isfinite(value) else None
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Softmax over the classes."""

@@ -1,5 +1,9 @@
 """The answer to a question is a stretch of its context, or there is none: SQuAD v1.1 and v2.0."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -9,12 +13,14 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tlpipe.answer_metrics import ANSWER_METRICS, best_threshold, score
-from tlpipe.data.asked import asked, find, version_of
+from tlpipe.answer_metrics import ANSWER_METRICS, Version, best_threshold, columns, score
+from tlpipe.data.asked import Asked, asked, find, version_of
 from tlpipe.data.packed import Packed
 from tlpipe.data.targets import IGNORED
+from tlpipe.preprocess.answers import Answers
 from tlpipe.preprocess.questions import END, FIRST, START, QuestionPreprocess
 from tlpipe.preprocess.windows import windows
+from tlpipe.sums import measure_sums
 from tlpipe.tasks.base import Blind, Scores, Task
 
 SPECIAL = 3
@@ -35,16 +41,17 @@ class QuestionAnswering(Task):
     tokens: ClassVar[bool] = True
     views: ClassVar[bool] = False
     balances: ClassVar[tuple[str, ...]] = ("none",)
-    monitors: ClassVar[tuple[str, ...]] = ("accuracy", "loss")
     metrics: ClassVar[tuple[str, ...]] = tuple(ANSWER_METRICS)
+    monitors: ClassVar[tuple[str, ...]] = (*ANSWER_METRICS, "accuracy", "place_accuracy", "loss")
+    tempered: ClassVar[frozenset[str]] = frozenset()
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
 
     kind: Literal["question_answering"] = "question_answering"
-    stride: Annotated[int, Field(ge=0)] = 128
+    stride: Annotated[int, Field(ge=0, le=8192)] = 128
     """Tokens of a long context that its neighbouring windows share."""
-    longest_question: Annotated[int, Field(ge=1)] = 64
+    longest_question: Annotated[int, Field(ge=1, le=8192)] = 64
     """Tokens of a question; the rest of it is cut off."""
-    longest_answer: Annotated[int, Field(ge=1)] = 30
+    longest_answer: Annotated[int, Field(ge=1, le=8192)] = 30
     """Tokens of an answer at most; longer ones are learnt from and never said."""
 
     def preprocess(self, given: Any) -> QuestionPreprocess:
@@ -117,13 +124,35 @@ class QuestionAnswering(Task):
 
     def fitted(self, logits: Tensor, labels: Tensor, packed: Packed) -> dict[str, float]:
         """The threshold for "no answer" with the best F1 on the validation split; none where all have an answer."""
-        questions, version = asked(packed, "validation"), version_of(packed)
+        questions, version = _validation(packed.folder, packed.fingerprint, packed.held)
         if version == "v1.1":
             return {}
-        found = find(packed, questions, logits.numpy(), nullable=True)
-        always = [each.best[0].text for each in found]
-        scored = score(always, [each.answers for each in questions], version)
-        return {THRESHOLD: best_threshold(np.array([each.margin for each in found]), scored)}
+        answers = find(packed, questions, logits.numpy(), nullable=True)
+        return {THRESHOLD: _threshold(questions, answers, version)}
+
+    def metric(self, name: str, logits: Tensor, labels: Tensor, packed: Packed) -> float | None:
+        """Of the answers to all questions, with the threshold for "no answer" that is best for them."""
+        questions, version = _validation(packed.folder, packed.fingerprint, packed.held)
+        nullable = version == "v2.0"
+        answers = find(packed, questions, logits.numpy(), nullable)
+        threshold = _threshold(questions, answers, version) if nullable else None
+        spans = [each.said(threshold) for each in answers]
+        texts = ["" if span is None else span.text for span in spans]
+        scored = score(texts, [each.answers for each in questions], version)
+        return measure_sums(columns(scored), ANSWER_METRICS).get(name)
+
+
+@lru_cache(maxsize=1)
+def _validation(folder: Path, fingerprint: str, held: tuple[int, int] | None) -> tuple[list[Asked], Version]:
+    """The questions of a view's validation split, which take seconds to tokenize, and their version; for all epochs."""
+    packed = replace(Packed.open(folder), held=held)
+    return asked(packed, "validation"), version_of(packed)
+
+
+def _threshold(questions: Sequence[Asked], answers: Sequence[Answers], version: Version) -> float:
+    always = [each.best[0].text for each in answers]
+    scored = score(always, [each.answers for each in questions], version)
+    return best_threshold(np.array([each.margin for each in answers]), scored)
 
 
 def choices(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -27,11 +27,11 @@ class TokenClassification(Task):
     tokens: ClassVar[bool] = True
     views: ClassVar[bool] = False
     balances: ClassVar[tuple[str, ...]] = ("none", "weights")
-    monitors: ClassVar[tuple[str, ...]] = ("entity_f1", "accuracy", "loss")
     metrics: ClassVar[tuple[str, ...]] = tuple(ENTITY_METRICS)
+    monitors: ClassVar[tuple[str, ...]] = (*ENTITY_METRICS, "accuracy", "loss")
 
     kind: Literal["token_classification"] = "token_classification"
-    stride: Annotated[int, Field(ge=0)] = 32
+    stride: Annotated[int, Field(ge=0, le=8192)] = 32
     """Tokens that the windows of a sentence longer than `backbone.max_length` share."""
 
     def preprocess(self, given: Any) -> WordPreprocess:
@@ -75,13 +75,20 @@ class TokenClassification(Task):
 
     def scores(self, logits: Tensor, labels: Tensor, packed: Packed) -> Scores:
         """Cross-entropy and accuracy of words, and the F1 of entities (seqeval's default mode)."""
+        measured = self._measured(logits, labels, packed)
+        return {"loss": measured["log_loss"], "entity_f1": measured["entity_f1"], "accuracy": measured["word_accuracy"]}
+
+    def metric(self, name: str, logits: Tensor, labels: Tensor, packed: Packed) -> float | None:
+        """Of the entities of all sentences, or of their words."""
+        return self._measured(logits, labels, packed).get(name)
+
+    def _measured(self, logits: Tensor, labels: Tensor, packed: Packed) -> dict[str, float]:
         low, high = packed.validated
         sentences = packed.sample_of[packed.targets.row(low, high)]
         surprise = functional.cross_entropy(logits, labels, reduction="none")
         said = logits.argmax(1).numpy()
         table = columns(packed.classes, labels.numpy(), said, surprise.numpy(), np.asarray(sentences))
-        found = measure_sums(table, ENTITY_METRICS)
-        return {"loss": found["log_loss"], "entity_f1": found["entity_f1"], "accuracy": found["word_accuracy"]}
+        return measure_sums(table, ENTITY_METRICS)
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Softmax over the tags of each token."""

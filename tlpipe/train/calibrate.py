@@ -19,11 +19,11 @@ def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(logits, labels, reduction="sum")
 
 
-def fit_temperature(logits: Tensor, labels: Tensor, likelihood: Likelihood = _cross_entropy) -> float:
+def fit_temperature(logits: Tensor, labels: Tensor, likelihood: Likelihood = _cross_entropy, rounds: int = 80) -> float:
     """T of highest posterior probability for softmax(logits / T): logits (N, C), labels (N,).
 
     The prior is log-normal around 1 and counts as much as about ten samples; it vanishes as N grows. Found by
-    a ternary search over log T and rounded to 6 digits.
+    a ternary search over log T in so many rounds, of which each leaves two thirds, and rounded to 6 digits.
     """
     logits = logits.double()
     low, high = (torch.tensor(bound, dtype=torch.float64).log() for bound in BOUNDS)
@@ -31,7 +31,7 @@ def fit_temperature(logits: Tensor, labels: Tensor, likelihood: Likelihood = _cr
     def loss(log_temperature: Tensor) -> Tensor:
         return likelihood(logits / log_temperature.exp(), labels) + (log_temperature / SPREAD) ** 2 / 2
 
-    for _ in range(80):
+    for _ in range(rounds):
         third = (high - low) / 3
         left, right = low + third, high - third
         if loss(left) <= loss(right):

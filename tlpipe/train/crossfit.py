@@ -5,8 +5,9 @@ trained weights in a WiSE-FT interpolation, the temperature) is chosen on these 
 1974, "Cross-validatory choice and assessment of statistical predictions".
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -15,10 +16,11 @@ from torch.nn import functional
 
 from tlpipe.data.packed import Packed
 from tlpipe.strategies.plan import Plan
-from tlpipe.tasks.base import Task
+from tlpipe.tasks.base import Scores, Task
 from tlpipe.train.events import Epoch
 from tlpipe.train.poststeps import ALPHAS, rank
 from tlpipe.train.spec import Training
+from tlpipe.train.validation import Validation, monitored
 
 
 @dataclass(frozen=True)
@@ -100,26 +102,28 @@ def choose(
     """
     held, labels, view = [part for part, _ in parts], labels_of(packed), packed.pooled
     count = len(held[0].epochs)
-    history = _history([epochs for _, epochs in parts], held, task, labels, packed)
+    best = training.keep == "best" and not (plan.wise_ft or plan.soup)
+    judge = Validation(task, training.monitor, view, ties=False) if best else partial(task.scores, packed=view)
+    history = _history([epochs for _, epochs in parts], held, labels, judge)
     last = count - 1
     if plan.wise_ft:
         pooled = [_joined([part.blended[index] for part in held]) for index in range(len(ALPHAS))]
         tried = [{"alpha": alpha, **task.scores(pooled[at], labels, view)} for at, alpha in enumerate(ALPHAS)]
-        best = max(range(len(tried)), key=lambda at: (-tried[at]["loss"], ALPHAS[at]))
-        return Chosen(last, ALPHAS[best], tuple(tried), pooled[best], labels, history)
+        share = max(range(len(tried)), key=lambda at: (-tried[at]["loss"], ALPHAS[at]))
+        return Chosen(last, ALPHAS[share], tuple(tried), pooled[share], labels, history)
     if plan.soup:
         ended = [part.ended for part in held if part.ended is not None]
         return Chosen(last, None, (), _joined(ended), labels, history)
     epoch = last
-    if training.keep == "best":
-        start = task.scores(_joined([part.epochs[0] for part in held]), labels, view)
-        scores = [start, *(each.validation for each in history)]
-        epoch = max(range(count), key=lambda at: (rank(scores[at], training.monitor)[0], at))
+    if best:
+        start = judge(_joined([part.epochs[0] for part in held]), labels)
+        scores, monitor = [start, *(each.validation for each in history)], monitored(task, training.monitor)
+        epoch = max(range(count), key=lambda at: (rank(scores[at], monitor)[0], at))
     return Chosen(epoch, None, (), _joined([part.epochs[epoch] for part in held]), labels, history)
 
 
 def _history(
-    runs: Sequence[Sequence[Epoch]], held: Sequence[HeldOut], task: Task, labels: Tensor, packed: Packed
+    runs: Sequence[Sequence[Epoch]], held: Sequence[HeldOut], labels: Tensor, judge: Callable[[Tensor, Tensor], Scores]
 ) -> list[Epoch]:
     history = []
     for index, alike in enumerate(zip(*runs, strict=True), start=1):
@@ -130,7 +134,7 @@ def _history(
             replace(
                 alike[0],
                 train_loss=sum(epoch.train_loss for epoch in alike) / len(alike),
-                validation=task.scores(logits, labels, packed.pooled),
+                validation=judge(logits, labels),
                 seconds=seconds,
                 samples_per_second=samples / seconds if seconds else 0.0,
             )

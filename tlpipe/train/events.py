@@ -71,7 +71,9 @@ class Position:
     seconds: float = 0.0
     """Spent in the pass, before it was interrupted."""
     stale: int = 0
-    """Passes since the last improvement."""
+    """Passes of the phase since its last improvement, without those that patience does not count."""
+    peak: Scores = field(default_factory=dict)
+    """The best of the phase's passes so far."""
     pieces: int = 1
     """Parts in which a batch is computed, because it did not fit into memory whole."""
     best: Scores = field(default_factory=dict)

@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from tlpipe.train.score import Scorer
 from tlpipe.train.selection import Selection
 from tlpipe.train.shard import parts, shard, whole
 from tlpipe.train.spec import Training
+from tlpipe.train.validation import Validation
 from tlpipe.train.views import views_of
 
 CHECK_EVERY = 50
@@ -69,7 +71,11 @@ class Trainer:
         self._rehearsed = True
         self.at = Position()
         self.average = MovingAverage(self.model, training.ema)
-        self.selection = Selection(self.model, plan, training.monitor, last=role.keeps == "last")
+        self.patience = None if role.records else training.patience
+        compares = role.keeps == "best" or self.patience is not None
+        self.validation = Validation(task, training.monitor, batches.packed, ties=compares and plan.soup > 0)
+        self.judge = self.validation if compares else partial(task.scores, packed=batches.packed)
+        self.selection = Selection(self.model, plan, self.validation.monitor, last=role.keeps == "last")
         self.frozen = Frozen(self.model, plan, task, training, batches, machine, cache)
         self.fresh = Fresh(batches, views_of(batches.packed.preprocess, machine.device), training, machine)
         self.feed: Feed = self.fresh
@@ -93,6 +99,8 @@ class Trainer:
         self.model.load_state_dict(self.selection.best)
         if self.plan.phases and (self.plan.soup or self.plan.wise_ft):
             yield from self._finish()
+        if self.plan.phases:
+            self.selection.close(self.at)
         self.model.eval()
 
     def _finish(self) -> Iterator[Look]:
@@ -128,12 +136,13 @@ class Trainer:
         together = self.model if self.machine.shard else self.team.wrap(self.model)
         self.gradients.forward = self.machine.forward_of(together, self.batches.packed.lengths is not None)
         self.feed, self._rehearsed = self._feed(), not self.machine.compile_model
-        while self.at.epoch < phase.epochs and self.at.stale < self.training.patience and not self._stopped:
+        patience = self.patience or phase.epochs + 1
+        while self.at.epoch < phase.epochs and self.at.stale < patience and not self._stopped:
             yield from self._epoch(phase)
         self.feed = self.fresh
         self.model.load_state_dict(self.selection.best)
         self.average.begin(self.selection.best)
-        self.at.phase, self.at.epoch, self.at.stale = self.at.phase + 1, 0, 0
+        self.at.phase, self.at.epoch, self.at.stale, self.at.peak = self.at.phase + 1, 0, 0, {}
 
     def _feed(self) -> Feed:
         self.frozen.begin()
@@ -227,7 +236,7 @@ class Trainer:
         kept, scores = self.model.state_dict() if average is None else average, self._judge(average)
         self.at.epoch += 1
         self.at.epochs += 1
-        self.at.stale += 1
+        self.at.stale += bool(scores) and self.at.epoch > self.training.grace(phase.epochs)
         self.selection.take(self.at, scores, kept)
         seconds, loss = self.at.seconds, self.at.loss_sum / self.marks
         self.at.batch, self.at.loss_sum, self.at.seconds = 0, 0.0, 0.0
@@ -242,11 +251,11 @@ class Trainer:
         logits, labels = self.scores(weights)
         if self.role.records:
             self.held_out.epochs.append(logits.float())
-        return self.task.scores(logits, labels, self.batches.packed)
+        return self.judge(logits, labels)
 
     def validate(self, weights: dict[str, Tensor] | None = None) -> Scores:
         """The task's figures of the validation split, of the model or of other `weights`."""
-        return self.task.scores(*self.scores(weights), self.batches.packed)
+        return self.judge(*self.scores(weights))
 
     def scores(self, weights: dict[str, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """Logits (M, C) in double precision and labels (M,) of the validation split's marks, on the CPU."""

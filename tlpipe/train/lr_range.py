@@ -41,7 +41,7 @@ def range_plan(plan: Plan, training: Training, high: float, steps: int, samples:
     rates = {group: None if rate is None else rate / top * high for group, rate in last.rates.items()}
     epochs = math.ceil(steps / math.ceil(samples / training.batch_size))
     phase = last.model_copy(update={"rates": rates, "epochs": epochs})
-    changed = {"schedule": "rising", "warmup": 0.0, "patience": epochs + 1, "ema": None}
+    changed = {"schedule": "rising", "warmup": 0.0, "patience": None, "ema": None}
     return (
         plan.model_copy(update={"phases": (phase,), "soup": 0, "wise_ft": False}),
         training.model_copy(update=changed),

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from tlpipe.strategies.ending import Ending
+from tlpipe.train.validation import CALIBRATED, lower_is_better
 
 Weights = dict[str, Tensor]
 Candidate = tuple[int, dict[str, float], Weights]
@@ -52,8 +53,9 @@ def wise_ft(start: Weights, trained: Weights, score: Score) -> tuple[Weights, En
 
 
 def rank(scores: dict[str, float], monitor: str) -> tuple[float, float]:
-    """Larger is better: by `monitor`, then by the loss, because small validation splits have equal accuracies."""
-    return (-scores["loss"] if monitor == "loss" else scores[monitor]), -scores["loss"]
+    """Larger is better: by `monitor` (its name in the scores), then by the loss: small splits have equal accuracies."""
+    value = scores[monitor]
+    return -value if lower_is_better(monitor) else value, -scores.get(CALIBRATED, scores["loss"])
 
 
 def interpolate(start: Weights, trained: Weights, alpha: float) -> Weights:

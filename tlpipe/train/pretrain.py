@@ -59,6 +59,6 @@ def letters_trainer(backbone: Letters, folder: Path, machine: Machine) -> Traine
         seed=backbone.seed, batch_size=64, optimizer="adamw", weight_decay=0.02, schedule="cosine", warmup=0.1,
         label_smoothing=0.1, clip_norm=1.0, norm_statistics="batch",
         balance="none", dropout=0.0, ema=None, monitor="loss",
-        patience=backbone.epochs, augment=AUGMENT, cache=NO_CACHE,
+        augment=AUGMENT, cache=NO_CACHE,
     )  # fmt: skip
     return Trainer(model, plan, task, training, Batches(packed, machine.device), machine)

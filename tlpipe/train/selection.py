@@ -17,7 +17,7 @@ class Selection:
     """Holds the weights that a training may end with; where it is and how good it was stands in its `Position`."""
 
     def __init__(self, model: nn.Module, plan: Plan, monitor: str, last: bool = False) -> None:
-        """`last`: end with the weights after the last epoch, whatever validation says."""
+        """`monitor` is the name of a figure in `Scores`; `last`: end with the weights after the last epoch."""
         self.plan, self.monitor, self.last = plan, monitor, last
         self.best: Weights = copy.deepcopy(model.state_dict())
         self.start = copy.deepcopy(self.best) if plan.wise_ft else None
@@ -26,12 +26,15 @@ class Selection:
         self.ending: Ending | None = None
 
     def take(self, at: Position, scores: Scores, weights: Weights) -> None:
-        """An epoch is done: keep its weights if they are as good as the best ones."""
-        verdict = verdict_on(scores, at.best, self.monitor) if scores else 1
-        if verdict >= 0 or self.last:
+        """An epoch is done: keep its weights if they are as good as the best ones, the start's among them.
+
+        Patience compares the epochs of a phase with one another: what begins better than it is after its warm-up (the
+        head that was fitted on the same features, the phase before) does not end it.
+        """
+        if self.last or not scores or verdict_on(scores, at.best, self.monitor) >= 0:
             at.best, at.best_epoch, self.best = scores, at.epochs, copy.deepcopy(weights)
-        if verdict > 0:
-            at.stale = 0
+        if self.monitor in scores and (not at.peak or verdict_on(scores, at.peak, self.monitor) > 0):
+            at.peak, at.stale = scores, 0
         if self.plan.soup and at.phase == len(self.plan.phases) - 1:
             self.recent = [*self.recent, (at.epochs, scores, copy.deepcopy(weights))][-self.plan.soup :]
 
@@ -53,6 +56,15 @@ class Selection:
         """
         weights = average([each[2] for each in self.recent]) if self.recent else self.best
         return weights if alpha is None or self.start is None else interpolate(self.start, weights, alpha)
+
+    def close(self, at: Position) -> None:
+        """The training is over: write down what it ended with."""
+        ending = self.ending or Ending()
+        members = ending.soup or (at.best_epoch,)
+        kept = ending.alpha == 0 or set(members) == {0}
+        monitor = None if self.last else self.monitor
+        facts = {"epoch": at.best_epoch, "epochs": at.epochs, "monitor": monitor, "kept_start": kept}
+        self.ending = ending.model_copy(update=facts)
 
     def state(self) -> dict[str, Any]:
         """What cannot be made again."""

@@ -1,5 +1,6 @@
 """How fine-tuning is done, whatever the strategy: the `training:` section of params.yaml."""
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -9,6 +10,12 @@ from tlpipe.strategies.scale import Scale
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Area = Annotated[float, Field(gt=0, le=1)]
+Dropout = Annotated[float, Field(ge=0, le=0.9)]
+"""With less than a tenth of the features left, a step learns from noise."""
+Smoothing = Annotated[float, Field(ge=0, le=0.5)]
+"""Above a half, the wrong classes together weigh more than the right one."""
+LONGEST = 10_000
+"""Epochs of the longest phase: no patience can be longer."""
 
 
 class Augment(Spec):
@@ -91,36 +98,47 @@ class Training(Spec):
     batch_size: Annotated[int, Field(ge=2, le=65_536)]
     optimizer: Literal["adamw", "sgd"]
     """AdamW (bias-corrected) or SGD with Nesterov momentum 0.9."""
-    weight_decay: Annotated[float, Field(ge=0, le=10)] | Literal["auto"]
-    """Decoupled for AdamW; never on biases, norms and other vectors. auto = by the number of samples."""
+    weight_decay: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
+    """Decoupled for AdamW; never on biases, norms and other vectors, embeddings, tokens and tables of positions.
+    auto = by the number of samples."""
     schedule: Literal["constant", "linear", "cosine"]
     """Of the learning rate over each phase, after the warm-up."""
     warmup: Fraction
     """Share of each phase in which the rate climbs from 0, newly unfrozen groups and all."""
-    label_smoothing: Fraction
-    clip_norm: Annotated[float, Field(gt=0)] | None
+    label_smoothing: Smoothing
+    clip_norm: Annotated[float, Field(ge=1e-4, le=1e6)] | None
     """Largest global gradient norm; null = no clipping."""
     norm_statistics: Literal["source", "batch"]
     """Batch norms of layers that train: keep the source's running statistics, so that fine-tuning begins with exactly
     the function that the head was fitted on, or use and update each batch's. Fresh weights always use the batch's."""
     balance: Literal["none", "weights", "sampling"]
     """Against class imbalance: weigh the loss by inverse class frequency, or draw classes equally often."""
-    dropout: Fraction
+    dropout: Dropout
     """Before the head's linear layer."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None
-    """Decay a step of an exponential moving average of the weights, which is then what is validated and kept."""
+    """Decay a step of an exponential moving average of the weights, which is then what is validated and kept; it warms
+    up, so that the weights at the start are soon forgotten."""
     keep: Literal["auto", "best", "last"] = "auto"
     """The weights that a training ends with: those after the epoch with the best `monitor`, or after the last. With
     folds the epoch is chosen on all out-of-fold predictions together. auto = the last where what ships is trained on
     all labelled samples (`data.split.folds` and `refit`), the best where a single validation split decides."""
-    monitor: Literal["accuracy", "loss", "entity_f1"]
-    """Validation figure of early stopping and best-weights restore; of equally good epochs the later one is kept. What
-    there is depends on the task."""
-    patience: Annotated[int, Field(ge=1)]
-    """A phase ends when `monitor` has not improved for this many epochs."""
+    monitor: Literal[
+        "auto", "loss", "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "ece", "auroc",
+        "entity_f1", "entity_precision", "entity_recall", "entity_macro_f1", "strict_entity_f1", "word_accuracy",
+        "f1", "exact_match", "answered_f1", "answered_exact_match", "unanswered_f1", "place_accuracy",
+    ] = "auto"  # fmt: skip
+    """Validation figure of early stopping and best-weights restore; of equally good epochs the later one is kept. auto
+    = `compare.metric`. Losses are compared after a temperature is fitted. What there is depends on the task."""
+    patience: Annotated[int, Field(ge=1, le=LONGEST)] | None = None
+    """A phase ends when `monitor` has not improved for so many epochs, of which its warm-up and its first third do not
+    count; null = every phase runs to its end, as it does with folds and on all labelled samples in any case."""
     augment: Augment = STILL
     """Of images; texts are always seen as they are."""
     cache: Cache
+
+    def grace(self, epochs: int) -> int:
+        """The first so many passes of a phase of `epochs`, which `patience` does not count."""
+        return math.ceil(epochs * max(self.warmup, 1 / 3))
 
     def scale(self, samples: int | None, batch_norms: bool) -> Scale:
         """What decides the values that are `auto`: the training samples, and whether the network has batch norms."""
