@@ -19,6 +19,10 @@ ENTRY = "tlpipe.stages"
 """`python -m` of this runs a stage as the command does; torchrun needs a module to start."""
 
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """How a stage is started; its code is the function `main` of the module with its name."""
@@ -63,9 +67,14 @@ def run_stage(name: str, argument: str | None = None) -> None:
         wanted = f"takes one argument, the {stage.argument}" if stage.argument else "takes no argument"
         raise ConfigError(f"the stage {name} {wanted}")
     arguments = [] if argument is None else [argument]
-    main = import_module(f"{__package__}.{name}").main
     claim = "-".join((name, *arguments)) if stage.trains else None
-    leave(run(partial(main, *arguments), [name, *arguments] if stage.together else [], claim) or 0)
+    leave(run(partial(_main, name, *arguments), [name, *arguments] if stage.together else [], claim) or 0)
+
+
+def _main(name: str, *arguments: str) -> int | None:
+    """Import a stage's code, which may take seconds, and do its work."""
+    code: int | None = import_module(f"{__package__}.{name}").main(*arguments)
+    return code
 
 
 def script(*words: str) -> None:
@@ -92,6 +101,9 @@ def run(work: Callable[[], int | None], workers: list[str] | None = None, claim:
         print(f"error: {error}", file=sys.stderr, flush=True)
         _refuse(bool(workers))
         raise
+    except KeyboardInterrupt as error:
+        print(f"error: {sentence(error, KEPT)}", file=sys.stderr, flush=True)
+        sys.exit(INTERRUPTED)
     except Exception as error:
         message = sentence(error, KEPT)
         if message is None or os.environ.get(TRACEBACKS):
