@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from tlpipe import __version__, serve_commands
 from tlpipe.config import PARAMS, ConfigError, read, suggest
+from tlpipe.dvc_lock import heal
 from tlpipe.endings import end_quickly
 from tlpipe.troubles import TRACEBACKS, explain_uncaught, sentence
 
@@ -72,7 +73,9 @@ def root(
 
 @app.command()
 def check(params: ParamsFile = PARAMS) -> None:
-    """Check everything in the params file, before any work."""
+    """Check everything in the params file, before any work; heal DVC's lock file if a kill left it half written."""
+    if healed := heal(Path.cwd()):
+        typer.echo(healed, err=True)
     loaded = _load(params)
     from tlpipe.advise.told import outcome
     from tlpipe.params import outline
