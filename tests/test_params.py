@@ -74,7 +74,6 @@ WRONG: list[tuple[str, Any, list[str]]] = [
     (f"{TOP}/kind", "top_layer", [f"finetune.{LAYERS}", "'top_layer'", "did you mean 'top_layers'?"]),
     (f"{TOP}/kind", GONE, [f"finetune.{LAYERS}", "has no kind", "add kind: ", "top_layers"]),
     ("finetune/a.b", {"kind": "head_only"}, ["finetune.a.b", "'a.b' is not a name that can be used"]),
-    ("finetune/spare", {"kind": "head_only"}, ["finetune.spare (line ", "changes nothing", "or remove it"]),
     ("strategies", [], ["strategies", "given:   [] (a list of 0)", "at least 1"]),
     ("strategies", "all", ["strategies", "'all' (text)", "put it into a list"]),
     ("strategies", [LAYERS, LAYERS], ["strategies (line ", f"'{LAYERS}' is listed twice", "remove one of the two"]),

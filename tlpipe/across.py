@@ -1,5 +1,6 @@
 """What must hold between the sections of params.yaml."""
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -8,7 +9,13 @@ from tlpipe.backbones import AnyBackbone
 from tlpipe.config import ConfigError, block, line_of, members
 from tlpipe.data.spec import AnySource
 from tlpipe.train.spec import STILL
-from tlpipe.wording import either, nearest
+from tlpipe.wording import either, nearest, shown
+
+WRITTEN = (
+    ("data", "packed"), ("data", "features"), ("data", "tokenizer"), ("data", "advice"),
+    ("models",), ("reports",), (".tlpipe",), (".dvc",), (".git",), ("mlruns",),
+)  # fmt: skip
+"""Folders of the project that are not for raw samples."""
 
 
 def across(raw: Mapping[str, Any], sections: Mapping[str, Any], path: Path | None = None) -> Iterator[str]:
@@ -18,6 +25,8 @@ def across(raw: Mapping[str, Any], sections: Mapping[str, Any], path: Path | Non
         yield from _modality(task, backbone, path)
     if task is not None and sections["data"] is not None:
         yield from _source(task, sections["data"], path)
+    if sections["data"] is not None:
+        yield from _folder(sections["data"].source.path, path)
     if task is not None and sections["training"] is not None:
         yield from _views(task, sections["training"], path)
         yield from _training(task, sections["training"], path)
@@ -68,6 +77,19 @@ def _source(task: Any, data: Any, path: Path | None) -> Iterator[str]:
         yield block("task.kind and data.source.kind", what, details, line_of(path, "data", ["source", "kind"]))
 
 
+def _folder(given: str, path: Path | None) -> Iterator[str]:
+    """The raw samples lie in a folder of their own: what the pipeline writes must not become its input."""
+    parts = Path(os.path.relpath(given) if os.path.isabs(given) else os.path.normpath(given)).parts
+    line = line_of(path, "data", ["source", "path"])
+    if "\0" in given or all(part in ("..", "/") for part in parts):
+        what = "is the whole project or more, with all that the pipeline writes"
+    elif own := next((own for own in WRITTEN if parts[: len(own)] == own), None):
+        what = f"is in {'/'.join(own)}, which the pipeline writes and replaces"
+    else:
+        return
+    yield block("data.source.path", what, {"given": shown(given), "do": "name the folder of the raw samples"}, line)
+
+
 def _sources(form: str) -> list[Any]:
     specs: tuple[Any, ...] = members(AnySource)
     return [spec for spec in specs if spec.form == form]
@@ -112,13 +134,11 @@ def _takers(modality: str) -> list[Any]:
 
 
 def _names(chosen: tuple[str, ...], there: list[str], unsettled: set[str], path: Path | None) -> Iterator[str]:
-    meant: set[str] = set()
     advised = unsettled & set(chosen)
     for index, name in enumerate(chosen):
         line = line_of(path, "strategies", [index])
         if name not in there:
             near = nearest(name, there)
-            meant.update(near)
             do = f"did you mean {either(near)}? rename it, or add" if near else "add"
             details = {"allowed": ", ".join(there) or "none: finetune is empty", "do": f"{do} finetune.{name}"}
             yield block("strategies", f"finetune has no strategy {name!r}", details, line)
@@ -127,12 +147,12 @@ def _names(chosen: tuple[str, ...], there: list[str], unsettled: set[str], path:
     for name in sorted(advised) if set(there) <= unsettled else ():
         details = {"do": "add the strategies that it may choose from to finetune, such as head_only and all_layers"}
         yield block(f"finetune.{name}", "has nothing to choose from", details, line_of(path, "finetune", [name]))
-    for name in there:
-        # what is not listed may still be what the advice chooses
-        if name not in chosen and name not in meant and not advised:
-            details = {"given": f"strategies: {', '.join(chosen)}", "do": f"add {name} there, or remove it here"}
-            line = line_of(path, "finetune", [name])
-            yield block(f"finetune.{name}", "changes nothing: strategies does not list it", details, line)
+
+
+def unlisted(strategies: tuple[str, ...], finetune: Mapping[str, Any]) -> list[str]:
+    """Entries of `finetune` that do not run, because `strategies` does not list them and no advice may choose them."""
+    advised = any(not finetune[name].settled for name in strategies)
+    return [] if advised else [name for name in finetune if name not in strategies]
 
 
 def _unplannable(backbone: Any, strategies: Mapping[str, Any], path: Path | None) -> Iterator[str]:

@@ -38,7 +38,7 @@ class Port(Spec):
 
 
 class Figure(Spec):
-    """A metric, with its bootstrap 95 % interval where there is one; None where it is not defined."""
+    """A metric, with its 95 % interval where there is one; None where it is not defined."""
 
     value: float | None
     low: float | None = None
@@ -116,6 +116,8 @@ class Bundle(Spec):
     """By split (`validation`, `test`), then by metric."""
     parity: tuple[Case, ...]
     """How close onnxruntime came to torch, case by case."""
+    open_gate: tuple[str, ...] = ()
+    """Where the gate that it passed was set to let more pass than a sound export needs, a sentence each."""
     versions: dict[str, str]
     """What made the bundle: tlpipe, torch, onnx, onnxruntime, and the opset."""
     sha256: dict[Annotated[str, Field(pattern=FILE_NAME)], str]
@@ -169,7 +171,7 @@ def digest(path: Path) -> str:
 def write_bundle(folder: Path, bundle: Bundle) -> None:
     """Write `bundle.json`; the other files of the folder must be there already, as `bundle.sha256` says."""
     verify(folder, bundle)
-    unused = None if bundle.fitted else {"fitted"}
+    unused = {name for name in ("fitted", "open_gate") if not getattr(bundle, name)}
     (folder / ABOUT).write_text(bundle.model_dump_json(indent=2, exclude=unused) + "\n", encoding="utf-8")
 
 

@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from ruamel.yaml.nodes import MappingNode, SequenceNode
 
 from tlpipe.files import read_file
@@ -19,6 +19,7 @@ from tlpipe.wording import (
     given,
     keys,
     kinds,
+    meant,
     names,
     nearest,
     types,
@@ -51,6 +52,10 @@ class Spec(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
     )
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+"""Starts a generator; numpy, torch and DVC all take what fits into 31 bits."""
 
 
 def members(union: Any) -> tuple[type[Spec], ...]:
@@ -239,7 +244,8 @@ def _hint(value: Any, schema: Schema, node: Schema) -> str:
     """What to do about a value that is nearly right; empty where there is nothing to say."""
     allowed = types(schema, node)
     if isinstance(value, str):
-        if near := nearest(value, alternatives(schema, node)):
+        options = alternatives(schema, node)
+        if near := meant(value, options) or nearest(value, options):
             return f"did you mean {either(near)}?"
         if allowed & {"integer", "number"} and (number := _number(value)) is not None:
             return f"write the number without quotes: {number:g}"

@@ -27,8 +27,8 @@ from tlpipe.train.head import Head
 from tlpipe.train.model import Classifier
 from tlpipe.train.spec import Training
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-"""Strategies name folders and DVC stages, and dots separate sections."""
+Name = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+"""Strategies name folders, DVC stages and columns of tables, and dots separate sections."""
 
 
 class Params(Spec):
@@ -46,7 +46,7 @@ class Params(Spec):
     """The head stage: the classifier on frozen features that every strategy starts from."""
     training: Training
     """How every fine-tuning strategy is trained."""
-    strategies: Annotated[tuple[str, ...], Field(min_length=1)]
+    strategies: Annotated[tuple[str, ...], Field(min_length=1, max_length=64)]
     """The entries of `finetune` to run and to compare."""
     finetune: dict[Name, AnyStrategy]
     """The strategies by name: what trains, when, at which rate."""

@@ -13,6 +13,14 @@ NOUNS = {
     "boolean": ("true or false", "true or false values"),
     "null": ("null", "nulls"),
 }
+SYNONYMS = {
+    "gpu": "cuda", "nvidia": "cuda", "cuda:0": "cuda", "metal": "mps", "apple": "mps", "m1": "mps",
+    "float32": "fp32", "32": "fp32", "full": "fp32", "bfloat16": "bf16", "mixed": "bf16", "half": "bf16",
+    "adam": "adamw", "momentum": "sgd", "nesterov": "sgd", "cosineannealing": "cosine", "bio": "iob2", "bilou": "bioes",
+    "f1": "macro_f1", "acc": "accuracy", "tsv": "text_table", "csv": "text_table", "imagefolder": "image_folder",
+    "finetune": "all_layers", "full_finetuning": "all_layers", "linearprobe": "head_only", "probe": "head_only",
+}  # fmt: skip
+"""What other tools call things, and what they are here: nearness of letters would mislead (`gpu` is near to `cpu`)."""
 LONGEST = 80
 """Characters of a given value that a message repeats."""
 LONGEST_LINE, MOST_LINES = 1000, 200
@@ -25,6 +33,12 @@ def nearest(word: str, options: Iterable[object]) -> list[str]:
     scores = {str(option): _likeness(lowered, str(option).lower()) for option in options}
     best = max(scores.values(), default=0.0)
     return [option for option, score in scores.items() if score == best] if best > 0.5 else []
+
+
+def meant(word: str, options: Iterable[object]) -> list[str]:
+    """The option that other tools call `word`; none where there is no such name for one of these."""
+    name = SYNONYMS.get(word.lower().replace("_", "").replace("-", ""))
+    return [name] if name in {str(option) for option in options} else []
 
 
 def _likeness(word: str, option: str) -> float:

@@ -29,7 +29,7 @@ class BadYaml(ValueError):  # noqa: N818 - it reads as a finding
 def load_yaml(text: str) -> Any:
     """The value of a YAML 1.2 text in plain types. Raises BadYaml."""
     _examine(text)
-    return _guarded(lambda: YAML(typ="safe", pure=True).load(text))
+    return _guarded(lambda: _construct(text))
 
 
 @lru_cache(maxsize=4)
@@ -37,6 +37,11 @@ def compose_yaml(text: str) -> Node | None:
     """The nodes of a text that `load_yaml` has read, with their lines."""
     node: Node | None = YAML(typ="safe", pure=True).compose(text)
     return node
+
+
+def _construct(text: str) -> Any:
+    node = compose_yaml(text)
+    return None if node is None else YAML(typ="safe", pure=True).constructor.construct_document(node)
 
 
 def _guarded(work: Any) -> Any:

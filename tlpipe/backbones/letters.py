@@ -21,7 +21,7 @@ class Letters(Backbone):
     samples: Annotated[int, Field(ge=100, le=1_000_000)] = 12_000
     """Letters to render for pretraining."""
     epochs: Annotated[int, Field(ge=1, le=1000)] = 3
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
     def preprocess(self) -> ImagePreprocess:
         """32 pixels, mean 0.5, deviation 0.25."""

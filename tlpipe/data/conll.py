@@ -17,7 +17,7 @@ from tlpipe.data.tag_schemes import BadTag, Scheme, to_iob2
 from tlpipe.entities import OUTSIDE
 
 Name = Annotated[str, Field(min_length=1)]
-Column = Annotated[int, Field(ge=1)]
+Column = Annotated[int, Field(ge=1, le=10_000)]
 DOCUMENT = "-DOCSTART-"
 LINES = ".jsonl"
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from tlpipe.config import Spec
+from tlpipe.config import Seed, Spec
 from tlpipe.data.conll import Conll
 from tlpipe.data.image_folder import ImageFolder
 from tlpipe.data.image_table import ImageTable
@@ -34,7 +34,7 @@ class SplitShares(Spec):
     refit: bool | Literal["auto"] = "auto"
     """Whether what ships is trained once more, on the validation split too, with what was chosen on it. auto = where
     tlpipe made the split; a validation split of the source's own stays unseen. With folds there is always a refit."""
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Seed = 0
     """Decides which samples are split off, and which ones `limit_per_class` takes."""
 
     def count_folds(self, labelled: int) -> int:
@@ -82,7 +82,7 @@ class Data(Spec):
     """Where the samples are."""
     split: SplitShares = SplitShares()
     """The splits that tlpipe makes."""
-    limit_per_class: Annotated[int, Field(ge=2)] | None = None
+    limit_per_class: Annotated[int, Field(ge=2, le=100_000_000)] | None = None
     """At most so many samples a class for training and validation together; the test split is untouched. null = all."""
     checks: Checks = Checks()
     """What is found out about the files."""

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from tlpipe.config import ConfigError, Spec
+from tlpipe.config import ConfigError, Seed, Spec
 from tlpipe.data.packed import Split
 from tlpipe.evaluate.judged import JUDGED, Judged, difference
-from tlpipe.evaluate.spec import Resamples, Seed
+from tlpipe.evaluate.spec import Resamples
 from tlpipe.evaluate.tables import SPREAD, predictions_of
 from tlpipe.intervals import Interval
 from tlpipe.tasks.base import FACTS

@@ -4,10 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tlpipe.config import Spec
+from tlpipe.config import Seed, Spec
 
 Resamples = Annotated[int, Field(ge=100, le=100_000)]
-Seed = Annotated[int, Field(ge=0)]
 
 
 class Evaluate(Spec):

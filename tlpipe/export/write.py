@@ -146,6 +146,7 @@ def describe(
         strategy=about.strategy,
         metrics=metrics,
         parity=tuple(cases),
+        open_gate=tuple(spec.openings()),
         versions={
             "tlpipe": __version__,
             "torch": torch.__version__,

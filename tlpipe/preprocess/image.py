@@ -11,7 +11,10 @@ from pydantic import Field, model_validator
 from tlpipe.config import Spec
 from tlpipe.preprocess.decode import MAX_PIXELS, decode
 
-Channels = tuple[float, float, float]
+Channel = Annotated[float, Field(ge=-10, le=10)]
+Channels = tuple[Channel, Channel, Channel]
+LEAST_STD = 1e-3
+"""Less than a grey level is no spread of pixels, and divides by nearly nothing."""
 IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
 IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
 
@@ -41,8 +44,8 @@ class ImagePreprocess(Spec):
                 f"resize_to ({self.resize_to}) must be at least size ({self.size}): "
                 "a crop cannot be larger than the image"
             )
-        if min(self.std) <= 0:
-            raise ValueError(f"std must be positive in every channel, got {self.std}")
+        if min(self.std) < LEAST_STD:
+            raise ValueError(f"std must be at least {LEAST_STD:g} in every channel of [0, 1], got {self.std}")
         return self
 
     def example(self) -> NDArray[np.float32]:

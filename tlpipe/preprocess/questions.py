@@ -97,11 +97,11 @@ class QuestionPreprocess(TokenPreprocess):
     """A question and its context; a context that is too long for one row is several windows, each with the question."""
 
     kind: Literal["questions"] = "questions"
-    stride: Annotated[int, Field(ge=0)] = 128
+    stride: Annotated[int, Field(ge=0, le=8192)] = 128
     """Tokens of the context that neighbouring windows share."""
-    longest_question: Annotated[int, Field(ge=1)] = 64
+    longest_question: Annotated[int, Field(ge=1, le=8192)] = 64
     """Tokens of a question that are kept."""
-    longest_answer: Annotated[int, Field(ge=1)] = 30
+    longest_answer: Annotated[int, Field(ge=1, le=8192)] = 30
     """Tokens of an answer at most."""
 
 

@@ -41,7 +41,7 @@ class WordPreprocess(TokenPreprocess):
     """The words of a sentence, joined by a space; a longer sentence than `max_length` tokens is several windows."""
 
     kind: Literal["words"] = "words"
-    stride: Annotated[int, Field(ge=0)] = 32
+    stride: Annotated[int, Field(ge=0, le=8192)] = 32
     """Tokens that consecutive windows of a long sentence share."""
 
 

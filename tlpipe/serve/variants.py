@@ -143,7 +143,8 @@ class _Measured:
         self.about, self.packed, self.runtime, self.gate = about, packed, runtime, gate
         generator = np.random.default_rng(gate.seed)
         train = generator.permutation(packed.rows("train"))[: 2 * gate.calibration]
-        self.split: Split = "validation" if len(packed.rows("validation")) else "test"
+        unseen = len(packed.rows("validation")) and not packed.refit
+        self.split: Split = "validation" if unseen else "test"
         self.rows = packed.rows(self.split)
         if len(train) < 2 or not len(self.rows):
             raise ConfigError(

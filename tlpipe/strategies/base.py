@@ -11,11 +11,11 @@ from tlpipe.strategies.scale import Scale
 
 Auto = Literal["auto"]
 """By the rule of `tlpipe.strategies.scale`, from the number of training samples."""
-Rate = Annotated[float, Field(gt=0, le=10)]
-"""A peak learning rate."""
+Rate = Annotated[float, Field(ge=1e-8, le=1)]
+"""A peak learning rate; below it float32 weights do not move, above it no pretrained ones survive."""
 Epochs = Annotated[int, Field(ge=1, le=10_000)]
-Decay = Annotated[float, Field(gt=0, le=1)]
-"""A factor from one layer group to the one below it."""
+Decay = Annotated[float, Field(ge=1e-6, le=1)]
+"""A factor from one layer group to the one below it; a smaller one freezes it: leave the group out instead."""
 Soup = Annotated[int, Field(ge=0, le=50)]
 """Epochs whose weights may be averaged at the end; 0 = off."""
 

@@ -15,7 +15,7 @@ class TopLayers(FineTuning):
     """Unfreeze the top `layers` groups one after the other; what lies below stays frozen."""
 
     kind: Literal["top_layers"]
-    layers: Annotated[int, Field(ge=1)]
+    layers: Annotated[int, Field(ge=1, le=10_000)]
     """How many layer groups of the backbone train in the end, counted from the top."""
     lr: Rate | Auto = "auto"
     """Rate of the head; the groups below follow by `gamma`."""
@@ -56,7 +56,7 @@ class AllLayers(FineTuning):
     """Factor from one group to the one below it; give this or `rho`, or neither: then rho is auto."""
     rho: Decay | Auto | None = None
     """Rate of the lowest group over the rate of the head: gamma = rho^(1 / number of groups)."""
-    stages: Annotated[int, Field(ge=1)] = 1
+    stages: Annotated[int, Field(ge=1, le=10_000)] = 1
     """Phases in which the groups are unfrozen from the top down; 1 unfreezes all at once."""
     stage_epochs: Epochs | Auto | None = None
     """Passes of each phase but the last; null = auto, where there are several phases."""

@@ -47,11 +47,11 @@ class QuestionAnswering(Task):
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
 
     kind: Literal["question_answering"] = "question_answering"
-    stride: Annotated[int, Field(ge=0)] = 128
+    stride: Annotated[int, Field(ge=0, le=8192)] = 128
     """Tokens of a long context that its neighbouring windows share."""
-    longest_question: Annotated[int, Field(ge=1)] = 64
+    longest_question: Annotated[int, Field(ge=1, le=8192)] = 64
     """Tokens of a question; the rest of it is cut off."""
-    longest_answer: Annotated[int, Field(ge=1)] = 30
+    longest_answer: Annotated[int, Field(ge=1, le=8192)] = 30
     """Tokens of an answer at most; longer ones are learnt from and never said."""
 
     def preprocess(self, given: Any) -> QuestionPreprocess:

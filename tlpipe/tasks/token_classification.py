@@ -31,7 +31,7 @@ class TokenClassification(Task):
     monitors: ClassVar[tuple[str, ...]] = (*ENTITY_METRICS, "accuracy", "loss")
 
     kind: Literal["token_classification"] = "token_classification"
-    stride: Annotated[int, Field(ge=0)] = 32
+    stride: Annotated[int, Field(ge=0, le=8192)] = 32
     """Tokens that the windows of a sentence longer than `backbone.max_length` share."""
 
     def preprocess(self, given: Any) -> WordPreprocess:

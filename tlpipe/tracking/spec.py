@@ -19,8 +19,8 @@ class Tracking(Spec):
 
     enabled: bool = True
     """False records nothing at all: no journal, no MLflow."""
-    experiment: Annotated[str, Field(min_length=1, max_length=200)] = "tlpipe"
-    """MLflow experiment that holds a run a strategy."""
+    experiment: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^\S(.*\S)?$")] = "tlpipe"
+    """MLflow experiment, a name without spaces around it, that holds a run a strategy."""
     wait: Annotated[float, Field(ge=0, le=3600)] = 90.0
     """How long `compare` waits for MLflow, seconds; what is not there by then is published later."""
 

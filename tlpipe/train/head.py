@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal, NamedTuple
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 from torch.nn import functional
 
@@ -53,12 +53,19 @@ class Fitted(NamedTuple):
 class Head(Spec):
     """L2-regularised logistic regression; the penalty with the lowest validation cross-entropy wins."""
 
-    penalties: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)]
+    penalties: Annotated[tuple[Annotated[float, Field(ge=1e-12, le=1e6)], ...], Field(min_length=1, max_length=100)]
     """Candidates for lambda in mean cross-entropy + lambda / 2 * ||W||^2, on standardised features."""
     balance: Literal["none", "weights"]
     """Weigh samples by inverse class frequency, or not."""
-    iterations: Annotated[int, Field(ge=1)]
+    iterations: Annotated[int, Field(ge=1, le=100_000)]
     """Limit of iterations for each penalty, each a look at all features; it stops by itself when it has converged."""
+
+    @field_validator("penalties")
+    @classmethod
+    def _different(cls, penalties: tuple[float, ...]) -> tuple[float, ...]:
+        if twice := sorted({each for each in penalties if penalties.count(each) > 1}):
+            raise ValueError(f"{', '.join(f'{each:g}' for each in twice)} is there twice; each penalty is tried once")
+        return penalties
 
     def fit(
         self,

@@ -10,6 +10,12 @@ from tlpipe.strategies.scale import Scale
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Area = Annotated[float, Field(gt=0, le=1)]
+Dropout = Annotated[float, Field(ge=0, le=0.9)]
+"""With less than a tenth of the features left, a step learns from noise."""
+Smoothing = Annotated[float, Field(ge=0, le=0.5)]
+"""Above a half, the wrong classes together weigh more than the right one."""
+LONGEST = 10_000
+"""Epochs of the longest phase: no patience can be longer."""
 
 
 class Augment(Spec):
@@ -86,28 +92,28 @@ class Training(Spec):
     """Of the order of the samples, the augmentation, dropout and fresh weights."""
     seeds: Annotated[int, Field(ge=1, le=100)] = 1
     """Trainings of each strategy, with `seed`, `seed` + 1, …: the first one's model is the strategy's, and the others
-    tell how much of its figures is luck. They share what frozen layers gave. Strategies that draw nothing run once."""
+    tell how much of its figures is luck. Each draws its own views. Strategies that draw nothing run once."""
     retries: Annotated[int, Field(ge=0, le=20)] = 2
     """Trainings with other seeds in place of one that ends no better than a constant answer; every one is reported."""
     batch_size: Annotated[int, Field(ge=2, le=65_536)]
     optimizer: Literal["adamw", "sgd"]
     """AdamW (bias-corrected) or SGD with Nesterov momentum 0.9."""
-    weight_decay: Annotated[float, Field(ge=0, le=10)] | Literal["auto"] = "auto"
+    weight_decay: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
     """Decoupled for AdamW; never on biases, norms and other vectors, embeddings, tokens and tables of positions.
     auto = by the number of samples."""
     schedule: Literal["constant", "linear", "cosine"]
     """Of the learning rate over each phase, after the warm-up."""
     warmup: Fraction
     """Share of each phase in which the rate climbs from 0, newly unfrozen groups and all."""
-    label_smoothing: Fraction
-    clip_norm: Annotated[float, Field(gt=0)] | None
+    label_smoothing: Smoothing
+    clip_norm: Annotated[float, Field(ge=1e-4, le=1e6)] | None
     """Largest global gradient norm; null = no clipping."""
     norm_statistics: Literal["source", "batch"]
     """Batch norms of layers that train: keep the source's running statistics, so that fine-tuning begins with exactly
     the function that the head was fitted on, or use and update each batch's. Fresh weights always use the batch's."""
     balance: Literal["none", "weights", "sampling"]
     """Against class imbalance: weigh the loss by inverse class frequency, or draw classes equally often."""
-    dropout: Fraction
+    dropout: Dropout
     """Before the head's linear layer."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None
     """Decay a step of an exponential moving average of the weights, which is then what is validated and kept; it warms
@@ -123,7 +129,7 @@ class Training(Spec):
     ] = "auto"  # fmt: skip
     """Validation figure of early stopping and best-weights restore; of equally good epochs the later one is kept. auto
     = `compare.metric`. Losses are compared after a temperature is fitted. What there is depends on the task."""
-    patience: Annotated[int, Field(ge=1)] | None = None
+    patience: Annotated[int, Field(ge=1, le=LONGEST)] | None = None
     """A phase ends when `monitor` has not improved for so many epochs, of which its warm-up and its first third do not
     count; null = every phase runs to its end, as it does with folds and on all labelled samples in any case."""
     augment: Augment = STILL
