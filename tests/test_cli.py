@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 import tlpipe
 from tlpipe.advise.decision import Contender
 from tlpipe.advise.told import outcome
-from tlpipe.cli import app, known_classes, known_samples, schema_text
+from tlpipe.cli import app, schema_text
 from tlpipe.config import read
+from tlpipe.data.known import known_classes, known_samples
 from tlpipe.params import load_params, outline
 
 ROOT = Path(__file__).resolve().parents[1]
