@@ -50,7 +50,7 @@ def test_shares_hold_in_every_class_as_draws_do(seed: int):
 
 @pytest.mark.parametrize("folds", [None, 5])
 def test_as_the_data_grow_nobody_moves_from_test_or_validation_to_train(folds: int | None):
-    """Five times half as much again, with groups and copies; folds stay as they are, too."""
+    """Five times half as much again, with groups and copies."""
     generator, spec = random.Random(0), data(test=0.2, validation=None if folds else 0.2, folds=folds)
     samples, links, before = list[Sample](), Pairs(), dict[str, str]()
     for size in (300, 450, 675, 1012, 1518):
@@ -62,14 +62,46 @@ def test_as_the_data_grow_nobody_moves_from_test_or_validation_to_train(folds: i
         links = [pair for pair in links if not any(samples[index].group for index in pair)]
         assigned = assign(samples, range(len(samples)), links, spec)
         now = {samples[index].id: name for index, name in assigned.splits.items()}
-        now |= {samples[index].id: f"fold {fold}" for index, fold in assigned.folds.items()}
         apart = {samples[index].id for pair in links for index in pair}
         moved = {name for name, where in before.items() if now[name] != where and name not in apart}
         assert not moved
         for name, where in before.items():
-            assert where not in ("test", "validation") or now[name] not in ("train", *map("fold {}".format, range(9)))
+            assert where not in ("test", "validation") or now[name] != "train"
         assert within(sum(where == "test" for where in now.values()), size, 0.22)
         before = now
+
+
+def folded(samples: list[Sample], folds: int, links: Pairs = []) -> dict[str, int]:  # noqa: B006
+    spec = data(test=None, validation=None, folds=folds)
+    return {samples[index].id: fold for index, fold in assign(samples, range(len(samples)), links, spec).folds.items()}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "folds"), [({"a": 8, "b": 8, "c": 8}, 5), ({"a": 50, "b": 7}, 5), ({"a": 2, "b": 3}, 2)]
+)
+def test_folds_hold_equally_many_of_each_class_but_for_one(sizes: dict[str, int], folds: int):
+    samples = many(**sizes)
+    found = folded(samples, folds)
+    assert set(found) == {sample.id for sample in samples}
+    totals = Counter(found.values())
+    for label in sizes:
+        held = Counter(found[sample.id] for sample in samples if sample.label == label)
+        spread = [held[fold] for fold in range(folds)]
+        assert max(spread) - min(spread) <= 1
+    assert max(totals.values()) - min(totals[fold] for fold in range(folds)) <= 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 39), st.integers(0, 39)), max_size=12), st.integers(2, 7))
+def test_copies_and_groups_are_in_one_fold_whatever_the_order_of_the_files(links: Pairs, folds: int):
+    samples = [Sample(f"{number}", "ab"[number % 2], None, f"g{number // 3}" if number % 4 else None)
+               for number in range(40)]  # fmt: skip
+    found = folded(samples, folds, links)
+    assert all(found[str(first)] == found[str(second)] for first, second in links)
+    groups = {sample.group: found[sample.id] for sample in samples if sample.group}
+    assert all(found[sample.id] == groups[sample.group] for sample in samples if sample.group)
+    shuffled = random.Random(0).sample(samples, len(samples))
+    moved = [(shuffled.index(samples[first]), shuffled.index(samples[second])) for first, second in links]
+    assert folded(shuffled, folds, moved) == found
 
 
 def test_a_group_is_held_out_by_its_name_whatever_is_in_it():

@@ -111,23 +111,25 @@ def assign(
 
 
 def deal(samples: Sequence[Sample], units: Sequence[Sequence[int]], folds: int, salt: str) -> dict[int, int]:
-    """Fold of each index: whole `units`, each by its own value (see `unit_value`), whatever others there are.
+    """Fold of each index: whole `units`, in an order drawn by `salt`, each to the fold that lacks its classes most.
 
-    Only where all of a class would be in one fold, or a fold would be empty, the unit with the largest value moves.
+    Stratified: of classes without groups and copies the folds hold equally many, but for one. The largest units come
+    first, while there is room to even them out; of equal folds the smaller, then a drawn one, so that what is left over
+    of small classes does not all come to the first.
     """
     values = [unit_value(samples, unit, salt) for unit in units]
-    fold = [int(value * folds) for value in values]
-    for label, members in sorted(_by_label(samples, units).items()):
-        if len(members) > 1 and len({fold[number] for number in members}) == 1:
-            last = max(members, key=lambda number: (values[number], label))
-            fold[last] = (fold[last] + 1) % folds
-    for empty in sorted(set(range(folds)) - set(fold)):
-        sizes = Counter(fold)
-        fullest = max(sizes, key=lambda number: (sizes[number], -number), default=empty)
-        if sizes[fullest] > 1:
-            inside = [number for number in range(len(units)) if fold[number] == fullest]
-            fold[max(inside, key=values.__getitem__)] = empty
-    return {index: fold[number] for number, unit in enumerate(units) for index in unit}
+    held: list[Counter[str]] = [Counter() for _ in range(folds)]
+    dealt: dict[int, int] = {}
+    for number in sorted(range(len(units)), key=lambda number: (-len(units[number]), values[number])):
+        content = Counter(samples[index].label for index in units[number])
+        order = sorted(range(folds), key=lambda fold: (fold - int(values[number] * folds)) % folds)
+        chosen = min(
+            order,
+            key=lambda fold: (sum(held[fold][label] * more for label, more in content.items()), held[fold].total()),
+        )
+        held[chosen].update(content)
+        dealt |= dict.fromkeys(units[number], chosen)
+    return dealt
 
 
 def hold_out(samples: Sequence[Sample], units: Sequence[Sequence[int]], share: float, salt: str, left: int) -> set[int]:
