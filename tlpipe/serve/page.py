@@ -31,4 +31,6 @@ def page() -> tuple[str, int, dict[str, str]]:
 
 def _hashes(text: str, element: str) -> str:
     blocks = re.findall(rf"<{element}>(.*?)</{element}>", text, re.DOTALL)
-    return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(each.encode()).digest()).decode()}'" for each in blocks)
+    return " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(block.encode()).digest()).decode()}'" for block in blocks
+    )

@@ -29,16 +29,16 @@ def agree(bundle: Bundle, session: Session) -> None:
 
 
 def _contradictions(bundle: Bundle, session: Session) -> Iterator[str]:
-    for what, ports, found in (
+    for what, ports, actual in (
         ("input", bundle.inputs, session.input_ports),
         ("output", bundle.outputs, session.output_ports),
     ):
-        names, theirs = sorted(port.name for port in ports), sorted(found)
+        names, theirs = sorted(port.name for port in ports), sorted(actual)
         if names != theirs:
             yield f"it names the {what}s {names}, and the graph has {theirs}"
             return
         for port in ports:
-            dtype, shape = found[port.name]
+            dtype, shape = actual[port.name]
             if port.dtype != dtype:
                 yield f"the {what} {port.name!r} is {port.dtype} there, and {dtype} in the graph"
             if not _fits(port.shape, shape):
@@ -48,10 +48,10 @@ def _contradictions(bundle: Bundle, session: Session) -> Iterator[str]:
             yield f"{name} is {value[:200]} there, and {session.metadata[name][:200]} in the graph"
 
 
-def _fits(described: Sequence[int | str], found: Sequence[int | str | None]) -> bool:
+def _fits(described: Sequence[int | str], actual: Sequence[int | str | None]) -> bool:
     """A size that the graph fixes is that of the description; of one that it does not say, its outputs will."""
-    return len(described) == len(found) and all(
-        one == other for one, other in zip(described, found, strict=True) if isinstance(other, int)
+    return len(described) == len(actual) and all(
+        one == other for one, other in zip(described, actual, strict=True) if isinstance(other, int)
     )
 
 
@@ -64,9 +64,9 @@ def try_out(bundle: Bundle, reading: Reading, session: Session) -> None:
     feeds = [_stack([reading.example().rows[0]])]
     if isinstance(bundle.preprocessing, TokenPreprocess):
         feeds.append(_extreme(bundle.preprocessing, feeds[0], reading.vocabulary))
-    for each in feeds:
+    for item in feeds:
         try:
-            outputs = session.run(each)
+            outputs = session.run(item)
         except Exception as error:  # onnxruntime's exceptions have no common class but this one
             raise BundleError(f"{MODEL} cannot run what {ABOUT} describes: {str(error)[:300]}; {DO}") from None
         for port in bundle.outputs:
@@ -129,14 +129,14 @@ def answered(golden: Golden, reading: Reading, run: Run) -> Golden:
     Other processors round it in another way: they are held to the wider of the two tolerances.
     """
     samples = []
-    for number, each in enumerate(golden.samples, start=1):
-        rows = _read(each, reading, f"golden sample {number} of {len(golden.samples)} ({GOLDEN})").rows
+    for number, item in enumerate(golden.samples, start=1):
+        rows = _read(item, reading, f"golden sample {number} of {len(golden.samples)} ({GOLDEN})").rows
         outputs = (run(_stack([row])) for row in rows)
-        said = tuple(
-            {name: found[name][0][: len(values)].tolist() for name, values in truth.items()}
-            for found, truth in zip(outputs, each.rows, strict=True)
+        answers = tuple(
+            {name: actual[name][0][: len(values)].tolist() for name, values in truth.items()}
+            for actual, truth in zip(outputs, item.rows, strict=True)
         )
-        samples.append(each.model_copy(update={"rows": said}))
+        samples.append(item.model_copy(update={"rows": answers}))
     return golden.model_copy(update={"samples": tuple(samples), "network_tolerance": golden.tolerance})
 
 
@@ -165,7 +165,7 @@ def _compare(outputs: Tensors, truth: Mapping[str, list[Any]], limits: tuple[flo
         error = float(np.abs(got - expected).max(initial=0)) / scale
         if not error <= limit:
             raise BundleError(
-                f"{where}: {name} differ by {error:.3g} from what the trained model said, allowed {limit:g}: answers "
+                f"{where}: {name} differ by {error:.3g} from the trained model's, allowed {limit:g}: answers "
                 "would be wrong here. Try another device (--device cpu) or another version of onnxruntime; if they "
                 f"differ there too, {DO}"
             )

@@ -173,10 +173,10 @@ def _waiting(door: socket.socket) -> Iterator[socket.socket]:
 def is_local(host: str) -> bool:
     """Whether only this machine can reach what listens on `host`: an address, or a name that is resolved."""
     try:
-        addresses = {str(each[4][0]) for each in socket.getaddrinfo(host or None, None)}
+        addresses = {str(address[4][0]) for address in socket.getaddrinfo(host or None, None)}
     except OSError:
         return False
-    return bool(host) and all(ip_address(each.partition("%")[0]).is_loopback for each in addresses)
+    return bool(host) and all(ip_address(address.partition("%")[0]).is_loopback for address in addresses)
 
 
 def serve(settings: Settings) -> None:

@@ -132,9 +132,9 @@ class Session:
         return dict(zip(self.outputs, binding.copy_outputs_to_cpu(), strict=True))
 
 
-def _port(found: Any) -> tuple[str, tuple[int | str | None, ...]]:
-    kind = str(found.type).removeprefix("tensor(").removesuffix(")")
-    return {"float": "float32", "double": "float64"}.get(kind, kind), tuple(found.shape)
+def _port(port: Any) -> tuple[str, tuple[int | str | None, ...]]:
+    kind = str(port.type).removeprefix("tensor(").removesuffix(")")
+    return {"float": "float32", "double": "float64"}.get(kind, kind), tuple(port.shape)
 
 
 def session_options(runtime: Runtime) -> onnxruntime.SessionOptions:

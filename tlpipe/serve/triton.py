@@ -57,7 +57,9 @@ def write_repository(folder: Path, bundle: Path, target: Target) -> Path:
 
 def one_line(label: str) -> str:
     """A label as one line of a file: what breaks lines stands as its escape, or all labels after it would shift."""
-    return "".join(repr(each)[1:-1] if len(f"a{each}a".splitlines()) > 1 else each for each in label)
+    return "".join(
+        repr(character)[1:-1] if len(f"a{character}a".splitlines()) > 1 else character for character in label
+    )
 
 
 def config(bundle: Bundle, target: Target, example: Row) -> str:

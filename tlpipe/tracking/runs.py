@@ -108,12 +108,12 @@ def registry_said(run_key: str, root: Path | None = None) -> str:
 
 def why_not(names: Mapping[str, str], root: Path | None = None) -> dict[str, list[str]]:
     """The names of runs (by run key) that MLflow does not have, by the reason."""
-    found: dict[str, list[str]] = {}
+    reasons: dict[str, list[str]] = {}
     for key, name in names.items():
         folder = run_folder(key, root)
         if not is_published(folder, target(read(folder).experiment, folder.parent).key):
-            found.setdefault(problem(folder).partition("\n")[0][:500], []).append(name)
-    return found
+            reasons.setdefault(problem(folder).partition("\n")[0][:500], []).append(name)
+    return reasons
 
 
 def link_runs(
@@ -125,8 +125,8 @@ def link_runs(
     is the champion here.
     """
     above, *below = payloads
-    elsewhere = [each for each in below if parent_of(each.run_key, root) not in ("", above.run_key)]
-    links = [_link(each, above.run_key, ids.get(each.run_key)) for each in elsewhere]
+    elsewhere = [payload for payload in below if parent_of(payload.run_key, root) not in ("", above.run_key)]
+    links = [_link(payload, above.run_key, ids.get(payload.run_key)) for payload in elsewhere]
     if links:
         ensure_runs(links, experiment, timeout, root)
 
@@ -140,8 +140,8 @@ def parent_of(run_key: str, root: Path | None = None) -> str:
 
 
 def _link(payload: RunPayload, parent_key: str, run_id: str | None) -> RunPayload:
-    said = f"Not trained for this comparison: it is the run {run_id or 'with the key ' + payload.run_key}."
-    tags = {"tlpipe.linked_key": payload.run_key, "mlflow.note.content": said} | experiment_tags()
+    note = f"Not trained for this comparison: it is the run {run_id or 'with the key ' + payload.run_key}."
+    tags = {"tlpipe.linked_key": payload.run_key, "mlflow.note.content": note} | experiment_tags()
     if run_id:
         tags["tlpipe.linked_run"] = run_id
     return RunPayload(

@@ -64,8 +64,8 @@ class Remote:
     def push(self, snapshot: Snapshot) -> None:
         """Send what the store lacks: tags, params, curves, figures, data sets and the status."""
         params = {key: value for key, value in snapshot.params.items() if key not in self._params}
-        told = self._told(snapshot)
-        tags = {key: value for key, value in told.items() if self._tags.get(key) != value}
+        lasting = self._lasting_tags(snapshot)
+        tags = {key: value for key, value in lasting.items() if self._tags.get(key) != value}
         for part in batches(params.items(), PARAMS_A_BATCH):
             self.client.log_batch(self.run_id, params=[Param(key, value) for key, value in part])
         for part in batches(tags.items(), PARAMS_A_BATCH):
@@ -81,16 +81,16 @@ class Remote:
         """Run key of the comparison that the run belongs to; empty if it has none."""
         return str(self._tags.get(PARENT_KEY, ""))
 
-    def _told(self, snapshot: Snapshot) -> dict[str, str]:
+    def _lasting_tags(self, snapshot: Snapshot) -> dict[str, str]:
         """The tags that hold: a run belongs to the comparison and to the experiment that it was first told of."""
         settled = {EXPERIMENT, BASELINE} if "tlpipe.version" in self._tags else set()
         if self.parent_key not in ("", snapshot.tags.get(PARENT_KEY, self.parent_key)):
             settled |= {PARENT_KEY, CHAMPION}
-        told = {key: value for key, value in snapshot.tags.items() if key not in settled}
-        name = shown_name(snapshot.name, self._tags.get(EXPERIMENT, told.get(EXPERIMENT)))
+        tags = {key: value for key, value in snapshot.tags.items() if key not in settled}
+        name = shown_name(snapshot.name, self._tags.get(EXPERIMENT, tags.get(EXPERIMENT)))
         if self._name == snapshot.name != name:  # it was made before the experiment was known
-            told[RUN_NAME] = name
-        return told | self._parent(told.get(PARENT_KEY, ""))
+            tags[RUN_NAME] = name
+        return tags | self._parent(tags.get(PARENT_KEY, ""))
 
     def _parent(self, key: str) -> dict[str, str]:
         """The tag that nests this run below the one with that key; nothing while the store does not have it."""
