@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,7 @@ REACHED = {
 """By the file, the stages of an image project that a change of it reruns."""
 
 
+@cache
 def files(stage: str, kinds: frozenset[str] = IMAGES) -> set[str]:
     return {relative(path) for path in closure(PACKAGE / "stages" / f"{stage}.py", kinds)[0]}
 
