@@ -13,8 +13,8 @@ from tests.train.conftest import make_encoder, make_packed, make_training
 from tlpipe.advise.decision import Contender, Decision, typical
 from tlpipe.data.packed import Packed
 from tlpipe.stages import race
-from tlpipe.stages.crossfit import Run, Setting
 from tlpipe.stages.race import settle
+from tlpipe.stages.training import Run, Setting
 from tlpipe.strategies.auto import Advised
 from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.head_only import HeadOnly

@@ -2,166 +2,31 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
-from tlpipe.data.packed import Packed
-from tlpipe.stages.follow import follow, resume
+from tlpipe.stages.training import Run, Setting, Watch
 from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.counting import Sizes, summary
 from tlpipe.strategies.ending import Ending
-from tlpipe.strategies.plan import Plan
-from tlpipe.tasks.base import Scores
 from tlpipe.train.adapt import sizes
-from tlpipe.train.batches import Batches
 from tlpipe.train.calibrate import fit_temperature
-from tlpipe.train.checkpoint import Keeper, run_key
-from tlpipe.train.crossfit import PART, SINGLE, Chosen, HeldOut, Role, choose, labels_of
-from tlpipe.train.device import Machine, Runtime
+from tlpipe.train.crossfit import PART, SINGLE, Chosen, Role, choose, labels_of
 from tlpipe.train.events import Epoch
 from tlpipe.train.fit import Trainer
-from tlpipe.train.head import Head
-from tlpipe.train.history import said
 from tlpipe.train.linear import path_as_epochs
 from tlpipe.train.model import About
-from tlpipe.train.spec import Training
+from tlpipe.train.poststeps import average
+from tlpipe.train.selection import placed
 from tlpipe.train.start import Starts
-from tlpipe.train.stuck import Stuck, another_seed, stuck
+from tlpipe.train.stuck import Stuck, another_seed
 from tlpipe.train.validation import monitored
 
 HEAD, FEATURES = Path("models/head"), Path("data/features")
-Watch = Callable[[Epoch], None]
-"""What is done with each epoch of a training as it ends."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What all trainings of one finetune stage share."""
-
-    name: str
-    packed: Packed
-    head: About
-    training: Training
-    runtime: Runtime
-    spec: Head
-    machine: Machine
-    inputs: tuple[str, ...]
-    """Hashes of everything that the stage reads."""
-
-    def plan(self, strategy: Strategy) -> Plan:
-        """The same for every part of the data: `auto` counts the rows that the shipped model learns from."""
-        batch_norms = self.head.backbone.skeleton().batch_norms
-        return strategy.plan(self.head.plan.groups, self.training.scale(self.packed.learnt, batch_norms))
-
-
-class Run:
-    """One training: with one seed, on one view of the data. Killed anywhere, it goes on and ends with the same bits."""
-
-    def __init__(
-        self, setting: Setting, strategy: Strategy, starts: Starts, seed: int, role: Role, part: int | None
-    ) -> None:
-        """`part` is the number of the view that holds out a fold or the validation split; None = all labelled rows."""
-        self.setting, self.starts, self.role, self.part = setting, starts, role, part
-        packed = setting.packed
-        self.view = packed.whole if part is None else packed.parts[part]
-        self.interpolates = starts.plan.wise_ft
-        self.training = setting.training.model_copy(update={"seed": seed, "seeds": 1})
-        settings = (strategy, self.training, setting.runtime, setting.spec, setting.head.task)
-        specs = [section.model_dump() for section in settings]
-        self.key = run_key("finetune", setting.name, *specs, *setting.inputs, part, vars(role))
-        self.keeper = Keeper(f"finetune-{setting.name}", self.key)
-        self.epochs: list[Epoch] = []
-
-    @cached_property
-    def trainer(self) -> Trainer:
-        """At its beginning; `train` brings it to where it was, and on."""
-        setting, machine = self.setting, self.setting.machine
-        model = self.starts.model(self.training, self.part)
-        batches = Batches(self.view, machine.device)
-        return Trainer(model, self.starts.plan, setting.head.task, self.training, batches, machine, role=self.role)
-
-    @property
-    def title(self) -> str:
-        """The strategy, and the part where there are several trainings."""
-        parts = len(self.setting.packed.parts)
-        if self.part is None:
-            return f"{self.setting.name} on all labels"
-        return f"{self.setting.name} fold {self.part + 1}/{parts}" if parts > 1 else self.setting.name
-
-    def train(self, watch: Watch | None = None) -> None:
-        """Run it to its end, with a line an epoch."""
-        self.epochs = resume(self.trainer, self.keeper)
-        print(*self.trainer.frozen.describe(), sep="\n")
-        for epoch in follow(self.trainer, self.keeper, self.title, self.epochs):
-            if watch is not None:
-                watch(epoch)
-            figures = f", validation {said(epoch.validation)}" if epoch.validation else ""
-            print(f"{self.title} {epoch.phase} epoch {epoch.epoch}: train loss {epoch.train_loss:.4f}{figures}")
-
-    def advance(self, epochs: int | None) -> None:
-        """Train until so many epochs are done, if it is not further already; None = to its end."""
-        if self.finished is not None:
-            return
-        if epochs is None:
-            if self.role.records:
-                self.record()
-            else:
-                self.train()
-            return
-        self.epochs = resume(self.trainer, self.keeper)
-        if len(self.epochs) >= epochs:
-            return
-        for _ in follow(self.trainer, self.keeper, self.title, self.epochs):
-            if len(self.epochs) >= epochs:
-                return
-
-    @cached_property
-    def finished(self) -> HeldOut | None:
-        """What it recorded, if it was trained to its end before."""
-        team = self.setting.machine.team
-        state = team.gather(self.keeper.load() if team.first else None)[0] or {}
-        if "finished" not in state:
-            return None
-        self.epochs = [Epoch(**epoch) for epoch in state["finished"]["epochs"]]
-        return HeldOut.restore(state["finished"]["held_out"])
-
-    def record(self) -> HeldOut:
-        """Train, and keep what it predicts of what it holds out in place of its recovery state."""
-        if self.finished is None:
-            self.train()
-            self.finished = self.trainer.held_out
-            if self.setting.machine.team.first:
-                epochs = [vars(epoch) for epoch in self.epochs]
-                self.keeper.save({"finished": {"held_out": self.finished.state(), "epochs": epochs}})
-            del self.trainer
-        return self.finished
-
-    def scores(self) -> Scores:
-        """Figures of what it holds out at its end, or before it began; of blends with the start, of the likeliest."""
-        task, targets = self.setting.head.task, self.setting.packed.targets
-        held = self.finished
-        if held is None:
-            return self.trainer.validate()
-        labels = torch.from_numpy(targets.marks[self.view.marks("validation")])
-        ends = held.blended or [held.epochs[-1] if held.ended is None else held.ended]
-        tried = [task.scores(logits.double(), labels, self.view) for logits in ends]
-        return min(tried, key=lambda scores: scores["loss"])
-
-    @property
-    def stuck(self) -> Stuck | None:
-        """The proof that it learnt nothing, or None."""
-        if not self.epochs:
-            return None
-        targets, task = self.setting.packed.targets, self.setting.head.task
-        train = task.blind(targets.marks[self.view.marks("train")])
-        held = targets.marks[self.view.marks("validation")]
-        validation = task.blind(held) if len(held) else None
-        return stuck(self.epochs[-1], train, validation, len(self.setting.packed.classes), self.training)
 
 
 class Trained(NamedTuple):
@@ -211,18 +76,41 @@ class CrossFit:
             logits, labels = trainer.scores()
             about = self._about(final, (logits, labels), trainer.selection.ending)
             return self._trained(about, logits, final.epochs, final)
-        records, setting = list[tuple[HeldOut, list[Epoch]]](), self.setting
-        for index in range(len(self.packed.parts)):
-            run = self._until_it_trains(partial(self.part, index), Run.record)
-            records.append((run.record(), run.epochs))
+        setting, parts = self.setting, range(len(self.packed.parts))
+        runs = [self._until_it_trains(partial(self.part, index), Run.record) for index in parts]
+        records = [(run.record(), run.epochs) for run in runs]
         chosen = choose(setting.head.task, self.plan, setting.training, self.packed, records)
         for epoch in chosen.history:
             watch(epoch)
+        if (shipped := self._averaged(runs, chosen)) is not None:
+            return shipped
         final = self._until_it_trains(
             lambda seed: Run(setting, self.strategy, self.starts, seed, chosen.role, None), Run.train
         )
         ending = self._ending(chosen, final.trainer)
         return self._trained(self._about(final, chosen[3:5], ending), chosen.logits, chosen.history, final)
+
+    def _averaged(self, runs: Sequence[Run], chosen: Chosen) -> Trained | None:
+        """The mean of the folds' weights, if it is wanted and is as good on the labelled samples as they are."""
+        wanted = self.setting.training.final == "average" and len(runs) > 1
+        if not wanted or chosen.alpha is not None or chosen.epoch < len(chosen.history):
+            return None
+        judge = Run(self.setting, self.strategy, self.starts, self.seed, Role("last", stop=0), None)
+        judge.view = self.packed.pooled
+        members = [run.weights for run in runs]
+        mean = average(members)
+        loss, *losses = (judge.trainer.validate(placed(weights, judge.trainer.model.state_dict()))["loss"]
+                         for weights in (mean, *members))  # fmt: skip
+        own = sum(losses) / len(losses)
+        ships = loss <= own  # never where it is no number
+        verdict = "ships" if ships else "does not ship: they are in different basins"
+        figures = f"a loss of {loss:.4f} on the labelled samples, its members {own:.4f} on average"
+        print(f"{self.setting.name}: the mean of the folds' weights has {figures}; it {verdict}")
+        if not ships:
+            return None
+        ending = Ending(epoch=chosen.epoch, epochs=len(chosen.history), averaged=len(runs))
+        about = self._about(judge, chosen[3:5], ending)
+        return Trained(about, mean, chosen.logits, chosen.history, self.seconds, self.given_up, judge)
 
     def _head(self) -> Trained:
         """A head that is all there is to train was fitted, and cross-fitted, to its starting model."""

@@ -10,8 +10,9 @@ from tlpipe import config
 from tlpipe.data.packed import Packed
 from tlpipe.plan_table import render
 from tlpipe.progress import plain_console
-from tlpipe.stages.crossfit import HEAD, CrossFit, Run, Setting, Trained
+from tlpipe.stages.crossfit import HEAD, CrossFit, Trained
 from tlpipe.stages.race import Lap, settle
+from tlpipe.stages.training import Run, Setting
 from tlpipe.strategies import AnyStrategy
 from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.counting import account

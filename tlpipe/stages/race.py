@@ -16,7 +16,7 @@ DECISIONS = Path("data/advice")
 
 
 class Racer(Protocol):
-    """One training of a contender, which can stop and go on: `tlpipe.stages.crossfit.Run`."""
+    """One training of a contender, which can stop and go on: `tlpipe.stages.training.Run`."""
 
     view: Packed
     epochs: list[Epoch]

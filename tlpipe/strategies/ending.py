@@ -20,6 +20,8 @@ class Ending(Spec):
     """Epochs whose weights were averaged, in the order in which they were taken in; 0 = before the first one."""
     alpha: float | None = None
     """Share of the trained weights; the rest is the weights at the start."""
+    averaged: int = 0
+    """Number of folds whose models' weights were averaged; 0 = none, the model was trained by itself."""
     tried: tuple[dict[str, float], ...] = ()
     """`alpha`, `loss` and `accuracy` on validation of each interpolation that was tried."""
 
@@ -32,6 +34,8 @@ class Ending(Spec):
             lines.append(f"the best of {self.epochs} epochs by validation {_words(self.monitor)} is {self.epoch}")
         if self.soup is not None:
             lines.append(f"soup: mean of the weights after epoch{'s' * (len(self.soup) > 1)} {_listed(self.soup)}")
+        if self.averaged:
+            lines.append(f"mean of the weights of the models of {self.averaged} folds")
         if self.alpha is not None:
             lines.append(f"{self.alpha:.0%} of the way from the weights at the start to the trained ones (WiSE-FT)")
         return lines

@@ -122,6 +122,10 @@ class Training(Spec):
     """The weights that a training ends with: those after the epoch with the best `monitor`, or after the last. With
     folds the epoch is chosen on all out-of-fold predictions together. auto = the last where what ships is trained on
     all labelled samples (`data.split.folds` and `refit`), the best where a single validation split decides."""
+    final: Literal["refit", "average"] = "refit"
+    """What ships where there are folds: the training on all labelled samples, or the mean of the weights of the folds'
+    models, which costs no training more. The mean ships only if its loss on the labelled samples is no higher than its
+    members' is on average, else the refit: few samples can leave the folds in different basins."""
     monitor: Literal[
         "auto", "loss", "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "ece", "auroc",
         "entity_f1", "entity_precision", "entity_recall", "entity_macro_f1", "strict_entity_f1", "word_accuracy",
