@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from stages import shell
 
 from tlpipe.cli import app
+from tlpipe.stages import runner
 from tlpipe.troubles import KEPT, sentence
 
 
@@ -66,7 +66,7 @@ def test_a_stage_ends_with_the_sentence_and_code_2(capsys: pytest.CaptureFixture
         raise OSError(errno.ENOSPC, "No space left on device", "models/x")
 
     with pytest.raises(SystemExit) as ended:
-        shell.run(work)
+        runner.run(work)
     assert ended.value.code == 2
     assert capsys.readouterr().err == (
         "error: models/x: the disk is full: free some room (`dvc gc -w` and .tlpipe/cache are places to look) "
@@ -74,8 +74,18 @@ def test_a_stage_ends_with_the_sentence_and_code_2(capsys: pytest.CaptureFixture
     )
 
 
-def test_a_stage_that_is_interrupted_says_so():
-    code = "import stages, os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(5)"
+def test_a_stage_that_is_interrupted_says_so(capsys: pytest.CaptureFixture[str]):
+    def work() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as ended:
+        runner.run(work)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == f"error: interrupted. {KEPT}\n"
+
+
+def test_an_import_that_is_interrupted_says_so():
+    code = "import tlpipe.stages, os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(5)"
     done = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
     assert done.stderr == f"error: interrupted. {KEPT}\n"

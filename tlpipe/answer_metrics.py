@@ -107,27 +107,24 @@ def _share(above: Floats, below: Floats, there: Floats) -> Floats:
 
 ANSWER_METRICS: dict[str, SumMetric] = {
     "f1": SumMetric("F1", True, lambda sums: (sums[1] + sums[3]) / (sums[2] + sums[4])),
-    "exact_match": SumMetric(
-        "Exact match",
-        True,
-        lambda sums: (sums[0] + sums[3]) / (sums[2] + sums[4]),
-        trials=lambda sums: sums[2] + sums[4],
-    ),
+    "exact_match": SumMetric("Exact match", True, lambda sums: (sums[0] + sums[3]) / (sums[2] + sums[4])),
     "answered_f1": SumMetric("F1 where there is an answer", True, lambda sums: _share(sums[1], sums[2], sums[4])),
     "answered_exact_match": SumMetric(
-        "Exact match where there is an answer",
-        True,
-        lambda sums: _share(sums[0], sums[2], sums[4]),
-        trials=lambda sums: sums[2],
+        "Exact match where there is an answer", True, lambda sums: _share(sums[0], sums[2], sums[4])
     ),
-    "unanswered_f1": SumMetric(
-        "F1 where there is none",
-        True,
-        lambda sums: _share(sums[3], sums[4], sums[4]),
-        trials=lambda sums: sums[4],
-    ),
+    "unanswered_f1": SumMetric("F1 where there is none", True, lambda sums: _share(sums[3], sums[4], sums[4])),
 }
 """Means over questions; those of one kind only where there are both (HasAns and NoAns of the script of v2.0)."""
+
+
+def outcomes(metric: str, scored: Scored) -> Floats | None:
+    """Whether each question that a metric is about is right, 1 or 0, where the metric is the share of these."""
+    chosen = {
+        "exact_match": scored.exact,
+        "answered_exact_match": scored.exact[scored.answered],
+        "unanswered_f1": scored.f1[~scored.answered],
+    }
+    return chosen.get(metric)
 
 
 def best_threshold(margins: Floats, scored: Scored) -> float:

@@ -38,7 +38,7 @@ class Port(Spec):
 
 
 class Figure(Spec):
-    """A metric, with its bootstrap 95 % interval where there is one; None where it is not defined."""
+    """A metric, with its 95 % interval where there is one; None where it is not defined."""
 
     value: float | None
     low: float | None = None

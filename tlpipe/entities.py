@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tlpipe.intervals import uniform
 from tlpipe.sums import Floats, SumMetric, ratio
 
 OUTSIDE = "O"
@@ -76,12 +77,12 @@ def added(table: Floats, classes: Sequence[str]) -> tuple[Floats, Floats, Floats
     """Sentences that nobody observed, for intervals: share of each type (T,), wrong ones (T, K), right ones (T, K).
 
     Each has as many entities, all of one type, as a sentence of the table that has any, and as many words as usual. A
-    wrong one has as many predicted as there are; without any types, or entities, there is one kind, of words alone.
+    wrong one has as many predicted as there are; without any types there is one kind, of words alone.
     """
     types = len(types_of(classes))
     true = table[:, 2 : 3 * types : 3]
     total, some = true.sum(axis=0), max(1, int((true.sum(axis=1) > 0).sum()))
-    kinds = total / total.sum() if total.sum() else np.full(max(types, 1), 1 / max(types, 1))
+    kinds = uniform(total) if types else np.ones(1)
     count, words = total.sum() / some, table[:, -3].mean()
     wrong, right = np.zeros((2, len(kinds), table.shape[1]))
     for each, exact in ((wrong, 0.0), (right, count)):

@@ -8,7 +8,7 @@ all samples are right. How well each interval covers is in benchmarks/results/in
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +78,12 @@ def clusters(groups: Sequence[str]) -> Labels:
     return np.array([numbers.setdefault(name or at, len(numbers)) for at, name in enumerate(groups)], np.int64)
 
 
+def uniform(counts: NDArray[Any]) -> Floats:
+    """Equal shares of what occurs (K,); of everything where nothing does."""
+    there = (counts > 0) | (counts.sum() == 0)
+    return np.asarray(there / there.sum())
+
+
 def resamplings(design: Design, resamples: int, seed: int, extra: bool = True) -> Iterator[Floats]:
     """How often each sample counts in each resample, in blocks (N + 2 K, R); `extra` False leaves the last 2 K out.
 
@@ -129,6 +135,17 @@ def _root(below: Callable[[float], bool]) -> float:
         middle = (low + high) / 2
         low, high = (middle, high) if below(middle) else (low, middle)
     return (low + high) / 2
+
+
+def of_outcomes(outcomes: Floats) -> Interval:
+    """Mid-P interval of the mean of independent outcomes (N,), 0 or 1, or each the mean of several trainings' ones.
+
+    Means of several vary less than outcomes that are 0 or 1 and are worth as many more samples; a right and a wrong
+    sample more keep that from being endless where all of them agree.
+    """
+    added = np.concatenate([outcomes, [0.0, 1.0]])
+    value, centre = float(outcomes.mean()), added.mean()
+    return Interval(value, *mid_p(value, len(outcomes) * float(centre * (1 - centre) / added.var())))
 
 
 def of_share(value: float, draws: Floats, design: Design) -> Interval | None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tlpipe.intervals import Design, resamplings
+from tlpipe.intervals import Design, resamplings, uniform
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -190,8 +190,11 @@ def reliability(labels: Labels, probabilities: Floats) -> list[Bin]:
 
 
 def design(labels: Labels, cluster: Labels) -> Design:
-    """How labelled samples are resampled; what is added to them is of the classes that occur, as often as these do."""
-    return Design(cluster, np.bincount(labels) / len(labels))
+    """How labelled samples are resampled; what is added to them is of each class that occurs equally often.
+
+    As often as the class occurs would say too little of a rare one, which a mean over classes hangs on.
+    """
+    return Design(cluster, uniform(np.bincount(labels)))
 
 
 def draw(

@@ -25,8 +25,6 @@ class SumMetric:
     """Sums (K, R) of R resamples -> values (R,); NaN where the metric does not apply."""
     share: bool = True
     """See `tlpipe.metrics.Metric`."""
-    trials: Callable[[Floats], Floats] | None = None
-    """Of a proportion of samples that are right or wrong: sums (K, 1) -> how many these are (1,)."""
     centre: ClassVar[bool] = False
     """Resampling whole samples does not bias it; see `tlpipe.metrics.Metric`."""
 

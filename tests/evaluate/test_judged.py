@@ -90,13 +90,16 @@ def test_differences_resample_groups_whole_too():
 def test_of_several_trainings_it_is_that_of_each_samples_mean_score():
     trainings = [sample(again=at) for at in (1, 2, 3)]
     right = np.mean([each.predicted == each.labels for each in trainings], axis=0)
-    found = of_share(
-        right.mean(),
-        np.mean([each.draw(("accuracy",), 4000, 3)["accuracy"] for each in trainings], 0),
-        trainings[0].design,
-    )
-    low, high = mid_p(right.mean(), right.mean() * (1 - right.mean()) / (right.var(ddof=1) / 200), 1.972)
-    assert found == pytest.approx((right.mean(), low, high), abs=0.004)
+    found = measured(trainings, 100, 3)["accuracy"]
+    expected = mid_p(right.mean(), right.mean() * (1 - right.mean()) / right.var() * 200)
+    assert found == pytest.approx((right.mean(), *expected), abs=0.002)
+    drawn = np.mean([each.draw(("accuracy",), 4000, 3)["accuracy"] for each in trainings], axis=0)
+    assert found == pytest.approx(of_share(right.mean(), drawn, trainings[0].design), abs=0.004)
+
+
+def test_the_same_training_several_times_is_no_more_than_once():
+    once, twice = (measured([sample()] * times, 100, 0)["accuracy"] for times in (1, 2))
+    assert once == pytest.approx(twice)
 
 
 def test_other_metrics_are_taken_of_each_training_and_then_averaged():

@@ -141,13 +141,22 @@ def test_one_variant_that_fails_does_not_take_the_others_along(
     }  # fmt: skip
 
 
-def test_without_validation_samples_the_test_split_judges_by_agreement_alone(bundle: Path, data: Path, tmp_path: Path):
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ranges": {"train": [0, 30], "validation": [30, 30], "test": [30, 80]}},
+        {"ranges": {"train": [0, 20], "validation": [20, 30], "test": [30, 80]}, "refit": True},
+    ],
+    ids=["cross-fitted", "refitted"],
+)
+def test_where_the_model_learnt_from_all_labels_the_test_split_judges_by_agreement_alone(
+    bundle: Path, data: Path, tmp_path: Path, changes: dict[str, Any]
+):
     folder = shutil.copytree(data, tmp_path / "packed")
     content = json.loads((folder / "dataset.json").read_text())
-    content["ranges"] = {"train": [0, 30], "validation": [30, 30], "test": [30, 80]}
-    (folder / "dataset.json").write_text(json.dumps(content))
+    (folder / "dataset.json").write_text(json.dumps(content | changes))
     np.save(folder / "labels.npy", np.zeros(80, np.int64))  # what is right must not matter
-    gate = Gate(loss=1, calibration=15, rounds=3).model_copy(update={"faster": 0.0})
+    gate = Gate(loss=1, calibration=10, rounds=3).model_copy(update={"faster": 0.0})
     for finding in make_variants(bundle, folder, tmp_path / "made", CPU, gate):
         assert not isinstance(finding, Failure)
         assert (finding.split, finding.metric, finding.better) == ("test", "agreement", 0)

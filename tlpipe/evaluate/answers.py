@@ -12,13 +12,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tlpipe.answer_metrics import ADDED, ANSWER_METRICS, Scored, Version, columns, score
+from tlpipe.answer_metrics import ADDED, ANSWER_METRICS, Scored, Version, columns, outcomes, score
 from tlpipe.config import ConfigError
 from tlpipe.data.asked import Asked, asked, find, version_of
 from tlpipe.data.packed import Packed, Split
 from tlpipe.data.squad import ANSWERED, UNANSWERED
 from tlpipe.evaluate.predictions import Predictions
-from tlpipe.intervals import Design, clusters
+from tlpipe.intervals import Design, clusters, uniform
 from tlpipe.preprocess.answers import Answers
 from tlpipe.sums import Floats, draw_sums, measure_sums
 from tlpipe.tasks.question_answering import THRESHOLD
@@ -103,13 +103,12 @@ class AnswerPredictions(Predictions):
     @cached_property
     def design(self) -> Design:
         """How the questions are resampled: contexts whole."""
-        kinds = self.columns[:, [2, 4]].mean(axis=0)
+        kinds = uniform(self.columns[:, [2, 4]].sum(axis=0))
         return Design(clusters(self.groups or ("",) * self.size), kinds)
 
-    def trials(self, metric: str) -> float | None:
-        """Number of independent questions that `metric` is the share of the right ones of; None for other metrics."""
-        count = ANSWER_METRICS[metric].trials
-        return float(count(self.columns.sum(axis=0)[:, None])[0]) if count and self.design.independent else None
+    def outcomes(self, metric: str) -> Floats | None:
+        """Whether each independent question is right, where `metric` is the share of these; None for other metrics."""
+        return outcomes(metric, self.scored) if self.design.independent else None
 
     def draw(self, metrics: Sequence[str], resamples: int, seed: int, mirrored: bool = False) -> dict[str, Floats]:
         """Each metric on every resample of the questions (R,)."""

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,24 +38,27 @@ def baselines(packed: Packed, resamples: int, seed: int) -> dict[str, Any]:
 
 
 def usual_tag(packed: Packed) -> Probabilities:
-    """Each word's most frequent tag in the train split; of a word that is not there, the most frequent of all.
+    """Each word's most frequent tag in the training sentences; of an unseen word, the most frequent of all.
 
-    Probabilities are the word's shares, with all words' shares as one more occurrence.
+    Probabilities are the word's shares, with all words' shares as one more occurrence. Held-out sentences are judged by
+    what the others say, those of the test split by all that what ships is trained on.
     """
-    targets, classes = packed.targets, len(packed.classes)
     texts = iter(read_texts(packed.folder))
     words = [word for _ in dict.fromkeys(packed.sample_of.tolist()) for word in next(texts)]
-    first, last = targets.range(*packed.ranges["train"])
-    every = np.bincount(targets.marks[first:last], minlength=classes) / max(1, last - first)
+    held = [_tags(part, words, "validation") for part in packed.parts]
+    return {"validation": np.concatenate(held), "test": _tags(packed.whole if packed.refit else packed, words, "test")}
+
+
+def _tags(packed: Packed, words: Sequence[str], split: Split) -> NDArray[np.float64]:
+    """Shares of the tags (W, C) of each word of a split, by the train split of this view."""
+    classes, train = len(packed.classes), packed.marks("train")
+    tags = packed.targets.marks[train]
+    every = np.bincount(tags, minlength=classes) / max(1, len(train))
     counts: dict[str, NDArray[np.float64]] = {}
-    for word, tag in zip(words[first:last], targets.marks[first:last], strict=True):
-        counts.setdefault(word, every.copy())[tag] += 1
+    for mark, tag in zip(train, tags, strict=True):
+        counts.setdefault(words[mark], every.copy())[tag] += 1
     known = {word: each / each.sum() for word, each in counts.items()}
-    said: Probabilities = {}
-    for split in EVALUATED:
-        low, high = targets.range(*packed.ranges[split])
-        said[split] = np.array([known.get(word, every) for word in words[low:high]]).reshape(-1, classes)
-    return said
+    return np.array([known.get(words[mark], every) for mark in packed.marks(split)]).reshape(-1, classes)
 
 
 def never(packed: Packed) -> AnswerPredictions:
@@ -82,7 +85,7 @@ def _answers(packed: Packed, say: Callable[[Asked, Mapping[str, float]], str]) -
     contexts = {each.passage.context for each in asked(packed, "train")}
     seen = Counter(word for context in contexts for word in words_of(context))
     weights = {word: float(np.log(len(contexts) / count)) for word, count in seen.items()}
-    questions = {split: asked(packed, split) for split in EVALUATED}
+    questions = {split: asked(packed.pooled, split) for split in EVALUATED}
     said = [say(each, weights) for part in questions.values() for each in part]
     return AnswerPredictions.of_texts(packed, questions, said, [float(not text) for text in said])
 
@@ -93,7 +96,7 @@ def words_of(text: str) -> set[str]:
 
 
 def _judged(method: Callable[[Packed], Probabilities]) -> Method:
-    return lambda packed: JUDGED[packed.preprocess.kind].assemble(packed, method(packed))
+    return lambda packed: JUDGED[packed.preprocess.kind].assemble(packed.pooled, method(packed))
 
 
 METHODS: dict[str, dict[str, Method]] = {

@@ -11,7 +11,7 @@ from tlpipe.data.packed import Packed, Split
 from tlpipe.evaluate.answers import AnswerPredictions
 from tlpipe.evaluate.predictions import Predictions
 from tlpipe.evaluate.tags import TagPredictions
-from tlpipe.intervals import Design, Interval, mid_p, of_difference, of_percentiles, of_share
+from tlpipe.intervals import Design, Interval, of_difference, of_outcomes, of_percentiles, of_share
 from tlpipe.tasks.base import FACTS
 
 
@@ -50,8 +50,8 @@ class Judged(Protocol):
     def design(self) -> Design:
         """How the samples are resampled: what hangs together whole."""
 
-    def trials(self, metric: str) -> float | None:
-        """Number of independent samples that `metric` is the share of the right ones of; None for other metrics."""
+    def outcomes(self, metric: str) -> NDArray[np.float64] | None:
+        """Whether each independent sample is right, where `metric` is the share of these; None for other metrics."""
 
     def draw(
         self, metrics: Sequence[str], resamples: int, seed: int, mirrored: bool = False
@@ -92,13 +92,17 @@ def intervals(trainings: Sequence[Judged], resamples: int, seed: int) -> dict[st
     """
     values = [each.measure() for each in trainings]
     means = {name: float(np.mean([each[name] for each in values])) for name in values[0]}
-    exact = {name: trainings[0].trials(name) for name in means} if len(trainings) == 1 else {}
-    drawn = tuple(name for name in means if not exact.get(name))
+    exact = {}
+    for name in means:
+        outcomes = [right for each in trainings if (right := each.outcomes(name)) is not None]
+        if outcomes:
+            exact[name] = np.mean(outcomes, axis=0)
+    drawn = tuple(name for name in means if name not in exact)
     draws = [each.draw(drawn, resamples, seed) for each in trainings]
     found = {}
     for name, mean in means.items():
-        if size := exact.get(name):
-            found[name] = Interval(mean, *mid_p(mean, size))
+        if name in exact:
+            found[name] = of_outcomes(exact[name])._replace(value=mean)
         elif around := _around(name, mean, np.mean([each[name] for each in draws], axis=0), trainings[0].design):
             found[name] = around._replace(low=max(around.low, 0.0))
     return found

@@ -78,9 +78,9 @@ class Predictions:
         """How the samples are resampled: groups whole."""
         return design(self.labels, clusters(self.groups or ("",) * len(self.labels)))
 
-    def trials(self, metric: str) -> float | None:
-        """Number of independent samples that `metric` is the share of the right ones of; None for other metrics."""
-        return float(self.size) if metric == "accuracy" and self.design.independent else None
+    def outcomes(self, metric: str) -> NDArray[np.float64] | None:
+        """Whether each independent sample is right, where `metric` is the share of these; None for other metrics."""
+        return self.scores if metric == "accuracy" and self.design.independent else None
 
     def measure(self) -> dict[str, float]:
         """Every metric that applies."""

@@ -58,7 +58,7 @@ class TagPredictions(Predictions):
         groups = [self.groups[word] if self.groups else "" for word in first]
         return Design(clusters(groups), added(self.columns, self.classes)[0])
 
-    def trials(self, metric: str) -> float | None:
+    def outcomes(self, metric: str) -> Floats | None:
         """None: words and entities of a sentence are not independent."""
         return None
 

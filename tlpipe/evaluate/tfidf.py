@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tlpipe.data.packed import Packed, Split
+from tlpipe.data.packed import SPLITS, Packed, Split
 from tlpipe.data.read_texts import read_texts
 from tlpipe.intervals import clusters
 from tlpipe.metrics import measure
@@ -29,36 +29,34 @@ def tf_idf(packed: Packed) -> dict[Split, Floats]:
     pair, the two texts are one.
 
     Returns:
-        Probabilities (n, C) by split: out of fold for what was held out in some fold, then those of the test split.
+        Probabilities (n, C) by split of `packed.pooled`: out of fold where a fold held them out, and of the test split.
     """
     texts = [" ".join(text) for text in read_texts(packed.folder)]
-    labelled = np.concatenate([packed.rows("train"), packed.rows("validation")])
-    held = held_out(packed, labelled)
+    labelled, test = np.arange(packed.labelled), packed.rows("test")
+    held = held_out(packed)
     pooled = np.concatenate(held)
     parts = [_fitted(texts, packed, np.setdiff1d(labelled, rows), rows, STRENGTHS) for rows in held]
     tried = dict(zip(STRENGTHS, np.concatenate(parts, axis=1), strict=True))
     best = min(STRENGTHS, key=lambda strength: measure(packed.labels[pooled], tried[strength])["log_loss"])
-    probabilities = np.zeros((len(packed.labels), len(packed.classes)))
+    probabilities = np.zeros((packed.labelled, len(packed.classes)))
     probabilities[pooled] = tried[best]
-    test = packed.rows("test")
-    probabilities[test] = _fitted(texts, packed, labelled, test, (best,))[0]
-    splits: tuple[Split, ...] = ("train", "validation", "test")
-    known = np.isin(np.arange(len(packed.labels)), np.concatenate([pooled, test]))
-    return {
-        split: probabilities[packed.rows(split)]
-        for split in splits
-        if len(packed.rows(split)) and known[packed.rows(split)].all()
-    }
+    found: dict[Split, Floats] = {"test": _fitted(texts, packed, labelled, test, (best,))[0]}
+    splits: tuple[Split, ...] = ("validation",) if packed.folds else ("train", "validation")
+    for split in splits:
+        rows = packed.pooled.rows(split)
+        if np.isin(rows, pooled).all() and len(rows):
+            found[split] = probabilities[rows]
+    return {split: found[split] for split in SPLITS if split in found}
 
 
-def held_out(packed: Packed, labelled: Rows) -> list[Rows]:
+def held_out(packed: Packed) -> list[Rows]:
     """The rows that each fold holds out: those of the packed arrays where they have folds, else drawn here.
 
     A drawn fold has about as much of each class as the others, keeps groups together, and depends on the ids alone.
     """
-    if folds := getattr(packed, "folds", ()):
-        return [np.arange(low, high) for low, high in folds]
-    validation = packed.rows("validation")
+    if packed.folds:
+        return [np.arange(low, high) for low, high in packed.folds]
+    labelled, validation = np.arange(packed.labelled), packed.rows("validation")
     if len(labelled) > MOST_FOLDED and len(validation):
         return [validation]
     units: dict[int, list[int]] = {}

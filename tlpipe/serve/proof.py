@@ -1,17 +1,19 @@
 """What is proved of a bundle before it is served, on the device and the provider that serve it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tlpipe.bundle import ABOUT, MODEL, Bundle, BundleError, Port
-from tlpipe.golden import GOLDEN, Golden, GoldenSample
+from tlpipe.golden import GOLDEN, Golden, GoldenSample, read_golden, write_golden
 from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.preprocess.text import TokenPreprocess
 from tlpipe.serve.reading import BadInput, Reading, Row, Sample
-from tlpipe.serve.session import Session, Tensors
+from tlpipe.serve.readings import reading
+from tlpipe.serve.session import Runtime, Session, Tensors
 
 Run = Callable[[Tensors], Tensors]
 DO = "export the bundle again, or copy its whole folder again"
@@ -112,6 +114,13 @@ def prove(golden: Golden, reading: Reading, runs: Mapping[str, Run], device: str
                 outputs = run(_whole_image(expected, reading, sample))
                 loose = max(golden.tolerance, strict)
                 _compare(outputs, expected.rows[0], (loose, None), f"{where}, resized by the graph, {name}")
+
+
+def carry_golden(bundle: Path, folder: Path, about: Bundle) -> None:
+    """Write into `folder` the golden samples of `bundle`, `about` being its description, as the graph there answers."""
+    if GOLDEN in about.sha256:
+        run = Session((folder / MODEL).read_bytes(), Runtime(device="cpu")).run
+        write_golden(folder, answered(read_golden(bundle), reading(about, bundle), run))
 
 
 def answered(golden: Golden, reading: Reading, run: Run) -> Golden:

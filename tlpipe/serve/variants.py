@@ -17,11 +17,9 @@ from tlpipe.data.packed import Packed, Split
 from tlpipe.evaluate.compare import finite
 from tlpipe.evaluate.judged import JUDGED, Judged, intervals, lower_title
 from tlpipe.evaluate.paired import Loss, disagreement, loss_of
-from tlpipe.golden import GOLDEN, read_golden, write_golden
 from tlpipe.intervals import Interval
-from tlpipe.serve.proof import answered
+from tlpipe.serve.proof import carry_golden
 from tlpipe.serve.quantize import CALIBRATORS, fp16, int8, int8_dynamic
-from tlpipe.serve.readings import reading
 from tlpipe.serve.session import Runtime, Session, first_line
 
 Made = tuple[bytes, dict[str, float]]
@@ -145,7 +143,8 @@ class _Measured:
         self.about, self.packed, self.runtime, self.gate = about, packed, runtime, gate
         generator = np.random.default_rng(gate.seed)
         train = generator.permutation(packed.rows("train"))[: 2 * gate.calibration]
-        self.split: Split = "validation" if len(packed.rows("validation")) else "test"
+        unseen = len(packed.rows("validation")) and not packed.refit
+        self.split: Split = "validation" if unseen else "test"
         self.rows = packed.rows(self.split)
         if len(train) < 2 or not len(self.rows):
             raise ConfigError(
@@ -285,9 +284,7 @@ def _write(folder: Path, bundle: Path, about: Bundle, model: bytes, name: str, f
     for file in about.sha256.keys() - {MODEL}:
         shutil.copyfile(bundle / file, folder / file)
     (folder / MODEL).write_bytes(model)
-    if GOLDEN in about.sha256:
-        run = Session(model, Runtime(device="cpu")).run
-        write_golden(folder, answered(read_golden(bundle), reading(about, bundle), run))
+    carry_golden(bundle, folder, about)
     changes = {
         "metrics": figures,
         "parity": (),

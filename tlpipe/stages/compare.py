@@ -77,7 +77,7 @@ def publish(
                 files = [*payloads[at].artifacts, (evidence, str(Path(EVIDENCE).parent))]
                 payloads[at] = replace(payloads[at], champion=claim, artifacts=files)
             ids = ensure_runs(payloads, tracking.experiment, tracking.wait, outbox)
-            link_runs(payloads, ids, tracking.experiment, tracking.wait, outbox)
+        link_runs(payloads, ids, tracking.experiment, tracking.wait, outbox)
         for reason, names in why_not({each.run_key: each.name for each in payloads}, outbox).items():
             print(f"tracking: MLflow does not have {', '.join(names)}: {reason}", file=sys.stderr)
         said = tracking.kept_from_registry() or registry_said(best.about.run_key, outbox)

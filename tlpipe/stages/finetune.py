@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from tlpipe import config
 from tlpipe.data.packed import Packed
 from tlpipe.plan_table import render
+from tlpipe.progress import plain_console
 from tlpipe.stages.crossfit import HEAD, CrossFit, Run, Setting, Trained
 from tlpipe.stages.race import Lap, settle
 from tlpipe.strategies import AnyStrategy
@@ -38,7 +37,7 @@ def main(name: str) -> None:
     training: Training = config.load("training", Training).model_copy(update=json.loads(MONITOR.read_text()))
     runtime: Runtime = config.load("runtime", Runtime)
     packed, head = Packed.open(PACKED), load_about(HEAD)
-    inputs = (packed.fingerprint, hash_files([HEAD]), hash_code())
+    inputs = (packed.fingerprint, hash_files([HEAD]), hash_code("finetune"))
     machine = runtime.resolve(head.backbone.hidden_size)
     setting = Setting(name, packed, head, training, runtime, config.load("head", Head), machine, inputs)
 
@@ -62,7 +61,7 @@ def _train(setting: Setting, strategy: Strategy, seed: int) -> Trained:
     plan = account(fit.plan, fit.sizes(), setting.training.decay(samples), samples)
     journal = Recorder()
     if first:
-        Console().print(render(plan, setting.name), setting.machine.describe())
+        plain_console().print(render(plan, setting.name), setting.machine.describe())
         journal = _journal(setting, fit.key)
         journal.plan(plan)
     trained = fit.run(lambda epoch: journal.metrics(epoch.step, curve_values(epoch.row())))

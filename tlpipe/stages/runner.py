@@ -12,11 +12,16 @@ from functools import partial
 from importlib import import_module
 
 from tlpipe.config import ConfigError, suggest
+from tlpipe.cores import VARIABLE, usable_cores
 from tlpipe.endings import leave
 from tlpipe.troubles import KEPT, TRACEBACKS, sentence
 
 ENTRY = "tlpipe.stages"
 """`python -m` of this runs a stage as the command does; torchrun needs a module to start."""
+
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,7 @@ class Stage:
 
 
 STAGES = {
+    "code": Stage(),
     "check": Stage(),
     "sample_data": Stage(),
     "sample_text": Stage(),
@@ -55,6 +61,8 @@ def run_stage(name: str, argument: str | None = None) -> None:
 
     Raises ConfigError for a name that is no stage, and for an argument too many or too few.
     """
+    # before torch is imported: stages that set no threads must not take more than a container has, either
+    os.environ.setdefault(VARIABLE, str(usable_cores()))
     stage = STAGES.get(name)
     if stage is None:
         raise ConfigError(f"there is no stage {name!r}{suggest(name, STAGES)}")
@@ -62,9 +70,26 @@ def run_stage(name: str, argument: str | None = None) -> None:
         wanted = f"takes one argument, the {stage.argument}" if stage.argument else "takes no argument"
         raise ConfigError(f"the stage {name} {wanted}")
     arguments = [] if argument is None else [argument]
-    main = import_module(f"{__package__}.{name}").main
     claim = "-".join((name, *arguments)) if stage.trains else None
-    leave(run(partial(main, *arguments), [name, *arguments] if stage.together else [], claim) or 0)
+    leave(run(partial(_main, name, *arguments), [name, *arguments] if stage.together else [], claim) or 0)
+
+
+def _main(name: str, *arguments: str) -> int | None:
+    """Import a stage's code, which may take seconds, and do its work."""
+    code: int | None = import_module(f"{__package__}.{name}").main(*arguments)
+    return code
+
+
+def script(*words: str) -> None:
+    """Run the stage that `words` and the words of the command line name. For `python -m`; a wrong call ends with 2."""
+    given = [*words, *sys.argv[1:]]
+    try:
+        if not 1 <= len(given) <= 2:
+            raise ConfigError(f"a stage and at most one argument are needed, got {' '.join(given) or 'nothing'}")
+        run_stage(*given)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def run(work: Callable[[], int | None], workers: list[str] | None = None, claim: str | None = None) -> int | None:
@@ -79,6 +104,9 @@ def run(work: Callable[[], int | None], workers: list[str] | None = None, claim:
         print(f"error: {error}", file=sys.stderr, flush=True)
         _refuse(bool(workers))
         raise
+    except KeyboardInterrupt as error:
+        print(f"error: {sentence(error, KEPT)}", file=sys.stderr, flush=True)
+        sys.exit(INTERRUPTED)
     except Exception as error:
         message = sentence(error, KEPT)
         if message is None or os.environ.get(TRACEBACKS):

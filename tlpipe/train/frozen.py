@@ -67,7 +67,7 @@ class Frozen:
         self.team, self.fitting = machine.team, Fitting(machine, CHUNK)
         self.views = views_of(batches.packed.preprocess, machine.device)
         self.shelf = Shelf(root)
-        self._code = hash_code()
+        self._code = hash_code("finetune")
         self._digests: dict[int, str] = {}
         # the team's smallest room, and the first one's choice: rounding must not make the processes differ
         room = min(self.team.gather(self.shelf.room(self._reserve)), key=lambda each: each.bytes)

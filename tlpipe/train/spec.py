@@ -92,7 +92,7 @@ class Training(Spec):
     """Of the order of the samples, the augmentation, dropout and fresh weights."""
     seeds: Annotated[int, Field(ge=1, le=100)] = 1
     """Trainings of each strategy, with `seed`, `seed` + 1, …: the first one's model is the strategy's, and the others
-    tell how much of its figures is luck. They share what frozen layers gave. Strategies that draw nothing run once."""
+    tell how much of its figures is luck. Each draws its own views. Strategies that draw nothing run once."""
     retries: Annotated[int, Field(ge=0, le=20)] = 2
     """Trainings with other seeds in place of one that ends no better than a constant answer; every one is reported."""
     batch_size: Annotated[int, Field(ge=2, le=65_536)]
