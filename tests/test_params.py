@@ -69,7 +69,7 @@ WRONG: list[tuple[str, Any, list[str]]] = [
     ("training/augment/flp", True, ["training.augment.flp", "did you mean 'flip'?"]),
     ("training/augment/zoom", [2.0, 1.0], ["training.augment", "smallest, largest", "[2.0, 1.0]"]),
     (f"{TOP}/lr", "1e-3", [f"finetune.{LAYERS}.lr", "'1e-3' (text)", "without quotes: 0.001"]),
-    (f"{TOP}/lr", -1, [f"finetune.{LAYERS}.lr", "given:   -1\n", "a number above 0"]),
+    (f"{TOP}/lr", -1, [f"finetune.{LAYERS}.lr", "given:   -1\n", "a number from 1e-08 to 1"]),
     (f"{TOP}/layers", 99, [f"finetune.{LAYERS} (line ", "99", "this backbone has", "at most"]),
     (f"{TOP}/kind", "top_layer", [f"finetune.{LAYERS}", "'top_layer'", "did you mean 'top_layers'?"]),
     (f"{TOP}/kind", GONE, [f"finetune.{LAYERS}", "has no kind", "add kind: ", "top_layers"]),

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from tlpipe import __version__, project_commands, serve_commands
 from tlpipe.config import PARAMS, ConfigError, read, suggest
-from tlpipe.data.known import known_classes, known_samples
+from tlpipe.dvc_lock import heal
 from tlpipe.endings import end_quickly
 from tlpipe.troubles import TRACEBACKS, explain_uncaught, sentence
 
@@ -74,7 +74,12 @@ def root(
 
 @app.command()
 def check(params: ParamsFile = PARAMS) -> None:
-    """Check everything in the params file, the data and the weights that it names, before any work."""
+    """Check everything in the params file, the data and the weights that it names, before any work.
+
+    Heals DVC's lock file if a kill left it half written.
+    """
+    if healed := heal(Path.cwd()):
+        typer.echo(healed, err=True)
     read(params)  # A file that is not there or not YAML should not wait for torch to be imported.
     from tlpipe.project.check import check as look
 
@@ -109,6 +114,7 @@ def plan(
     """
     loaded = _load(params)
     from tlpipe.advise.told import outcome
+    from tlpipe.data.known import known_classes, known_samples
     from tlpipe.params import outline
     from tlpipe.plan_table import render
     from tlpipe.strategies.counting import account

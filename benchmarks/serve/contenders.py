@@ -20,8 +20,9 @@ import psutil
 from benchmarks.peers.environment import python_of
 from benchmarks.serve.load import closed, post, tensor
 from benchmarks.serve.pictures import Sample
+from tlpipe.cores import usable_cores
 from tlpipe.serve.batcher import MOST
-from tlpipe.serve.machine import PACKAGES, cores
+from tlpipe.serve.machine import PACKAGES
 
 HERE = Path(__file__).parent
 CONTENDERS = ("tlpipe", "mlserver", "bentoml", "litserve")
@@ -144,7 +145,7 @@ def _shared() -> list[str]:
 
 def _settings(name: str, bundle: Path, port: int, sample: Sample) -> dict[str, str]:
     given = {
-        "PORT": port, "BATCH": BATCH, "DELAY": DELAY, "THREADS": cores(), "EDGE": sample.pixels.shape[0],
+        "PORT": port, "BATCH": BATCH, "DELAY": DELAY, "THREADS": usable_cores(), "EDGE": sample.pixels.shape[0],
         "MODEL": (bundle / "model.onnx").resolve(),
     }  # fmt: skip
     found = {f"BENCH_{name}": str(value) for name, value in given.items()}

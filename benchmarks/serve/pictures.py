@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tlpipe.cores import usable_cores
 from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.serve.batcher import MOST
 from tlpipe.serve.load import Loaded, stack
-from tlpipe.serve.machine import cores
 from tlpipe.serve.predictor import ahead
 from tlpipe.serve.reading import Row
 from tlpipe.serve.session import Session
@@ -96,7 +96,7 @@ def raw_files(loaded: Loaded, file: bytes, batch: int, seconds: float) -> float:
             yield file
 
     rows = deque[Row]()
-    with ThreadPoolExecutor(cores()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         for each in ahead(pool, loaded.reading.load, until(), 2 * batch):
             rows.extend(each.rows)
             if len(rows) == batch:

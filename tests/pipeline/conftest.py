@@ -19,10 +19,13 @@ from tlpipe.project.status import rewrite
 
 SMALL = {
     "data.limit_per_class": 6,
+    "data.split.folds": 2,
+    "data.split.validation": None,
     "backbone.width": 4,
     "backbone.samples": 200,
     "backbone.epochs": 1,
     "training.seeds": 2,
+    "training.norm_statistics": "source",  # so short a pretraining has statistics that are far from its batches'
     "runtime.threads": 1,
     "runtime.precision": "fp32",
     "head.penalties": [0.1, 0.01],

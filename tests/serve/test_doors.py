@@ -92,7 +92,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
     generator = np.random.default_rng(0)
     raw = [np.kron(generator.integers(0, 256, (8, 9, 3), np.uint8), np.ones((6, 6, 1), np.uint8)) for _ in range(3)]
     held = HeldOut(raw, np.stack([about.preprocess.pack(image) for image in raw]), max_pixels=MAX_PIXELS)
-    spec = Export(samples=3, batch=2, tolerance=0.5, agreement=0)
+    spec = Export(samples=3, batch=2, tolerance=0.25, agreement=0.9)
     export_bundle(root / "bundle", root / "parity.json", model, about, held, {}, spec)
     return root / "bundle"
 

@@ -10,6 +10,7 @@ import pytest
 
 from tlpipe.bundle import ABOUT, MODEL, BundleError
 from tlpipe.config import ConfigError
+from tlpipe.cores import usable_cores
 from tlpipe.serve import machine
 from tlpipe.serve import session as session_module
 from tlpipe.serve.doctor import report
@@ -127,7 +128,7 @@ def test_threads_are_as_told_and_do_not_spin():
     options = session_options(Runtime(threads=3))
     assert options.intra_op_num_threads == 3
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
-    assert session_options(Runtime()).intra_op_num_threads == machine.cores()
+    assert session_options(Runtime()).intra_op_num_threads == usable_cores()
 
 
 def test_what_is_no_graph_is_a_sentence():

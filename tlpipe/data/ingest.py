@@ -12,6 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
+from tlpipe.cores import usable_cores
 from tlpipe.data.base import Source
 from tlpipe.data.similar import thumbnail
 from tlpipe.preprocess.decode import UnreadableImage
@@ -57,11 +58,6 @@ class Unreadable:
     detail: str
 
 
-def cores() -> int:
-    """Number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def ingest(job: Job, ids: Sequence[str], workers: int | None = None) -> Iterator[Image | Unreadable]:
     """One outcome a sample, in order; the scratch file is complete when the iterator is exhausted.
 
@@ -78,7 +74,7 @@ def ingest(job: Job, ids: Sequence[str], workers: int | None = None) -> Iterator
     yield from (_ingest(job, row, name) for row, name in first)
     rest = list(enumerate(ids))[len(first) :]
     slow = bool(first) and (time.perf_counter() - begun) / len(first) * len(rest) > PATIENCE
-    count = workers or (cores() if slow else 1)
+    count = workers or (usable_cores() if slow else 1)
     if count > 1:
         yield from _parallel(job, rest, count)
     else:

@@ -30,13 +30,14 @@ def loss_of(first: Judged, second: Judged, metric: str, allowed: float, seed: in
     """The loss of the task's first figure, `metric`.
 
     A sample's score falls by at most one, so the share of samples that become worse bounds the loss of the mean score;
-    what is gained counts only where it is a whole one. Where the figure is no mean of scores (entity F1), the upper
-    bound is the larger one of this and of the paired interval.
+    what is gained counts only where it is a whole one, and the other way round for the lower bound. Where the figure is
+    no mean of scores (entity F1), the upper bound is the larger one of this and of the paired interval.
     """
     before, after = first.scores, second.scores
     found = _loss(before > after, after - before == 1, first.design, allowed, seed)
     value = first.measure()[metric] - second.measure()[metric]
-    around = found.interval._replace(value=value)
+    whole = _loss(before - after == 1, after > before, first.design, allowed, seed)
+    around = Interval(value, whole.interval.low, found.interval.high)
     if not np.isclose(before.mean(), first.measure()[metric]):
         paired = difference([first], [second], metric, RESAMPLES, seed)
         around = Interval(value, min(around.low, paired.low), max(around.high, paired.high))

@@ -14,10 +14,10 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from tlpipe import __version__
+from tlpipe.cores import usable_cores
 from tlpipe.serve import protocol
 from tlpipe.serve.body import Bodies, Part, parts
 from tlpipe.serve.load import unstack
-from tlpipe.serve.machine import cores
 from tlpipe.serve.metrics import CONTENT_TYPE, Metrics
 from tlpipe.serve.middleware import Door, Observer
 from tlpipe.serve.model import Model, Served
@@ -40,7 +40,7 @@ class Service:
         self.bodies = Bodies(settings.limits)
         self.draining = False
         self.decoding = 0
-        self._pool = ThreadPoolExecutor(settings.runtime.threads or cores(), thread_name_prefix="decode")
+        self._pool = ThreadPoolExecutor(settings.runtime.threads or usable_cores(), thread_name_prefix="decode")
 
     @asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:

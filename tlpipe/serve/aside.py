@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from time import perf_counter
 
-from tlpipe.serve.machine import cores
+from tlpipe.cores import usable_cores
 from tlpipe.serve.session import Runtime, Session, Tensors
 
 LARGEST = 128 * 2**20
@@ -37,7 +37,7 @@ def aside(model: bytes, runtime: Runtime, session: Session, example: Tensors) ->
 
     None on a GPU, with one thread, or for a graph that is too large to be held twice.
     """
-    lanes = runtime.threads or cores()
+    lanes = runtime.threads or usable_cores()
     if session.device != "cpu" or lanes == 1 or len(model) > LARGEST:
         return None
     single = Session(model, runtime.model_copy(update={"threads": 1}))

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 
 import onnxruntime
 
-from tlpipe.serve.machine import PROVIDERS, cores, installed, obstacles
+from tlpipe.cores import usable_cores
+from tlpipe.serve.machine import PROVIDERS, installed, obstacles
 
 
 def report() -> Iterator[str]:
     """Lines about Python, onnxruntime and each device; the reasons under a device that cannot be used."""
-    yield f"Python {platform.python_version()} on {platform.system()} {platform.machine()}, {cores()} processors"
+    yield f"Python {platform.python_version()} on {platform.system()} {platform.machine()}, {usable_cores()} processors"
     packages = ", ".join(f"{name} {version}" for name, version in installed().items())
     yield f"onnxruntime {onnxruntime.__version__} ({packages or 'no package metadata'})"
     if len(installed()) > 1:

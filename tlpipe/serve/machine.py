@@ -21,11 +21,6 @@ PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 INSTALL_CUDA = "pip install 'tlpipe[cuda]' puts them into this environment"
 
 
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def installed() -> dict[str, str]:
     """Version by name of the onnxruntime packages that are installed; two of them overwrite each other's files."""
     found = {}

@@ -7,8 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tlpipe.cores import usable_cores
 from tlpipe.serve.load import load, stack, unstack
-from tlpipe.serve.machine import cores
 from tlpipe.serve.reading import Answer, BadInput, Row, Sample
 from tlpipe.serve.session import Device, Runtime
 
@@ -38,7 +38,7 @@ class Predictor:
         max_pixels: int | None = None,
     ) -> None:
         self.loaded = load(Path(bundle), Runtime(device=device, threads=threads), max_pixels)
-        self.workers = threads or cores()
+        self.workers = threads or usable_cores()
         self.batch = batch
         self.top = top
 

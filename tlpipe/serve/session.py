@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from tlpipe.config import ConfigError, Spec
+from tlpipe.cores import usable_cores
 from tlpipe.serve.fixed import SKIP, Fixed, run_options
-from tlpipe.serve.machine import PROVIDERS, cores, obstacles, preload
+from tlpipe.serve.machine import PROVIDERS, obstacles, preload
 from tlpipe.serve.pinned import Staging
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -139,7 +140,7 @@ def _port(found: Any) -> tuple[str, tuple[int | str | None, ...]]:
 def session_options(runtime: Runtime) -> onnxruntime.SessionOptions:
     """Threads as told, and none that spins while it waits: the processors are shared with decoding."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = runtime.threads or cores()
+    options.intra_op_num_threads = runtime.threads or usable_cores()
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3

@@ -12,6 +12,7 @@ from functools import partial
 from importlib import import_module
 
 from tlpipe.config import ConfigError, suggest
+from tlpipe.cores import VARIABLE, usable_cores
 from tlpipe.endings import leave
 from tlpipe.troubles import KEPT, TRACEBACKS, sentence
 
@@ -60,6 +61,8 @@ def run_stage(name: str, argument: str | None = None) -> None:
 
     Raises ConfigError for a name that is no stage, and for an argument too many or too few.
     """
+    # before torch is imported: stages that set no threads must not take more than a container has, either
+    os.environ.setdefault(VARIABLE, str(usable_cores()))
     stage = STAGES.get(name)
     if stage is None:
         raise ConfigError(f"there is no stage {name!r}{suggest(name, STAGES)}")

@@ -1,6 +1,5 @@
 """Where and in which precision things are computed: one rule, overridable, said aloud."""
 
-import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Literal
 
@@ -10,6 +9,7 @@ from torch import nn
 
 from tlpipe.backbones.lean import lean_optimizers
 from tlpipe.config import ConfigError, Spec
+from tlpipe.cores import usable_cores
 from tlpipe.train.compiling import compiled, refuse_without_compiler
 from tlpipe.train.convolution import quicken
 from tlpipe.train.memory import hold_on
@@ -27,7 +27,8 @@ class Runtime(Spec):
     compile: bool = False
     """torch.compile the network: a minute at the start, faster steps after; for long trainings on a GPU."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
-    """CPU threads; 0 = one for each core that this process may use."""
+    """CPU threads; 0 = one for each core that this process may use by its affinity, its container's quota and
+    OMP_NUM_THREADS."""
 
     processes: Annotated[int, Field(ge=1, le=64)] = 1
     """Processes on this machine that train together (torchrun, DistributedDataParallel): one a GPU. The batch is shared
@@ -146,8 +147,3 @@ def _crashes_channels_last(module: nn.Module) -> bool:
         and max(int(stride) for stride in module.stride) > 1
         and module.in_channels < 8
     )
-
-
-def usable_cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
