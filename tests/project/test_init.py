@@ -95,11 +95,11 @@ def test_data_in_the_project_are_named_from_there(tmp_path: Path) -> None:
 
 
 def test_nothing_is_overwritten_and_files_that_are_there_are_added_to(tmp_path: Path) -> None:
-    (tmp_path / ".gitignore").write_text("mine\n/reports/*")
+    (tmp_path / ".gitignore").write_text("mine\n/mlruns/")
     (tmp_path / "README.md").write_text("mine")
     init(tmp_path)
-    assert (tmp_path / ".gitignore").read_text().startswith("mine\n/reports/*\n# what")
-    assert (tmp_path / ".gitignore").read_text().count("/reports/*") == 1
+    assert (tmp_path / ".gitignore").read_text().startswith("mine\n/mlruns/\n# what")
+    assert (tmp_path / ".gitignore").read_text().count("/mlruns/") == 1
     assert (tmp_path / "README.md").read_text() == "mine"
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(ConfigError, match=r"has params.yaml and dvc.yaml already"):

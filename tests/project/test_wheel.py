@@ -40,7 +40,7 @@ BERT = {
     "backbone.corpus": ["data/plain.txt"],
     "data.checks.near_duplicates": None,
 }
-CHANGES = {
+CHANGES: dict[str, set[str]] = {
     "train/fit.py": {"pretrain", "finetune@head_only"},
     "serve/app.py": set(),
     "data/text_table.py": set(),
@@ -55,7 +55,7 @@ CHANGES = {
         "report",
     },
     "report/report.html.j2": {"report"},
-}
+}  # fmt: skip
 """By the installed file that is changed, the stages of an image project that run again."""
 
 

@@ -17,15 +17,7 @@ from tlpipe.project.survey import survey
 
 PIPELINE, README = Path("dvc.yaml"), Path("README.md")
 IGNORED = """\
-# what the stages write, and data: DVC keeps it (`dvc add data/mine`), git keeps the .dvc files
-/data/*
-!/data/*.dvc
-!/data/.gitignore
-/models/*
-!/models/*.dvc
-!/models/.gitignore
-/reports/*
-!/reports/comparison.json
+# what the stages write, and data after `dvc add`, DVC keeps out of git by files of its own
 /dvc_plots/
 /.tlpipe/
 /mlruns/
