@@ -20,16 +20,15 @@ PYTHON ?= python3
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.ready ## Run the offline default through to a verified ONNX bundle and reports/report.html
-	dvc repro
-	@echo "Look at reports/report.html, models/bundle/ and: mlflow ui --backend-store-uri sqlite:///mlflow.db"
+demo: $(VENV)/.ready ## A project of the offline default, in demo/, through to a verified ONNX bundle and its report
+	test -f demo/dvc.yaml || tlpipe init --no-scm demo
+	cd demo && dvc repro
+	@echo "Look at demo/reports/report.html, demo/models/bundle/ and: cd demo && mlflow ui --backend-store-uri sqlite:///mlflow.db"
 
-demo-text: $(VENV)/.ready ## The same for texts, in .tlpipe/demo-text: a tiny BERT, pretrained and fine-tuned offline
-	rm -rf .tlpipe/demo-text && mkdir -p .tlpipe/demo-text/data/corpus .tlpipe/demo-text/models/pretrained
-	cp -r tlpipe dvc.yaml .dvcignore .tlpipe/demo-text/
-	cp recipes/text_classification.yaml .tlpipe/demo-text/params.yaml
-	cd .tlpipe/demo-text && dvc init -q --no-scm && dvc repro
-	@echo "Look at .tlpipe/demo-text/reports/report.html and .tlpipe/demo-text/models/bundle/"
+demo-text: $(VENV)/.ready ## The same for texts, in demo-text/: a tiny BERT, pretrained and fine-tuned offline
+	test -f demo-text/dvc.yaml || tlpipe init --no-scm --recipe text_classification demo-text
+	cd demo-text && dvc repro
+	@echo "Look at demo-text/reports/report.html and demo-text/models/bundle/"
 
 test: $(VENV)/.ready ## All tests: the fast suite first, then the slow one
 	OMP_NUM_THREADS=1 pytest -q -n 2 -m "not slow" && OMP_NUM_THREADS=1 pytest -q -n 2 --dist loadfile -m slow
@@ -66,7 +65,7 @@ abuse: $(VENV)/.ready ## Mutated params files and hostile files, offline: no tra
 
 clean: ## Remove what the pipeline made (not the DVC cache, not MLflow's store)
 	rm -rf data/packed data/features data/preprocess.json data/monitor.json reports .tlpipe/work .tlpipe/cache
-	rm -rf models/source models/head models/finetuned models/seeds models/champion models/bundle
+	rm -rf models/source models/head models/finetuned models/seeds models/champion models/bundle demo demo-text
 
 # uv comes from the system if it is there, else from PyPI into the environment that it then fills
 $(VENV)/.uv:

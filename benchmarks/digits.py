@@ -204,7 +204,7 @@ class Runner:
     """Trains what was not trained before, in as many processes of one thread as asked for."""
 
     def __init__(self, processes: int, cache: Path) -> None:
-        self.source = run_key(hash_files([SOURCE]), hash_code())
+        self.source = run_key(hash_files([SOURCE]), hash_code("finetune"))
         lines = FOUND.read_text().splitlines() if FOUND.is_file() else []
         self.found: dict[str, dict[str, Any]] = {record["key"]: record for record in map(json.loads, lines)}
         FOUND.parent.mkdir(parents=True, exist_ok=True)

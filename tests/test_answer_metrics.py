@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tlpipe.answer_metrics import (
+    ADDED,
     ANSWER_METRICS,
     Scored,
     Version,
@@ -21,7 +22,7 @@ from tlpipe.answer_metrics import (
     right_answers,
     score,
 )
-from tlpipe.metrics import Interval, interval
+from tlpipe.intervals import Design, Interval, clusters, of_share
 from tlpipe.sums import draw_sums, measure_sums
 
 AWKWARD = [
@@ -122,8 +123,16 @@ def measure(scored: Scored) -> dict[str, float]:
 
 
 def bootstrap(scored: Scored, seed: int = 0) -> dict[str, Interval]:
-    values, draws = measure(scored), draw_sums(columns(scored), ANSWER_METRICS, 1000, seed)
-    return {name: found for name in values if (found := interval(values[name], draws[name]))}
+    values, draws = measure(scored), drawn(scored, seed)
+    return {name: found for name in values if (found := of_share(values[name], draws[name], design(scored)))}
+
+
+def design(scored: Scored) -> Design:
+    return Design(clusters([""] * len(scored.f1)), columns(scored)[:, [2, 4]].mean(axis=0))
+
+
+def drawn(scored: Scored, seed: int) -> dict[str, np.ndarray]:
+    return draw_sums(columns(scored), ANSWER_METRICS, ADDED, design(scored), 1000, seed)
 
 
 def some(size: int = 300, seed: int = 0) -> Scored:
@@ -149,7 +158,7 @@ def test_an_interval_covers_the_normal_one():
 def test_a_paired_difference_is_sharper_than_two_intervals():
     first = some()
     better = Scored(first.exact, np.minimum(first.f1 + 0.05, 1), first.answered)
-    one, other = (draw_sums(columns(each), ANSWER_METRICS, 1000, 0)["f1"] for each in (better, first))
+    one, other = (drawn(each, 0)["f1"] for each in (better, first))
     assert (one - other).min() > 0
     assert (one - other).std() < one.std() / 3
 

@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 import tlpipe
 from tlpipe.advise.decision import Contender
 from tlpipe.advise.told import outcome
-from tlpipe.cli import app, known_classes, known_samples, schema_text
+from tlpipe.cli import app, schema_text
 from tlpipe.config import read
+from tlpipe.data.known import known_classes, known_samples
 from tlpipe.params import load_params, outline
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,8 +40,9 @@ def test_help_loads_nothing_heavy():
 def test_check_says_ok_and_what_each_strategy_trains():
     lines = run("check", PARAMS).stdout.splitlines()
     assert lines[0].startswith(f"{PARAMS}: ok")
-    assert [line.split(":")[0].strip() for line in lines[1:]] == list(read(PARAMS)["strategies"])
-    assert all("parameters train" in line for line in lines[1:])
+    assert lines[1].startswith("  data: ")
+    assert [line.split(":")[0].strip() for line in lines[2:]] == list(read(PARAMS)["strategies"])
+    assert all("parameters train" in line for line in lines[2:])
 
 
 @pytest.fixture
@@ -69,6 +71,7 @@ def test_the_plan_shows_what_the_advice_chose(waiting: Path, monkeypatch: pytest
         for name in names
     )
     monkeypatch.setattr("tlpipe.advise.told.told", lambda *_: chosen)
+    monkeypatch.setattr("tlpipe.project.check.told", lambda *_: chosen)
     content = json.loads(run("plan", waiting, "--json").stdout)
     labels = ["auto"] if len(names) == 1 else [f"auto: {name}" for name in names]
     assert content["advised"] == {"auto": list(names)}
@@ -124,7 +127,7 @@ def test_the_head_has_as_many_classes_as_prepare_found(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     assert known_classes() is known_samples() is None
     (tmp_path / "data/packed").mkdir(parents=True)
-    found = {"classes": ["a", "b", "c"], "counts": {"train": 100, "validation": 20, "test": 9}}
+    found = {"classes": ["a", "b", "c"], "learnt": 100}
     (tmp_path / "data/packed/dataset.json").write_text(json.dumps(found))
     assert (known_classes(), known_samples()) == (3, 100)
     content = json.loads(run("plan", PARAMS, "--json").stdout)
@@ -137,7 +140,8 @@ def test_samples_follow_from_the_limit_a_class_where_the_classes_are_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
-    assert json.loads(run("plan", PARAMS, "--json", "--classes", "10").stdout)["samples"] == 150
+    # with folds, what ships learns from all 20 a class
+    assert json.loads(run("plan", PARAMS, "--json", "--classes", "10").stdout)["samples"] == 200
 
 
 def test_the_schema_file_is_fresh(tmp_path: Path):

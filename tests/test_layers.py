@@ -9,12 +9,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
-    "troubles", "endings", "locks", "dvc_lock", "cores", "files",
-    "wording", "yaml_text", "config", "preprocess", "bundle", "metrics",
-    "sums", "entities", "tagging",
-    "answer_metrics", "schedule", "data", "backbones", "tasks", "strategies", "plan_table", "train", "advise",
-    "evaluate", "export", "serve", "tracking", "report", "across", "params", "progress", "lr_range",
-    "stages", "serve_commands", "cli",
+    "troubles", "endings", "locks", "dvc_lock", "cores", "files", "wording", "yaml_text", "config", "code",
+    "preprocess", "bundle", "golden", "intervals", "metrics", "sums", "entities", "tagging", "answer_metrics",
+    "schedule", "data", "backbones", "tasks", "strategies", "plan_table", "train", "advise", "evaluate",
+    "export", "serve", "tracking", "report", "across", "params", "progress", "lr_range", "stages", "project",
+    "project_commands", "serve_commands", "cli",
 )  # fmt: skip
 MODULES = sorted(
     path for path in (ROOT / "tlpipe").rglob("*.py") if path.parent != ROOT / "tlpipe" or path.stem != "__init__"

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sk
 
-from tlpipe.metrics import METRICS, draw, interval, measure, reliability
+from tlpipe.intervals import clusters, of_share
+from tlpipe.metrics import METRICS, design, draw, measure, reliability
 
 
 def sample(size: int = 200, classes: int = 4, seed: int = 0, skill: float = 0.4):
@@ -48,6 +49,25 @@ def test_counts_mean_repeated_samples(name: str):
     assert METRICS[name].over(labels, probabilities, counts) == pytest.approx(repeated, abs=1e-12)
 
 
+def test_counts_of_resamples_of_unequal_sizes_mean_repeated_samples_too():
+    labels, probabilities = sample(size=60, classes=3, seed=3)
+    counts = np.random.default_rng(1).integers(0, 4, (60, 5)).astype(float)
+    for name in ("ece", "accuracy", "auroc"):
+        rows = [np.repeat(np.arange(60), column.astype(int)) for column in counts.T]
+        repeated = [METRICS[name](labels[row], probabilities[row]) for row in rows]
+        assert METRICS[name].over(labels, probabilities, counts) == pytest.approx(repeated, abs=1e-12)
+
+
+def test_two_samples_are_added_to_a_share_and_none_to_a_loss():
+    labels, probabilities = np.array([0, 0, 0, 1] * 5), np.tile([[0.9, 0.1]], (20, 1))
+    each = design(labels, clusters([""] * 20))
+    first, second = (draw(["accuracy", "brier"], labels, probabilities, each, 4000, 0, way) for way in (False, True))
+    assert first["accuracy"].mean() == pytest.approx(16 / 22, abs=0.01)
+    assert first["brier"].mean() == pytest.approx(METRICS["brier"](labels, probabilities), abs=0.01)
+    assert (first["brier"] == second["brier"]).all()
+    assert 0 < np.corrcoef(first["accuracy"], second["accuracy"])[0, 1] < 0.9
+
+
 def test_ece_by_hand():
     # 30 samples, 2 a bin: confidences 0.51, 0.52, … 0.80; only the upper half of the bins is right
     confidence = 0.51 + 0.01 * np.arange(30)
@@ -76,7 +96,8 @@ def test_auroc_is_absent_when_a_class_is():
     labels, probabilities = sample(classes=3)
     probabilities = np.hstack([probabilities, np.zeros((len(labels), 1))])
     assert "auroc" not in measure(labels, probabilities)
-    assert interval(0.5, draw(["auroc"], labels, probabilities, 50, 0)["auroc"]) is None
+    each = design(labels, clusters([""] * len(labels)))
+    assert of_share(0.5, draw(["auroc"], labels, probabilities, each, 50, 0)["auroc"], each) is None
     assert "accuracy" in measure(labels, probabilities)
 
 

@@ -134,13 +134,11 @@ def _takers(modality: str) -> list[Any]:
 
 
 def _names(chosen: tuple[str, ...], there: list[str], unsettled: set[str], path: Path | None) -> Iterator[str]:
-    meant: set[str] = set()
     advised = unsettled & set(chosen)
     for index, name in enumerate(chosen):
         line = line_of(path, "strategies", [index])
         if name not in there:
             near = nearest(name, there)
-            meant.update(near)
             do = f"did you mean {either(near)}? rename it, or add" if near else "add"
             details = {"allowed": ", ".join(there) or "none: finetune is empty", "do": f"{do} finetune.{name}"}
             yield block("strategies", f"finetune has no strategy {name!r}", details, line)
@@ -149,12 +147,12 @@ def _names(chosen: tuple[str, ...], there: list[str], unsettled: set[str], path:
     for name in sorted(advised) if set(there) <= unsettled else ():
         details = {"do": "add the strategies that it may choose from to finetune, such as head_only and all_layers"}
         yield block(f"finetune.{name}", "has nothing to choose from", details, line_of(path, "finetune", [name]))
-    for name in there:
-        # what is not listed may still be what the advice chooses
-        if name not in chosen and name not in meant and not advised:
-            details = {"given": f"strategies: {', '.join(chosen)}", "do": f"add {name} there, or remove it here"}
-            line = line_of(path, "finetune", [name])
-            yield block(f"finetune.{name}", "changes nothing: strategies does not list it", details, line)
+
+
+def unlisted(strategies: tuple[str, ...], finetune: Mapping[str, Any]) -> list[str]:
+    """Entries of `finetune` that do not run, because `strategies` does not list them and no advice may choose them."""
+    advised = any(not finetune[name].settled for name in strategies)
+    return [] if advised else [name for name in finetune if name not in strategies]
 
 
 def _unplannable(backbone: Any, strategies: Mapping[str, Any], path: Path | None) -> Iterator[str]:

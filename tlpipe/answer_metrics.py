@@ -93,6 +93,13 @@ def columns(scored: Scored) -> Floats:
     return np.stack([scored.exact * some, scored.f1 * some, some, scored.f1 * none, none], axis=1)
 
 
+ADDED = (
+    np.array([[0.0, 0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0, 1.0]]),
+    np.array([[1.0, 1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0, 1.0]]),
+)
+"""`columns` of questions that nobody observed, for intervals: wrong and right ones with an answer and without one."""
+
+
 def _share(above: Floats, below: Floats, there: Floats) -> Floats:
     """NaN where there are no questions of one kind: then the metric says nothing that another does not."""
     return np.where(there > 0, above / np.maximum(below, 1), np.nan)
@@ -108,6 +115,16 @@ ANSWER_METRICS: dict[str, SumMetric] = {
     "unanswered_f1": SumMetric("F1 where there is none", True, lambda sums: _share(sums[3], sums[4], sums[4])),
 }
 """Means over questions; those of one kind only where there are both (HasAns and NoAns of the script of v2.0)."""
+
+
+def outcomes(metric: str, scored: Scored) -> Floats | None:
+    """Whether each question that a metric is about is right, 1 or 0, where the metric is the share of these."""
+    chosen = {
+        "exact_match": scored.exact,
+        "answered_exact_match": scored.exact[scored.answered],
+        "unanswered_f1": scored.f1[~scored.answered],
+    }
+    return chosen.get(metric)
 
 
 def best_threshold(margins: Floats, scored: Scored) -> float:

@@ -2,16 +2,20 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tlpipe.config import ConfigError, Spec, parse
 from tlpipe.preprocess import AnyPreprocess
+from tlpipe.preprocess.limits import SampleLimits
 
 MODEL, ABOUT = "model.onnx", "bundle.json"
+FILE_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
+"""Of a bundle's files: none is elsewhere than in its folder."""
 
 
 class BundleError(ConfigError):
@@ -21,8 +25,11 @@ class BundleError(ConfigError):
 class Port(Spec):
     """One input or output of the graph."""
 
-    name: str
-    dtype: str
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./:-]*$", max_length=200)]
+    dtype: Literal[
+        "bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float16", "float32",
+        "float64",
+    ]  # fmt: skip
     """numpy's name of the element type."""
     shape: tuple[int | str, ...]
     """Sizes; a name stands for one that is free."""
@@ -31,7 +38,7 @@ class Port(Spec):
 
 
 class Figure(Spec):
-    """A metric, with its bootstrap 95 % interval where there is one; None where it is not defined."""
+    """A metric, with its 95 % interval where there is one; None where it is not defined."""
 
     value: float | None
     low: float | None = None
@@ -62,6 +69,10 @@ class Case(Spec):
     """Share of samples whose first label differs, but which torch puts within the tolerance of its own first."""
     agreement: float
     """What `same` + `ties` must at least be."""
+    levels: float | None = None
+    """Largest difference of a pixel that the network sees, in grey levels; None where no image is resized."""
+    levels_tolerance: float | None = None
+    """What `levels` may be."""
 
     def problems(self) -> tuple[str, ...]:
         """What keeps this case from passing, a sentence each; nothing when it passes."""
@@ -73,6 +84,10 @@ class Case(Spec):
             found.append(f"{where}: probabilities differ by {self.probabilities:.3g}, allowed {self.tolerance:g}")
         if self.logits_tolerance is not None and self.logits > self.logits_tolerance:
             found.append(f"{where}: logits differ by {self.logits:.3g} relative, allowed {self.logits_tolerance:g}")
+        if self.levels is not None and self.levels_tolerance is not None and not self.levels <= self.levels_tolerance:
+            found.append(
+                f"{where}: resized pixels differ by {self.levels:.3g} grey levels, allowed {self.levels_tolerance:g}"
+            )
         if self.same + self.ties < self.agreement:
             agreed = f"{self.same + self.ties:.2%}"
             found.append(f"{where}: the first label agrees on {agreed}, required {self.agreement:.2%}")
@@ -83,13 +98,15 @@ class Bundle(Spec):
     """What `bundle.json` says of the files beside it."""
 
     task: str
-    labels: tuple[str, ...]
+    labels: Annotated[tuple[str, ...], Field(min_length=1)]
     """Class names in output order."""
-    inputs: tuple[Port, ...]
-    outputs: tuple[Port, ...]
+    inputs: Annotated[tuple[Port, ...], Field(min_length=1)]
+    outputs: Annotated[tuple[Port, ...], Field(min_length=1)]
     preprocessing: AnyPreprocess
     """What the graph does before the network; nobody has to do it again."""
-    temperature: float
+    limits: SampleLimits = SampleLimits()
+    """What a sample may be, as in training: servers and clients refuse what was not trained on."""
+    temperature: Annotated[float, Field(gt=0)]
     """What the graph divides the network's logits by."""
     fitted: dict[str, float] = Field(default_factory=dict)
     """What else was fitted on the validation split and is needed to read the outputs."""
@@ -103,13 +120,46 @@ class Bundle(Spec):
     """Where the gate that it passed was set to let more pass than a sound export needs, a sentence each."""
     versions: dict[str, str]
     """What made the bundle: tlpipe, torch, onnx, onnxruntime, and the opset."""
-    sha256: dict[str, str]
+    sha256: dict[Annotated[str, Field(pattern=FILE_NAME)], str]
     """Of every other file in the folder."""
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> "Bundle":
+        for name, values in (("labels", self.labels), ("inputs", [port.name for port in self.inputs])):
+            if twice := sorted(value for value, count in Counter(values).items() if count > 1):
+                raise ValueError(f"{name} has {twice[0][:80]!r} twice; an output has a name of its own")
+        for port in self.outputs:
+            classes = port.shape[-1] if port.shape and port.layout.endswith("C") else len(self.labels)
+            if classes != len(self.labels):
+                raise ValueError(
+                    f"there are {len(self.labels)} labels, and the output {port.name!r} has {classes} values a sample"
+                )
+        if MODEL not in self.sha256:
+            raise ValueError(f"sha256 does not name {MODEL}, so nobody could tell whether it is the one")
+        return self
+
+    def of_itself(self) -> dict[str, str]:
+        """What the graph's own metadata say too, as they say it."""
+        labels = json.dumps(self.labels, ensure_ascii=False)
+        return {"labels": labels, "task": self.task, **metadata(self.temperature, self.preprocessing, self.limits)}
 
     @property
     def version(self) -> str:
         """Twelve hexadecimal digits over all that it says and names: graph, labels, tokenizer, thresholds, figures."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
+
+def metadata(temperature: float, preprocessing: Any, limits: SampleLimits) -> dict[str, str]:
+    """What the graph's file says of itself besides labels and task: clients may have it alone, contradictions show.
+
+    `limits` is what `tlpipe.preprocess.decode.decode` takes besides the bytes.
+    """
+    readable = {"max_pixels": limits.max_pixels, "edge": getattr(preprocessing, "edge", None)}
+    return {
+        "temperature": repr(temperature),
+        "preprocessing": preprocessing.model_dump_json(),
+        "limits": json.dumps(readable),
+    }
 
 
 def digest(path: Path) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from tlpipe import __version__, serve_commands
+from tlpipe import __version__, project_commands, serve_commands
 from tlpipe.config import PARAMS, ConfigError, read, suggest
 from tlpipe.dvc_lock import heal
 from tlpipe.endings import end_quickly
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tlpipe.advise.decision import Contender
     from tlpipe.params import Params
 
-SCHEMA, DATASET = Path("params.schema.json"), Path("data/packed/dataset.json")
+SCHEMA = Path("params.schema.json")
 FALLBACK_CLASSES = 2
 PLACES = (
     "A folder of class folders, a .csv with columns image and label, a .conll or .jsonl of tagged words, a SQuAD "
@@ -55,6 +55,7 @@ app = typer.Typer(cls=_Readable, no_args_is_help=True, add_completion=False, pre
 ParamsFile = Annotated[Path, typer.Argument(help="The params file.", show_default=True)]
 
 
+project_commands.add(app)
 serve_commands.add(app)
 
 
@@ -73,20 +74,16 @@ def root(
 
 @app.command()
 def check(params: ParamsFile = PARAMS) -> None:
-    """Check everything in the params file, before any work; heal DVC's lock file if a kill left it half written."""
+    """Check everything in the params file, the data and the weights that it names, before any work.
+
+    Heals DVC's lock file if a kill left it half written.
+    """
     if healed := heal(Path.cwd()):
         typer.echo(healed, err=True)
-    loaded = _load(params)
-    from tlpipe.advise.told import outcome
-    from tlpipe.params import outline
-    from tlpipe.plan_table import line
-    from tlpipe.strategies.counting import summary
+    read(params)  # A file that is not there or not YAML should not wait for torch to be imported.
+    from tlpipe.project.check import check as look
 
-    typer.echo(f"{params}: ok; {loaded.task.kind} on {loaded.backbone.kind}")
-    plans = outline(loaded, known_classes() or FALLBACK_CLASSES, known_samples())
-    said = {name: outcome(each) for name, each in _told(loaded, params).items()}
-    for name in loaded.strategies:
-        typer.echo(f"  {name}: {line(summary(*plans[name])) if name in plans else said[name]}")
+    typer.echo("\n".join(look(params)))
 
 
 @app.command()
@@ -117,6 +114,7 @@ def plan(
     """
     loaded = _load(params)
     from tlpipe.advise.told import outcome
+    from tlpipe.data.known import known_classes, known_samples
     from tlpipe.params import outline
     from tlpipe.plan_table import render
     from tlpipe.strategies.counting import account
@@ -240,16 +238,6 @@ def schema_text() -> str:
 
     content = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Params.model_json_schema()}
     return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-
-
-def known_classes() -> int | None:
-    """How many classes `prepare` packed here, or None if it has not run."""
-    return len(json.loads(DATASET.read_text(encoding="utf-8"))["classes"]) if DATASET.is_file() else None
-
-
-def known_samples() -> int | None:
-    """How many rows the training split has here, windows of long texts among them, or None if `prepare` has not run."""
-    return int(json.loads(DATASET.read_text(encoding="utf-8"))["learnt"]) if DATASET.is_file() else None
 
 
 def main() -> None:

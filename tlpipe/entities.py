@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tlpipe.intervals import uniform
 from tlpipe.sums import Floats, SumMetric, ratio
 
 OUTSIDE = "O"
@@ -72,6 +73,26 @@ def columns(classes: Sequence[str], actual: Labels, predicted: Labels, likelihoo
     return table
 
 
+def added(table: Floats, classes: Sequence[str]) -> tuple[Floats, Floats, Floats]:
+    """Sentences that nobody observed, for intervals: share of each type (T,), wrong ones (T, K), right ones (T, K).
+
+    Each has as many entities, all of one type, as a sentence of the table that has any, and as many words as usual. A
+    wrong one has as many predicted as there are; without any types there is one kind, of words alone.
+    """
+    types = len(types_of(classes))
+    true = table[:, 2 : 3 * types : 3]
+    total, some = true.sum(axis=0), max(1, int((true.sum(axis=1) > 0).sum()))
+    kinds = uniform(total) if types else np.ones(1)
+    count, words = total.sum() / some, table[:, -3].mean()
+    wrong, right = np.zeros((2, len(kinds), table.shape[1]))
+    for each, exact in ((wrong, 0.0), (right, count)):
+        for kind in range(types):
+            each[kind, 3 * kind : 3 * kind + 3] = exact, count, count
+        each[:, -5], each[:, -4], each[:, -3] = exact, count, words
+    right[:, -2] = words
+    return kinds, wrong, right
+
+
 def per_type(table: Floats, classes: Sequence[str]) -> list[tuple[str, float, float, float, int]]:
     """(type, precision, recall, F1, entities that are there) of each type, in order."""
     right, said, true = table.sum(axis=0)[:-5].reshape(-1, 3).T
@@ -117,7 +138,7 @@ ENTITY_METRICS: dict[str, SumMetric] = {
     "entity_macro_f1": SumMetric("Entity F1, mean over types", True, _macro_f1),
     "strict_entity_f1": SumMetric("Entity F1, strict IOB2", True, _strict_f1),
     "word_accuracy": SumMetric("Word accuracy", True, lambda sums: ratio(sums[-2], sums[-3])),
-    "log_loss": SumMetric("Log loss", False, lambda sums: ratio(sums[-1], sums[-3])),
+    "log_loss": SumMetric("Log loss", False, lambda sums: ratio(sums[-1], sums[-3]), share=False),
 }
 """Micro averages over all entities but for the mean over the types that occur; default mode but for the strict one.
 `log_loss` is that of words."""

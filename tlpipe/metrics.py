@@ -1,31 +1,22 @@
-"""Classification metrics and their bootstrap intervals.
+"""Classification metrics, of the samples themselves and of many resamples of them.
 
 Every metric is computed for many resamples at once: `counts` (N, R) says how often sample n was drawn in resample r;
 a column of ones is the sample itself. NaN means that the metric does not apply; `measure` leaves those out.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from tlpipe.intervals import Design, resamplings, uniform
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
 Resampled = Callable[[Labels, Floats, Floats], Floats]
 
 ECE_BINS = 15
-CELLS = 1_000_000
-"""Entries of `counts` that are in memory at once."""
-
-
-class Interval(NamedTuple):
-    """A value and the 2.5 and 97.5 % percentiles of its bootstrap distribution."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -47,6 +38,8 @@ class Metric:
     higher_is_better: bool
     over: Resampled
     """labels (N,), probabilities (N, C), counts (N, R) -> values (R,); NaN where the metric does not apply."""
+    share: bool = True
+    """From 0 to 1, and a sample may be right or wrong: its interval is that of a proportion."""
     centre: bool = False
     """Resampling biases the metric upwards (duplicates look like miscalibration): shift the interval back by that."""
 
@@ -100,12 +93,13 @@ def _mean_where(values: Floats, there: NDArray[np.bool_]) -> Floats:
 
 def _balanced_accuracy(labels: Labels, probabilities: Floats, counts: Floats) -> Floats:
     hits, support, _ = _tally(labels, probabilities, counts)
-    return _mean_where(hits / np.maximum(support, 1), support > 0)
+    return _mean_where(hits / np.where(support > 0, support, 1), support > 0)
 
 
 def _macro_f1(labels: Labels, probabilities: Floats, counts: Floats) -> Floats:
     hits, support, predicted = _tally(labels, probabilities, counts)
-    return _mean_where(2 * hits / np.maximum(support + predicted, 1), support + predicted > 0)
+    together = support + predicted
+    return _mean_where(2 * hits / np.where(together > 0, together, 1), together > 0)
 
 
 def _by_confidence(labels: Labels, probabilities: Floats) -> tuple[NDArray[np.int64], Floats, Floats]:
@@ -117,10 +111,12 @@ def _by_confidence(labels: Labels, probabilities: Floats) -> tuple[NDArray[np.in
 
 def _ece(labels: Labels, probabilities: Floats, counts: Floats) -> Floats:
     order, confidence, correct = _by_confidence(labels, probabilities)
-    size, resamples = counts.shape
-    drawn = np.repeat(np.tile(np.arange(size), resamples), counts[order].T.astype(np.int64).ravel())
-    gap = (correct - confidence)[drawn.reshape(resamples, size)]
-    return np.asarray(np.abs(np.add.reduceat(gap, _starts(size), axis=1)).sum(1) / size)
+    gap = correct - confidence
+    values = []
+    for times in counts[order].astype(np.int64).T:  # clusters of unequal sizes make resamples of unequal ones
+        drawn = np.repeat(gap, times)
+        values.append(np.abs(np.add.reduceat(drawn, _starts(len(drawn)))).sum() / len(drawn))
+    return np.array(values)
 
 
 def _starts(size: int) -> NDArray[np.int64]:
@@ -166,9 +162,9 @@ METRICS: dict[str, Metric] = {
     "accuracy": Metric("Accuracy", True, _accuracy),
     "balanced_accuracy": Metric("Balanced accuracy", True, _balanced_accuracy),
     "macro_f1": Metric("Macro F1", True, _macro_f1),
-    "log_loss": Metric("Log loss", False, _log_loss),
-    "brier": Metric("Brier score", False, _brier),
-    "ece": Metric("Calibration error (ECE)", False, _ece, centre=True),
+    "log_loss": Metric("Log loss", False, _log_loss, share=False),
+    "brier": Metric("Brier score", False, _brier, share=False),
+    "ece": Metric("Calibration error (ECE)", False, _ece, share=False, centre=True),
     "auroc": Metric("AUROC", True, _auroc),
 }
 """`macro_f1` and `balanced_accuracy` average over the classes that occur, `auroc` is macro one-vs-rest and needs every
@@ -193,35 +189,47 @@ def reliability(labels: Labels, probabilities: Floats) -> list[Bin]:
     ]
 
 
-def draw(names: Iterable[str], labels: Labels, probabilities: Floats, resamples: int, seed: int) -> dict[str, Floats]:
-    """Each metric on every resample (R,), NaN where it does not apply; equal sizes and seeds draw the same samples."""
-    labels, probabilities, names = *_checked(labels, probabilities), tuple(names)
-    blocks = [
-        [METRICS[name].over(labels, probabilities, counts) for name in names]
-        for counts in resamplings(len(labels), resamples, seed)
-    ]
-    return dict(zip(names, np.concatenate(blocks, axis=1), strict=True))
+def design(labels: Labels, cluster: Labels) -> Design:
+    """How labelled samples are resampled; what is added to them is of each class that occurs equally often.
 
-
-def resamplings(size: int, resamples: int, seed: int) -> Iterator[Floats]:
-    """How often each of `size` samples is drawn in each of `resamples` resamples, in blocks (size, R)."""
-    generator = np.random.default_rng(seed)
-    block = max(1, CELLS // size)
-    for start in range(0, resamples, block):
-        count = min(block, resamples - start)
-        drawn = generator.integers(size, size=(count, size)) + size * np.arange(count)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=size * count).reshape(count, size).T.astype(np.float64, order="C")
-
-
-def interval(value: float, draws: Floats, centre: bool = False) -> Interval | None:
-    """The 95 % percentile interval (Efron & Tibshirani 1993, ch. 13) of `value` by its resamples (R,).
-
-    Resamples in which a metric does not apply (AUROC, when a class was not drawn) are left out. None where all of them
-    are (more classes than the samples can show). `centre` shifts it back by what resampling adds.
+    As often as the class occurs would say too little of a rare one, which a mean over classes hangs on.
     """
-    valid = draws[np.isfinite(draws)]
-    if not len(valid):
-        return None
-    low, high = np.percentile(valid, [2.5, 97.5])
-    shift = valid.mean() - value if centre else 0.0
-    return Interval(value, float(low - shift), float(high - shift))
+    return Design(cluster, uniform(np.bincount(labels)))
+
+
+def draw(
+    names: Iterable[str],
+    labels: Labels,
+    probabilities: Floats,
+    design: Design,
+    resamples: int,
+    seed: int,
+    mirrored: bool = False,
+) -> dict[str, Floats]:
+    """Each metric on every resample (R,), NaN where it does not apply; equal designs and seeds draw the same samples.
+
+    Shares are of the samples and the added ones; `mirrored` swaps which of these are right, as pairs need it.
+    """
+    labels, probabilities = _checked(labels, probabilities)
+    drawn: dict[str, Floats] = {}
+    for extra in (True, False):
+        chosen = [name for name in names if METRICS[name].share == extra]
+        sample = _with_added(labels, probabilities, design, mirrored) if extra else (labels, probabilities)
+        blocks = [
+            [METRICS[name].over(*sample, counts) for name in chosen]
+            for counts in resamplings(design, resamples if chosen else 0, seed, extra)
+        ]
+        drawn |= dict(zip(chosen, np.concatenate(blocks, axis=1) if blocks else [], strict=True))
+    return drawn
+
+
+def _with_added(labels: Labels, probabilities: Floats, design: Design, mirrored: bool) -> tuple[Labels, Floats]:
+    """The samples, then one of each kind that is surely wrong, then one of each that is right; or the other way."""
+    kinds, classes = len(design.kinds), probabilities.shape[1]
+    there = np.flatnonzero(design.kinds)
+    other = (np.arange(kinds) + 1) % classes
+    if len(there) > 1:  # the next class that occurs: a class that does not would count in a mean over classes
+        other = there[np.searchsorted(there, np.arange(kinds), "right") % len(there)]
+    parts = [np.eye(classes)[other], np.eye(classes)[:kinds]]
+    added = np.concatenate(parts[::-1] if mirrored else parts)
+    return np.concatenate([labels, np.tile(np.arange(kinds), 2)]), np.concatenate([probabilities, added])

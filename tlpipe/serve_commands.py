@@ -17,7 +17,9 @@ DeviceOption = Annotated[
     typer.Option(help="auto takes CUDA where it works; any other is that device or an error."),
 ]
 Threads = Annotated[int, typer.Option(min=0, help="CPU threads; 0 = all that this process may use.")]
-MaxPixels = Annotated[int, typer.Option(min=1, help="Larger images are refused before they are decoded.")]
+MaxPixels = Annotated[
+    int | None, typer.Option(min=1, help="Larger images are refused undecoded; the training's limit if not given.")
+]
 
 
 def doctor() -> None:
@@ -31,7 +33,7 @@ def doctor() -> None:
 def predict(
     bundle: BundleFolder,
     paths: Annotated[
-        list[Path], typer.Argument(help="Files, JSONL files of a sample a line, and folders with either.")
+        list[Path], typer.Argument(help="Files, tables and JSONL files of a sample a line, and folders with files.")
     ],
     out: Annotated[Path | None, typer.Option(help="Where to write; standard output if not given.")] = None,
     form: Annotated[
@@ -42,20 +44,23 @@ def predict(
     device: DeviceOption = "auto",
     threads: Threads = 0,
     batch: Annotated[int, typer.Option(min=1, help="Rows a call of the graph.")] = 32,
-    max_pixels: MaxPixels = 50_000_000,
+    max_pixels: MaxPixels = None,
+    text_column: Annotated[str | None, typer.Option(help="Of a table: holds the text, or the question.")] = None,
+    pair_column: Annotated[str | None, typer.Option(help="Of a table: the second text, or the context.")] = None,
 ) -> None:
     """Answer for samples, a line each; what cannot be read gets a line with the reason. Exit code 1 if all are such."""
     from tlpipe.progress import track
-    from tlpipe.serve.files import Counts, found, predict_files, write
+    from tlpipe.serve.files import Counts, columns, found, predict_files, write
     from tlpipe.serve.predictor import Predictor
 
     chosen = form or ("jsonl" if out is not None and out.suffix == ".jsonl" else "csv")
     predictor = Predictor(bundle, device, threads, batch, top, max_pixels)
+    named = columns(predictor.loaded.reading.cells_in, text_column, pair_column)
     files = found(paths, predictor.loaded.reading.endings, out)
     predictor.top = len(predictor.loaded.bundle.labels) if every else top
     counts = Counts()
     with _open(out) as file:
-        written = write(file, predict_files(predictor, files), predictor, chosen, every)
+        written = write(file, predict_files(predictor, files, named), predictor, chosen, every)
         for latest in track(written, "predict", unit="samples"):
             counts = latest
     typer.echo(f"{counts.answered:,} answered, {counts.bad:,} could not be used", err=True)
@@ -84,7 +89,7 @@ def _open(out: Path | None) -> Iterator[IO[str]]:
 
 def serve(
     bundle: BundleFolder,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all needs --token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one, and the log says which.")] = 8000,
     name: Annotated[str, typer.Option(help="The model's name in /v2/models/NAME.")] = "model",
     device: DeviceOption = "auto",
@@ -103,11 +108,14 @@ def serve(
     max_delay: Annotated[float, typer.Option(min=0, max=1, help="Seconds a sample may wait for others.")] = 0.002,
     queue: Annotated[int, typer.Option(min=1, help="Most samples that wait; more get 503.")] = 256,
     max_body: Annotated[int, typer.Option(min=1, help="Most bytes of a request's body.")] = 64 * 2**20,
-    max_pixels: MaxPixels = 50_000_000,
+    max_pixels: MaxPixels = None,
     max_items: Annotated[int, typer.Option(min=1, help="Most samples a request.")] = 64,
     body_seconds: Annotated[float, typer.Option(min=0.01, help="For a body to arrive, else 408.")] = 30,
     answer_seconds: Annotated[float, typer.Option(min=0.01, help="For an answer, else 503.")] = 30,
     token: Annotated[str | None, typer.Option(envvar="TLPIPE_TOKEN", help="Clients must send it.")] = None,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Without a token also where other machines can reach the server.")
+    ] = False,
     certificate: Annotated[Path | None, typer.Option(help="PEM file; with --key, the server speaks TLS.")] = None,
     key: Annotated[Path | None, typer.Option(help="PEM file of the certificate's key.")] = None,
     watch: Annotated[float, typer.Option(min=0, help="Seconds between looks for a new bundle; 0 = SIGHUP only.")] = 0,
@@ -118,7 +126,7 @@ def serve(
     from tlpipe.serve.server import serve as run
     from tlpipe.serve.settings import Settings
 
-    door = {"host": host, "port": port, "token": token, "certificate": certificate, "key": key}
+    door = {"host": host, "port": port, "token": token, "insecure": insecure, "certificate": certificate, "key": key}
     limits = {"body": max_body, "pixels": max_pixels, "items": max_items}
     graphs = tuple(cuda_graph or ())
     runtime = {"device": device, "threads": threads, "gpu": gpu, "gpu_gigabytes": gpu_gigabytes, "cuda_graphs": graphs}
@@ -161,7 +169,7 @@ def variants(
     data: Annotated[Path, typer.Argument(help="The packed data that the model was trained on.")] = Path("data/packed"),
     out: Annotated[Path, typer.Option(help="Where the bundles of kept variants go.")] = Path("models/variants"),
     report: Annotated[Path, typer.Option(help="All figures.")] = Path("reports/variants.json"),
-    loss: Annotated[float, typer.Option(min=0, max=1, help="Most accuracy lost, with 97.5 % confidence.")] = 0.02,
+    loss: Annotated[float, typer.Option(min=0, max=1, help="Most accuracy lost, with 95 % confidence.")] = 0.02,
     faster: Annotated[float, typer.Option(min=1, help="Least speed relative to the bundle's own.")] = 1.1,
     calibration: Annotated[int, typer.Option(min=2, help="Training samples for calibration.")] = 128,
     device: DeviceOption = "auto",
@@ -179,8 +187,8 @@ def variants(
         typer.echo(f"{finding.variant}: {kept}; {finding.summary()}")
         for problem in finding.problems:
             typer.echo(f"  {problem}")
-    report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text(json.dumps(findings, indent=2) + "\n", encoding="utf-8")
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(json.dumps(findings, indent=2) + "\n", encoding="utf-8")
 
 
 def add(app: typer.Typer) -> None:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from tlpipe.metrics import resamplings
+from tlpipe.intervals import Design, resamplings
 
 Floats = NDArray[np.float64]
 
@@ -23,6 +23,8 @@ class SumMetric:
     higher_is_better: bool
     of: Callable[[Floats], Floats]
     """Sums (K, R) of R resamples -> values (R,); NaN where the metric does not apply."""
+    share: bool = True
+    """See `tlpipe.metrics.Metric`."""
     centre: ClassVar[bool] = False
     """Resampling whole samples does not bias it; see `tlpipe.metrics.Metric`."""
 
@@ -34,10 +36,32 @@ def measure_sums(columns: Floats, metrics: Mapping[str, SumMetric]) -> dict[str,
     return {name: value for name, value in values.items() if np.isfinite(value)}
 
 
-def draw_sums(columns: Floats, metrics: Mapping[str, SumMetric], resamples: int, seed: int) -> dict[str, Floats]:
-    """Each metric on every resample of the samples (R,); see `tlpipe.metrics.draw`."""
-    sums = np.concatenate([columns.T @ counts for counts in resamplings(len(columns), resamples, seed)], axis=1)
-    return {name: metric.of(sums) for name, metric in metrics.items()}
+def draw_sums(
+    columns: Floats,
+    metrics: Mapping[str, SumMetric],
+    added: tuple[Floats, Floats],
+    design: Design,
+    resamples: int,
+    seed: int,
+) -> dict[str, Floats]:
+    """Each metric on every resample of the samples (R,); see `tlpipe.metrics.draw`.
+
+    Args:
+        columns: (S, K) of the samples.
+        metrics: By name.
+        added: Columns of the added samples of each kind: the first ones', then the others'.
+        design: Of the samples.
+        resamples: How many.
+        seed: Equal designs and seeds draw the same samples.
+    """
+    drawn: dict[str, Floats] = {}
+    for extra in (True, False):
+        chosen = {name: metric for name, metric in metrics.items() if metric.share == extra}
+        if chosen:
+            table = np.concatenate([columns, *added]) if extra else columns
+            blocks = [table.T @ counts for counts in resamplings(design, resamples, seed, extra)]
+            drawn |= {name: metric.of(np.concatenate(blocks, axis=1)) for name, metric in chosen.items()}
+    return drawn
 
 
 def ratio(above: Any, below: Any) -> Floats:

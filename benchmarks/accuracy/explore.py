@@ -53,13 +53,22 @@ def main() -> None:
     machine = Runtime(device="cpu", precision="fp32", threads=1).resolve()
     torch.set_num_threads(1)
     asked.out.mkdir(parents=True, exist_ok=True)
-    while (at := waiting(asked.queue, asked.out / "cells.jsonl")) is not None:
-        run(at, asked, machine)
+    failed: set[tuple[Any, ...]] = set()
+    while (at := waiting(asked.queue, asked.out / "cells.jsonl", failed)) is not None:
+        try:
+            run(at, asked, machine)
+        except PeerFailed as error:
+            failed.add(key(at))
+            print(f"{at}: {error}", file=sys.stderr, flush=True)
 
 
-def waiting(queue: Path, file: Path) -> dict[str, Any] | None:
+class PeerFailed(Exception):  # noqa: N818
+    """A peer ended with an error, and the end of what it said."""
+
+
+def waiting(queue: Path, file: Path, failed: set[tuple[Any, ...]]) -> dict[str, Any] | None:
     """The first line of the queue that is not trained yet; the queue may be changed at any time."""
-    done = {key(json.loads(line)) for line in file.read_text().splitlines()} if file.exists() else set()
+    done = failed | {key(json.loads(line)) for line in (file.read_text().splitlines() if file.exists() else [])}
     for line in queue.read_text().splitlines():
         if not line.strip() or line.startswith("#"):
             continue
@@ -181,7 +190,7 @@ def peer(name: str, at: dict[str, Any], images: Images, out: Path) -> dict[str, 
     command = [python, "-m", "benchmarks.accuracy.peers", name, str(folder), str(WEIGHTS), *sizes]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"{name}: {done.stderr[-2000:]}")
+        raise PeerFailed(done.stderr[-2000:])
     return {"test": json.loads(done.stdout.splitlines()[-1])["test"]}
 
 

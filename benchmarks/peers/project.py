@@ -24,10 +24,10 @@ class StageFailed(Exception):  # noqa: N818
 
 
 def recipe() -> dict[str, Any]:
-    """The recipe that benchmarks start from, as plain values, nothing tracked and no early end."""
+    """The recipe that benchmarks start from, as plain values, nothing tracked."""
     params: dict[str, Any] = YAML(typ="safe").load(RECIPE)
     params["tracking"]["enabled"] = False
-    params["training"] |= {"patience": 1_000_000, "seeds": 1}
+    params["training"] |= {"seeds": 1}
     params["runtime"] |= {"device": "cpu", "precision": "fp32", "compile": False}
     return params
 

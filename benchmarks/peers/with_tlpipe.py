@@ -11,12 +11,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.job import RESIZE_TO, SIZE, Job
+from benchmarks.peers.job import RATES, RESIZE_TO, SIZE, WEIGHT_DECAY, Job
 from benchmarks.peers.project import Project, recipe
 
 TOPS = {"mobilenet_v2": ("block16", "block17", "top"), "resnet18": ("layer4",)}
 """The layer groups that hold what `benchmarks.peers.network.TOPS` names."""
 STRATEGY = "bench"
+RHO = 0.1
+"""Rate of the stem over the head's."""
 
 
 FIVE: dict[str, dict[str, Any]] = {
@@ -77,7 +79,7 @@ def parameters(job: Job) -> dict[str, Any]:
     params["backbone"] |= {"path": job.weights, "architecture": {"library": "torchvision", "name": job.backbone}}
     params["backbone"]["inputs"] |= {"size": SIZE, "resize_to": RESIZE_TO}
     params["runtime"] |= {"threads": job.threads, "precision": job.precision}
-    params["training"] |= {"seed": job.seed, "batch_size": job.batch}
+    params["training"] |= {"seed": job.seed, "batch_size": job.batch, "weight_decay": WEIGHT_DECAY}
     one = {STRATEGY: _strategy(job, params["finetune"]["all_layers"])}
     params["finetune"] = _five(job.phases[-1].epochs) if job.comparison else one
     params["strategies"] = list(params["finetune"])
@@ -90,18 +92,18 @@ def _five(epochs: int) -> dict[str, Any]:
 
 
 def _strategy(job: Job, all_layers: dict[str, Any]) -> dict[str, Any]:
-    """The recipe's rate everywhere; the head stage has fitted the head before any of these epochs."""
+    """The peers' rate everywhere; the head stage has fitted the head before any of these epochs."""
     parts = [phase.part for phase in job.phases]
     if parts == ["head"]:
         return {"kind": "head_only"}
     if parts == ["all"]:
-        return {**all_layers, "epochs": job.phases[0].epochs}
-    rate = float(all_layers["lr"])
+        return {**all_layers, "lr": RATES["all"], "rho": RHO, "epochs": job.phases[0].epochs}
+    rate = RATES["all"]
     tops = dict.fromkeys(TOPS[job.backbone], rate)
     rates: dict[str, dict[str, float | None]] = {
         "head": {"head": rate, "*": None},
         "top": {"head": rate, **tops, "*": None},
-        "all": {"head": rate, **tops, "*": rate * float(all_layers["rho"])},
+        "all": {"head": rate, **tops, "*": rate * RHO},
     }
     rows = [{"name": each.part, "epochs": each.epochs, "rates": rates[each.part]} for each in job.phases]
     return {"kind": "phases", "start": "head", "phases": rows}

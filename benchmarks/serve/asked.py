@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from io import BytesIO
 from itertools import pairwise
 from typing import Any
@@ -138,6 +139,22 @@ def multipart(files: list[File], generator: random.Random) -> Request:
         for raw, media in generator.choices(files, k=generator.randint(1, 4))
     ]
     return "/predict", b"".join(parts) + b"--fuzz--\r\n", {"content-type": "multipart/form-data; boundary=fuzz"}
+
+
+HEAVY = "multipart/form-data; boundary=heavy"
+
+
+def heavy(generator: random.Random) -> Request:
+    """64 images of 25 million pixels in a few kilobytes each: more than a request may have."""
+    part = b'--heavy\r\nContent-Disposition: form-data; name="files"; filename="a"\r\nContent-Type: image/png\r\n\r\n'
+    return "/predict", (part + _black() + b"\r\n") * 64 + b"--heavy--\r\n", {"content-type": HEAVY}
+
+
+@cache
+def _black() -> bytes:
+    file = BytesIO()
+    Image.new("1", (5000, 5000)).save(file, "PNG")
+    return file.getvalue()
 
 
 @dataclass(frozen=True)

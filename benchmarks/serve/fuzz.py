@@ -1,7 +1,8 @@
 """Bytes that no client should send: `python -m benchmarks.serve.fuzz BUNDLE --requests 20000`.
 
-Mutations of good requests to `/predict` and `/infer`, and requests made of noise. No answer may be a 5xx but 503, none
-may fail to come, and the server must still answer a good request the same way at the end.
+Mutations of good requests to `/predict` and `/infer`, requests made of noise, heads that contradict themselves, and
+bodies that hold more pixels than a request may. No answer may be a 5xx but 503, none may fail to come, no connection
+may stay open, and the server must still answer a good request the same way at the end. `--out` records the counts.
 """
 
 import argparse
@@ -17,8 +18,9 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
-from benchmarks.serve.asked import INFER, KINDS, File, Request, multipart
+from benchmarks.serve.asked import HEAVY, INFER, KINDS, File, Request, heavy, multipart
 from benchmarks.serve.process import started
+from benchmarks.serve.wire import WIRE, exchange, hostile
 
 WORDS = (
     b"null", b"NaN", b"-1", b"1e999", b"[]", b"{}", b'""', b"true", b"0", b"4294967296", b"[" * 200, b'"\\ud800"',
@@ -54,10 +56,15 @@ def requests(count: int, seed: int, task: str, inputs: Sequence[str]) -> list[Re
         lambda: kind.tensors(generator, inputs),
         lambda: multipart(files, generator),
         lambda: (generator.choice(("/predict", INFER)), generator.randbytes(generator.randrange(300)), {}),
+        lambda: (WIRE, hostile(generator), {}),
+        lambda: heavy(generator),
     )
     found = []
     for _ in range(count):
-        path, body, headers = generator.choices(makers, (4, 4, 2, 1))[0]()
+        path, body, headers = generator.choices(makers, (4, 4, 2, 1, 1, 0.005))[0]()
+        if path == WIRE or HEAVY in headers.values():
+            found.append((path, body, headers))
+            continue
         if kind.mutated == 1 or generator.random() < kind.mutated:
             body = mutated(body, generator)
         found.append((path, body, _odd(headers, generator)))
@@ -86,6 +93,11 @@ def send(port: int, batch: list[Request]) -> tuple[Counter[str], list[str]]:
     bad = []
     connection = HTTPConnection("127.0.0.1", port, timeout=30)
     for path, body, headers in batch:
+        if path == WIRE:
+            status, problem = exchange(port, body)
+            seen[status] += 1
+            bad += [problem] if problem else []
+            continue
         try:
             connection.request("POST", path, body, headers)
             response = connection.getresponse()
@@ -97,6 +109,8 @@ def send(port: int, batch: list[Request]) -> tuple[Counter[str], list[str]]:
         seen[str(response.status)] += 1
         if response.status >= 500 and response.status != 503:
             bad.append(f"{path} {headers} {body!r}: {response.status} {content!r}")
+        if response.status == 200 and HEAVY in headers.values():
+            bad.append("64 images of 25 million pixels in one request are answered")
         if response.status == 200 and path == INFER and b"NaN" in content:
             bad.append(f"{path} {headers} {body!r}: values that are no numbers: {content!r}")
         if response.status >= 400 and b'"error":"' not in content and b"Invalid HTTP" not in content:
@@ -137,16 +151,30 @@ def _answer(port: int, body: bytes, headers: dict[str, str]) -> bytes:
     return content
 
 
+def record(path: Path, task: str, outcome: dict[str, Any]) -> None:
+    """Put the outcome of a task into the file of all tasks; answers by status, in order."""
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    known[task] = outcome | {"answers": dict(sorted(outcome["answers"].items())), "bad": outcome["bad"][:20]}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
+
+
 def main() -> None:
     """Start a server, send, report; exit code 1 when something happened that must not."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--requests", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, help="JSON file of counts by task, of which this task's are replaced")
     arguments = parser.parse_args()
     begun = time.monotonic()
     with started(arguments.bundle, "--no-requests-log") as port:
+        task = _about(port)["parameters"]["task"]
         seen, bad = fuzz(port, arguments.requests, arguments.seed)
+    if arguments.out:
+        record(
+            arguments.out, task, {"requests": sum(seen.values()), "seed": arguments.seed, "answers": seen, "bad": bad}
+        )
     statuses = ", ".join(f"{status}: {count}" for status, count in sorted(seen.items()))
     print(f"{sum(seen.values())} answers in {time.monotonic() - begun:.0f} s, by status {statuses}; {len(bad)} bad")
     for line in bad[:20]:

@@ -148,4 +148,5 @@ def test_a_given_training_says_what_is_kept_and_how_long_epochs_are(
         (option,) = found.advice.options
         passes[name] = option.seconds / found.advice.evidence.forward
     assert passes["anew"] > 1.2 * passes["kept"]
-    assert passes["small batches"] < 0.8 * passes["kept"]  # the rule wants a number of steps, not of epochs
+    # with batch norms the rule wants passes by the number of samples, whatever the batches
+    assert passes["small batches"] == pytest.approx(passes["kept"])

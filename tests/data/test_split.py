@@ -32,12 +32,57 @@ def counts(samples: list[Sample], splits: dict[str, str]) -> Counter[tuple[str, 
     return Counter((splits[sample.id], sample.label) for sample in samples if sample.id in splits)
 
 
-def test_shares_hold_in_every_class():
-    samples = many(cat=50, dog=20, emu=5)
-    found = counts(samples, split(samples, data(test=0.2, validation=0.25)))
-    assert [found["test", label] for label in ("cat", "dog", "emu")] == [10, 4, 1]
-    assert [found["validation", label] for label in ("cat", "dog", "emu")] == [10, 4, 1]
-    assert found.total() == 75
+def within(found: int, of: int, share: float) -> bool:
+    """Whether a count is within four standard deviations of a binomial's."""
+    return abs(found - share * of) <= 4 * (of * share * (1 - share)) ** 0.5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_shares_hold_in_every_class_as_draws_do(seed: int):
+    samples = many(cat=2000, dog=500, emu=5)
+    found = counts(samples, split(samples, data(test=0.2, validation=0.25, seed=seed)))
+    for label, size in (("cat", 2000), ("dog", 500)):
+        assert within(found["test", label], size, 0.2)
+        assert within(found["validation", label], size, 0.2)
+    assert all(found[name, "emu"] for name in ("train", "validation", "test"))
+    assert found.total() == 2505
+
+
+@pytest.mark.parametrize("folds", [None, 5])
+def test_as_the_data_grow_nobody_moves_from_test_or_validation_to_train(folds: int | None):
+    """Five times half as much again, with groups and copies; folds stay as they are, too."""
+    generator, spec = random.Random(0), data(test=0.2, validation=None if folds else 0.2, folds=folds)
+    samples, links, before = list[Sample](), Pairs(), dict[str, str]()
+    for size in (300, 450, 675, 1012, 1518):
+        for number in range(len(samples), size):
+            group = f"g{generator.randrange(size // 3)}" if number % 3 == 0 else None
+            if number % 11 == 10:
+                links.append((number - generator.randrange(1, 9), number))
+            samples.append(Sample(f"{number:05}", "abc"[number % 3], None, group))
+        links = [pair for pair in links if not any(samples[index].group for index in pair)]
+        assigned = assign(samples, range(len(samples)), links, spec)
+        now = {samples[index].id: name for index, name in assigned.splits.items()}
+        now |= {samples[index].id: f"fold {fold}" for index, fold in assigned.folds.items()}
+        apart = {samples[index].id for pair in links for index in pair}
+        moved = {name for name, where in before.items() if now[name] != where and name not in apart}
+        assert not moved
+        for name, where in before.items():
+            assert where not in ("test", "validation") or now[name] not in ("train", *map("fold {}".format, range(9)))
+        assert within(sum(where == "test" for where in now.values()), size, 0.22)
+        before = now
+
+
+def test_a_group_is_held_out_by_its_name_whatever_is_in_it():
+    samples = [Sample(f"{number}", "ab"[number % 2], None, f"g{number // 50}") for number in range(20_000)]
+    shares = [sum(where == "test" for where in split(samples, data(seed=seed)).values()) / 20_000 for seed in range(3)]
+    assert all(within(round(share * 400), 400, 0.2) for share in shares)
+
+
+def test_large_clusters_of_copies_are_not_held_out_more_often():
+    samples = many(a=10_000, b=10_000)
+    links = [(number, number + 1) for number in range(len(samples) - 1) if (number + 1) % 40]
+    test = sum(where == "test" for where in split(samples, data(), links).values())
+    assert within(test // 40, 500, 0.2)
 
 
 def test_three_samples_a_class_are_enough():
@@ -88,9 +133,10 @@ def test_the_limit_leaves_the_test_split_untouched_and_nests():
     tests = [{name for name, where in found.items() if where == "test"} for found in (full, ten, five)]
     assert tests[0] == tests[1] == tests[2]
     assert five.keys() < ten.keys() < full.keys()
-    assert counts(samples, five) - counts(samples, dict.fromkeys(tests[0], "test")) == Counter(
-        {("train", "a"): 4, ("validation", "a"): 1, ("train", "b"): 4, ("validation", "b"): 1}
-    )
+    found = counts(samples, five)
+    for label in "ab":
+        assert found["train", label] + found["validation", label] == 5
+        assert found["validation", label] >= 1
 
 
 def test_the_limit_on_a_given_validation_split_keeps_its_ratio():

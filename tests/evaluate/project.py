@@ -99,7 +99,7 @@ def add_findings(root: Path, names: tuple[str, ...], labels: np.ndarray, ranges:
         "found": len(labels) + 2, "used": len(labels), "classes": names, "counts": counts, "imbalance": 1.6,
         "left_aside": {}, "rejected": rejected, "duplicates": {"exact": [{"ids": ["1/7.png", "1/2.png"]}], "near": []},
         "ignored": [], "images": {edge: {"min": 8, "median": 8, "max": 8} for edge in ("width", "height")},
-        "fingerprint": "f" * 64, "test_set": "e" * 64,
+        "fingerprint": "f" * 64, "sets": {split: letter * 64 for split, letter in zip(SPLITS, "tve", strict=True)},
     }  # fmt: skip
     save_json(root / "reports/data.json", data)
     save_json(root / "reports/baseline.json", {})

@@ -106,7 +106,7 @@ def test_a_strategy_that_is_better_on_the_compared_model_is_too_close_to_call(re
     best_by_mean = with_scores(ranked[0], accuracy=1.0)
     comparison = compare([best_by_mean, ranked[-1]], Compare(resamples=200, standard_errors=0))
     assert comparison["champion"] == comparison["best"] == ranked[0].name
-    assert comparison["differences"][ranked[-1].name]["high"] < 0
+    assert comparison["differences"][ranked[-1].name]["value"] < 0
     assert comparison["too_close_to_call"] == [ranked[-1].name]
 
 
@@ -139,7 +139,10 @@ def test_a_strategy_is_too_close_to_itself(results: list[Result]):
     twin = replace(results[2], name="twin")
     comparison = compare([results[2], twin], Compare(resamples=200))
     assert comparison["too_close_to_call"] == ["twin"]
-    assert comparison["differences"]["twin"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    same = comparison["differences"]["twin"]
+    assert same["value"] == 0
+    assert same["low"] == pytest.approx(-same["high"], abs=0.01)
+    assert same["high"] > 0, "that they are equal on these samples does not prove that they are"
 
 
 def test_other_samples_cannot_be_compared(results: list[Result]):
@@ -221,9 +224,11 @@ def test_a_listed_strategy_that_is_missing_is_an_error(own: Path, path: str, cap
 
 def test_run_ids_come_from_the_tracker(own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     seen: list[RunPayload] = []
+    monkeypatch.delenv("DVC_EXP_NAME", raising=False)
 
     def ensure(payloads: list[RunPayload], *_: object) -> dict[str, str | None]:
         seen.extend(payloads)
+        assert all(path.is_file() for each in payloads for path, _ in each.artifacts)
         return {payload.run_key: None if payload.name == "scratch" else f"id-{payload.name}" for payload in payloads}
 
     monkeypatch.setattr(stage, "ensure_runs", ensure)
@@ -239,8 +244,8 @@ def test_run_ids_come_from_the_tracker(own: Path, monkeypatch: pytest.MonkeyPatc
     assert above.summary["accuracy/head_only"] == entries["head_only"]["test"]["accuracy"]["value"]
     assert above.summary["seconds/scratch"] == entries["scratch"]["seconds"]
     assert {each.tags["tlpipe.parent_key"] for each in seen[1:]} == {above.run_key}
-    value, best = above.summary["test/accuracy"], above.tags["champion"]
-    claim = {"test_set": "e" * 64, "metric": "accuracy", "value": value, "higher_is_better": True}
+    value, best = above.summary["validation/accuracy"], above.tags["champion"]
+    claim = {"evidence": "v" * 64, "metric": "accuracy", "value": value, "higher_is_better": True, "kind": "image"}
     assert {each.name: each.champion for each in seen if each.champion} == {best: claim}
     assert "registry: version 1 has the alias now" in capsys.readouterr().out
     assert payload.params["strategy"]["kind"] == "all_layers"
@@ -248,7 +253,55 @@ def test_run_ids_come_from_the_tracker(own: Path, monkeypatch: pytest.MonkeyPatc
     assert payload.history == own / "reports/training/all_layers/history.csv"
     assert payload.dataset[1] == "f" * 64 if payload.dataset else False
     assert all(path.is_file() for path, _ in payload.artifacts)
+    assert [each.name for each in seen if ("evidence.csv", "evaluation") in names(each)] == [best]
     assert [payload.tags["champion"] for payload in seen[1:]].count("yes") == 1
+
+
+def names(payload: RunPayload) -> list[tuple[str, str]]:
+    return [(path.name, folder) for path, folder in payload.artifacts]
+
+
+@pytest.mark.parametrize(
+    ("register", "trial", "asked"),
+    [("auto", "", True), ("auto", "fuzzy-owl", False), ("always", "fuzzy-owl", True), ("never", "", False)],
+)
+def test_a_trial_registers_nothing_unless_it_is_asked_to(
+    own: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    register: str,
+    trial: str,
+    asked: bool,
+):
+    seen: list[RunPayload] = []
+
+    def ensure(payloads: list[RunPayload], *_: object) -> dict[str, str | None]:
+        seen.extend(payloads)
+        for path in (path for payload in payloads for path, _ in payload.artifacts):
+            assert path.is_file()
+        return {payload.run_key: "id" for payload in payloads}
+
+    monkeypatch.setattr(stage, "ensure_runs", ensure)
+    monkeypatch.setattr(stage, "registry_said", lambda *_: "version 1 has the alias now")
+    monkeypatch.setenv("DVC_EXP_NAME", trial)
+    path = own / "params.yaml"
+    path.write_text(path.read_text().replace("enabled: false", f"enabled: true, register: {register}"))
+    assert stage.main(own) == 0
+    assert any(payload.champion for payload in seen) == asked
+    out = capsys.readouterr().out
+    assert ("registry: version 1 has the alias now" in out) == asked
+    assert asked or ("register: always" in out or "register is never" in out)
+
+
+def test_out_of_fold_evidence_is_known_by_the_train_split(own: Path, monkeypatch: pytest.MonkeyPatch):
+    seen: list[RunPayload] = []
+    monkeypatch.setattr(stage, "ensure_runs", lambda payloads, *_: seen.extend(payloads) or {})
+    data = json.loads((own / "reports/data.json").read_text())
+    data["counts"]["validation"] = dict.fromkeys(data["counts"]["validation"], 0)
+    (own / "reports/data.json").write_text(json.dumps(data))
+    switch_on(own)
+    stage.main(own)
+    assert {each.champion["evidence"] for each in seen if each.champion} == {"t" * 64}
 
 
 def test_a_tracker_that_fails_is_only_a_message(
@@ -272,6 +325,18 @@ def switch_on(root: Path) -> None:
 
 def test_unknown_bounds_become_null():
     from tlpipe.evaluate.compare import finite
-    from tlpipe.metrics import Interval
+    from tlpipe.intervals import Interval
 
     assert finite(Interval(0.5, -np.inf, np.inf)) == {"value": 0.5, "low": None, "high": None}
+
+
+def test_why_mlflow_refuses_is_said(own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(stage, "ensure_runs", lambda payloads, *_: dict.fromkeys(each.run_key for each in payloads))
+    monkeypatch.setattr(stage, "link_runs", lambda *_: None)
+    monkeypatch.setattr(stage, "why_not", lambda names, _: {"PERMISSION_DENIED": sorted(names.values())[:2]})
+    monkeypatch.setattr(stage, "registry_said", lambda *_: "")
+    switch_on(own)
+    assert stage.main(own) == 0
+    said = capsys.readouterr()
+    assert "tracking: MLflow does not have all_layers, comparison: PERMISSION_DENIED" in said.err
+    assert "alias now" not in said.out

@@ -31,8 +31,8 @@ def test_the_file_keeps_everything(tmp_path: Path):
 def test_columns_are_those_of_the_contract(tmp_path: Path):
     predictions().save(tmp_path / "predictions.csv")
     header, first, *_ = (tmp_path / "predictions.csv").read_text().splitlines()
-    assert header == 'row,id,split,label,predicted,p_x,"p_y ""1""",p_é'
-    assert first.startswith('10,"a,0.png",validation,x,x,0.699999988,')
+    assert header == 'row,id,split,group,label,predicted,p_x,"p_y ""1""",p_é'
+    assert first.startswith('10,"a,0.png",validation,,x,x,0.699999988,')
 
 
 def test_confusion_by_hand():

@@ -9,7 +9,8 @@ import pytest
 
 from tlpipe.evaluate.predictions import Predictions
 from tlpipe.evaluate.tables import spread, write_json
-from tlpipe.metrics import METRICS, Interval
+from tlpipe.intervals import Interval
+from tlpipe.metrics import METRICS
 
 
 def test_metrics_and_intervals_agree(made: Path):

@@ -44,7 +44,7 @@ def test_it_is_written_when_every_answer_is_the_same(model: Classifier, held: He
     assert all(case.same == 1 and case.logits is not None and case.logits < 1e-5 for case in bundle.parity)
     assert bundle.fitted == ABOUT.fitted
     assert sorted(path.name for path in (tmp_path / "bundle").iterdir()) == [
-        "bundle.json", "model.onnx", "tokenizer.json",
+        "bundle.json", "golden.json", "model.onnx", "tokenizer.json",
     ]  # fmt: skip
 
 

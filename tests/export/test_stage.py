@@ -72,7 +72,7 @@ def ready(project: Path, exported: onnx.ModelProto, monkeypatch: pytest.MonkeyPa
 
 def test_the_bundle_is_complete(ready: Path, about: About):
     bundle = read_bundle(Path("models/bundle"))
-    assert sorted(path.name for path in Path("models/bundle").iterdir()) == ["bundle.json", "model.onnx"]
+    assert sorted(path.name for path in Path("models/bundle").iterdir()) == ["bundle.json", "golden.json", "model.onnx"]
     assert [path.name for path in sorted(Path("models").iterdir())] == ["bundle", "champion"]
     assert bundle.labels == about.labels
     assert bundle.strategy == "all_layers"

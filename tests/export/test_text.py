@@ -53,10 +53,15 @@ def test_a_faithful_bundle_passes_alone_in_batches_and_on_awkward_texts(
 ):
     folder = tmp_path / "bundle"
     bundle = write.export_bundle(folder, tmp_path / "parity.json", model, about, texts, {}, SPEC)
-    assert sorted(path.name for path in folder.iterdir()) == ["bundle.json", "model.onnx", "tokenizer.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "bundle.json",
+        "golden.json",
+        "model.onnx",
+        "tokenizer.json",
+    ]
     assert read_bundle(folder) == bundle
     assert [port.name for port in bundle.inputs] == ["input_ids", "attention_mask", "token_type_ids"]
-    assert bundle.sha256.keys() == {"model.onnx", "tokenizer.json"}
+    assert bundle.sha256.keys() == {"golden.json", "model.onnx", "tokenizer.json"}
     assert {(case.name, case.batch): case.samples for case in bundle.parity} == {
         ("raw", 1): 4, ("raw", 4): 4, ("awkward", 1): len(AWKWARD), ("awkward", 4): len(AWKWARD),
     }  # fmt: skip

@@ -42,7 +42,12 @@ def test_a_faithful_bundle_passes_as_words_as_text_and_on_awkward_texts(
     folder = tmp_path / "bundle"
     bundle = write.export_bundle(folder, tmp_path / "parity.json", model, about, held, {}, SPEC)
     assert read_bundle(folder) == bundle
-    assert sorted(path.name for path in folder.iterdir()) == ["bundle.json", "model.onnx", "tokenizer.json"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "bundle.json",
+        "golden.json",
+        "model.onnx",
+        "tokenizer.json",
+    ]
     assert [(port.shape, port.layout) for port in bundle.outputs] == [(("batch", "length", 5), "NLC")] * 2
     assert {(case.name, case.batch) for case in bundle.parity} == {
         (name, size) for name in ("words", "raw", "awkward") for size in (1, 4)

@@ -21,7 +21,6 @@ CHANGES = {
     "finetune.top_layers.epochs": 20,
     "finetune.all_layers.epochs": 40,
     "finetune.scratch.epochs": 60,
-    "training.patience": 100,
     "tracking.enabled": False,
 }
 

@@ -63,7 +63,7 @@ def kill_when(project: Any, ready: Callable[[], bool], delay: float, dvc_first: 
 
 
 def test_killed_at_five_points_it_ends_with_the_same_bits(project: Any) -> None:
-    project.set({"finetune.all_layers.epochs": EPOCHS, "training.patience": EPOCHS, "training.seeds": 1})
+    project.set({"finetune.all_layers.epochs": EPOCHS, "training.seeds": 1})
     project.repro(STAGE)
     expected = digest(project.folder)
     history = project.folder / "reports/training/all_layers/history.csv"
@@ -98,7 +98,7 @@ def workers_of(launcher: int) -> list[int]:
 def test_a_killed_worker_is_replaced_and_a_killed_team_goes_on(project: Any, shard: bool) -> None:
     epochs = 30 if shard else 120  # as long as the slower steps need to be killed in between
     team = {"runtime.processes": 2, "runtime.shard": shard}
-    project.set({"finetune.all_layers.epochs": epochs, "training.patience": epochs, **team})
+    project.set({"finetune.all_layers.epochs": epochs, **team})
     project.repro(STAGE)
     expected = digest(project.folder)
     shutil.rmtree(project.folder / ".dvc/cache/runs")

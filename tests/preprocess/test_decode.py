@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tlpipe.preprocess.decode import UnreadableImage, decode
+from tlpipe.preprocess.decode import UnreadableImage, check_size, decode
+from tlpipe.preprocess.image import ImagePreprocess
 
 MANY = 1_000_000
 COLOURS = np.array([[[10, 200, 30], [255, 0, 0]], [[0, 0, 255], [9, 9, 9]], [[250, 128, 4], [0, 0, 0]]], np.uint8)
@@ -130,10 +131,37 @@ def test_the_first_frame_of_an_animation():
     frames = [Image.new("RGB", (3, 2), colour) for colour in ("red", "lime", "blue")]
     raw = save(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert decode(raw, MANY)[0, 0].tolist() == [255, 0, 0]
-    with pytest.raises(UnreadableImage, match="animated: it has several frames") as caught:
-        decode(raw, MANY, still=True)
-    assert caught.value.reason == "animated"
-    assert decode(save(frames[0], "GIF"), MANY, still=True)[0, 0].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("size", "edge", "most", "refused"),
+    [
+        ((10, 10), None, 100, False), ((10, 11), None, 100, True), ((1, 30), None, 100, False),
+        ((1, 30), 2, 120, False), ((1, 30), 2, 119, True), ((30, 1), 2, 119, True), ((7, 3), 5, 55, False),
+        ((7, 3), 5, 54, True),
+    ],
+)  # fmt: skip
+def test_the_limit_holds_for_the_image_and_for_its_resize(
+    size: tuple[int, int], edge: int | None, most: int, refused: bool
+):
+    raw, spent = save(Image.new("RGB", size), "PNG"), []
+    if refused:
+        with pytest.raises(UnreadableImage, match="too_large"):
+            decode(raw, most, edge, spent.append)
+        assert not spent
+    else:
+        assert decode(raw, most, edge, spent.append).shape[:2] == size[::-1]
+        assert spent == [size[0] * size[1]]
+
+
+def test_the_limit_of_the_resize_is_what_the_resize_makes():
+    generator = np.random.default_rng(0)
+    for height, width in generator.integers(1, 400, (200, 2)).tolist():
+        rows, columns = ImagePreprocess(size=9, resize_to=16).resized_shape(height, width)
+        check_size(width, height, max(rows * columns, height * width), 16)
+        if rows * columns > height * width:
+            with pytest.raises(UnreadableImage, match=f"{columns} x {rows} once resized"):
+                check_size(width, height, rows * columns - 1, 16)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "JPEG"])

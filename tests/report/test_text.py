@@ -28,6 +28,12 @@ def test_intervals_name_their_unit_once():
     assert text.interval(None, "accuracy") == ""
 
 
+def test_an_interval_has_as_many_digits_as_tell_its_bounds_apart():
+    assert text.interval({"value": 1.0, "low": 0.99963, "high": 1.0}, "accuracy") == "99.963 to 100.000 %"
+    assert text.interval({"value": 0.1, "low": 0.10001, "high": 0.10004}, "log_loss") == "0.100010 to 0.100040"
+    assert text.interval({"value": 0.0, "low": 0.0, "high": 0.0}, "log_loss") == "0.000 to 0.000"
+
+
 def test_differences_are_signed_and_leave_out_what_is_unknown():
     entry = {"value": 0.012, "low": -0.003, "high": 0.021}
     assert text.difference(entry, "accuracy") == "+1.2 points (-0.3 to +2.1)"

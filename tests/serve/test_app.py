@@ -1,13 +1,17 @@
 """The HTTP interface of a real server: answers, refusals, and what it says about itself."""
 
+import base64
 import gzip
+import hashlib
 import json
+import re
 import socket
 import struct
 import time
 import uuid
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -135,14 +139,24 @@ def test_bad_images_get_a_sentence(server: Any, raw: bytes, status: int, sentenc
     assert sentence in content["error"]
 
 
-def test_an_animation_is_refused_and_one_frame_is_not(server: Any, pictures: list[np.ndarray]):
-    for kind in ("GIF", "PNG", "WEBP"):
-        status, content, _ = server.send("POST", "/predict", animated(pictures[1], kind))
-        assert status == 400
-        assert "animated: it has several frames; send one of them" in content["error"]
-        assert server.send("POST", "/predict", jpeg(pictures[1], kind))[0] == 200
-    for kind in ("MPO", "TIFF"):  # a camera's two views, and pages
-        assert server.send("POST", "/predict", animated(pictures[1], kind))[0] == 200
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "MPO", "TIFF"])
+def test_the_first_frame_of_an_animation_is_answered_for(server: Any, pictures: list[np.ndarray], kind: str):
+    found = [
+        server.send("POST", "/predict", raw)[1]["predictions"][0]
+        for raw in (animated(pictures[1], kind), jpeg(pictures[1], "JPEG" if kind == "MPO" else kind))
+    ]
+    assert found[0]["label"] == found[1]["label"]
+    assert found[0]["probability"] == pytest.approx(found[1]["probability"], abs=0.05)
+
+
+def test_the_pixels_of_all_parts_are_summed(server: Any):
+    """The server's limit is a million a picture, two a request."""
+    raw = jpeg(np.zeros((900, 1000, 3), np.uint8), "PNG")
+    parts = [(f"{at}.png", raw, "image/png") for at in range(4)]
+    assert server.send("POST", "/predict", *multipart(*parts[:2]))[0] == 200
+    status, content, _ = server.send("POST", "/predict", *multipart(*parts))
+    assert status == 413
+    assert "more than 2,000,000 pixels together" in content["error"]
 
 
 def test_parts_without_a_content_type_are_images(server: Any, png: Png):
@@ -318,6 +332,53 @@ def test_what_is_not_http_is_refused(server: Any):
         with connect(server) as connection:
             connection.sendall(raw + b"\r\n\r\n")
             assert b" 400 " in connection.recv(1000).splitlines()[0]
+
+
+def exchange(server: Any, raw: bytes) -> bytes:
+    """All that comes back until the server closes the connection."""
+    answer = b""
+    with connect(server) as connection, suppress(ConnectionError):  # it may close before it has read all
+        connection.sendall(raw)
+        while part := connection.recv(100_000):
+            answer += part
+    return answer
+
+
+def test_two_lengths_of_a_body_are_refused_and_the_connection_ends(server: Any):
+    head = b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n"
+    answer = exchange(server, head + b"0\r\n\r\nGET /v2 HTTP/1.1\r\nhost: a\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"both Content-Length and Transfer-Encoding" in answer
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.parametrize("each", [b"x: " + b"a" * 2_700_000, b"x: y\r\n" * 4_000, b"x: " + b"a" * 40_000])
+def test_a_head_that_is_too_large_is_refused(server: Any, each: bytes):
+    answer = exchange(server, b"GET /v2 HTTP/1.1\r\nhost: a\r\nconnection: close\r\n" + each.strip() + b"\r\n\r\n")
+    assert not answer or answer.startswith((b"HTTP/1.1 431 ", b"HTTP/1.1 400 "))
+
+
+def test_the_largest_heads_that_clients_send_are_taken(server: Any):
+    assert server.send("GET", "/v2", headers={"cookie": "a" * 15_000})[0] == 200
+
+
+def test_no_answer_names_the_host_that_a_client_says(server: Any):
+    for path in ("/predict/", "/v2/", "/metrics/", "//evil.example/"):
+        status, _, headers = server.send("GET", path, headers={"host": "evil.example"})
+        assert status == 404
+        assert "evil.example" not in str(headers)
+
+
+def test_the_page_runs_and_loads_nothing_but_its_own(server: Any):
+    _, page, headers = server.send("GET", "/")
+    policy = dict(each.split(" ", 1) for each in headers["content-security-policy"].split("; "))
+    assert (policy["default-src"], policy["frame-ancestors"], policy["base-uri"]) == ("'none'",) * 3
+    (script,) = re.findall(rb"<script>(.*?)</script>", page, re.DOTALL)
+    assert policy["script-src"] == f"'sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode()}'"
+    assert not re.search(rb"<[^>]* (style|on\w+)=", page)
+    assert headers["x-frame-options"] == "DENY"
+    for path in ("/", "/v2", "/nothing", "/metrics", "/openapi.json"):
+        assert server.send("GET", path)[2]["x-content-type-options"] == "nosniff"
 
 
 def test_clients_that_leave_do_not_harm(server: Any, pictures: list[np.ndarray], png: Png):

@@ -141,7 +141,7 @@ journal = Journal.open(key, "all_layers", "digits", root)
 journal.summary({"test/accuracy": 0.9})
 journal.model(Path(sys.argv[1]), np.zeros((1, 40, 50, 3), np.uint8))
 journal.end()
-claim = {"test_set": "f" * 64, "metric": "accuracy", "value": 0.9, "higher_is_better": True}
+claim = {"evidence": "f" * 64, "metric": "accuracy", "value": 0.9, "higher_is_better": True, "kind": "image"}
 ensure_run(RunPayload(run_key=key, name="all_layers", champion=claim), "digits", 240.0, root)
 print(registry_said(key, root))
 """

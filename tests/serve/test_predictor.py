@@ -60,7 +60,7 @@ def test_probabilities_are_the_graphs(
         (np.zeros((4, 4, 3), np.float32), "got float32"),
         (np.zeros((4, 4, 4), np.uint8), "got uint8"),
         (np.zeros((0, 4, 3), np.uint8), "the image is empty"),
-        (np.zeros((1, 60_000, 3), np.uint8), "too large"),
+        (np.zeros((1, 80_000, 3), np.uint8), "too large"),
         (Image.new("F", (4, 4)), "mode F"),
     ],
 )

@@ -20,11 +20,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import uvicorn
 
-from tlpipe.bundle import read_bundle
-from tlpipe.serve.server import Patient, Server
+from tlpipe.bundle import digest, read_bundle
+from tlpipe.serve import model
+from tlpipe.serve.metrics import Metrics
+from tlpipe.serve.server import Patient, Server, is_local
+from tlpipe.serve.session import Runtime
+from tlpipe.serve.settings import Settings
 
 Png = Callable[[np.ndarray], bytes]
 Serve = Callable[..., Any]
@@ -91,7 +96,7 @@ def test_a_new_bundle_is_served_without_a_failed_request(
         }  # fmt: skip
 
 
-def test_a_bundle_with_the_same_graph_and_other_labels_is_another_version(
+def test_a_bundle_with_the_same_weights_and_other_labels_is_another_version(
     serve: Serve, bundle: Path, tmp_path: Path, png: Png, pictures: list[np.ndarray]
 ):
     folder = tmp_path / "bundle"
@@ -100,6 +105,10 @@ def test_a_bundle_with_the_same_graph_and_other_labels_is_another_version(
         before = server.send("POST", "/predict", png(pictures[0]))[1]
         about = json.loads((folder / "bundle.json").read_text())
         about["labels"] = [f"new {label}" for label in about["labels"]]
+        graph = onnx.load(folder / "model.onnx")
+        onnx.helper.set_model_props(graph, {"labels": json.dumps(about["labels"], ensure_ascii=False)})
+        onnx.save(graph, folder / "model.onnx")
+        about["sha256"]["model.onnx"] = digest(folder / "model.onnx")
         (folder / "bundle.json").write_text(json.dumps(about))
         server.process.send_signal(signal.SIGHUP)
         server.wait_for("loaded")
@@ -117,6 +126,89 @@ def test_a_bad_new_bundle_is_not_served(serve: Serve, bundle: Path, tmp_path: Pa
         assert "is not the file that was exported" in server.wait_for("the new bundle is not served")["reason"]
         assert server.send("POST", "/predict", png(np.zeros((9, 9, 3), np.uint8)))[0] == 200
         assert b'tlpipe_reloads_total{outcome="failed"} 1' in server.send("GET", "/metrics")[1]
+
+
+@pytest.mark.parametrize(("how", "error"), [("watch", OSError), ("watch", MemoryError), ("signal", RuntimeError)])
+def test_whatever_a_reload_fails_with_is_logged_and_counted_and_the_next_bundle_is_served(
+    bundle: Path, other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any, how: str, error: Any
+):
+    folder = tmp_path / "bundle"
+    shutil.copytree(bundle, folder)
+    failing = [error("out of luck")] * 2
+
+    def load(*arguments: Any) -> Any:
+        if metrics.model.values and failing:
+            raise failing.pop()
+        return real(*arguments)
+
+    real, metrics = model.load, Metrics()
+    monkeypatch.setattr(model, "load", load)
+
+    async def served() -> str:
+        holder = model.Model(Settings(bundle=folder, runtime=Runtime(device="cpu", threads=1), watch=0.01), metrics)
+        await holder.load()
+        swap(folder, other)
+        watcher = asyncio.create_task(holder.watch() if how == "watch" else signals(holder))
+        while holder.now.loaded.version != read_bundle(other).version:
+            assert not watcher.done(), watcher
+            await asyncio.sleep(0.01)
+        watcher.cancel()
+        await holder.close()
+        return metrics.text()
+
+    async def signals(holder: model.Model) -> None:
+        while True:
+            await holder.reload()
+
+    with caplog.at_level("ERROR", "tlpipe.serve"):
+        text = asyncio.run(served())
+    assert 'tlpipe_reloads_total{outcome="failed"} 2' in text
+    assert [record.reason for record in caplog.records] == [f"{error.__name__}: out of luck"] * 2
+    assert all(record.exc_info for record in caplog.records)
+
+
+def test_a_body_that_goes_on_after_its_answer_has_a_deadline(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tlpipe.serve.server.LAST_SECONDS", 0.3)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 413, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def lives() -> float:
+        config = uvicorn.Config(app, port=0, http=Patient, lifespan="off", log_config=None)
+        config.load()
+        server = Server(config, SimpleNamespace(draining=False))
+        server.lifespan = config.lifespan_class(config)
+        await server.startup()
+        reader, writer = await asyncio.open_connection(*server.servers[0].sockets[0].getsockname())
+        writer.write(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 413")
+        begun = asyncio.get_running_loop().time()
+        end = asyncio.ensure_future(reader.read())
+        while not end.done() and asyncio.get_running_loop().time() < begun + 20:
+            writer.write(b"a")
+            await asyncio.sleep(0.05)
+        assert end.done()
+        with suppress(OSError):
+            await end
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        await server.shutdown()
+        return asyncio.get_running_loop().time() - begun
+
+    assert asyncio.run(lives()) < 10
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [
+        ("127.0.0.1", True), ("127.3.2.1", True), ("::1", True), ("localhost", True),
+        ("0.0.0.0", False), ("::", False), ("10.0.0.1", False), ("", False), ("no.such.host.invalid", False),
+    ],
+)  # fmt: skip
+def test_which_addresses_other_machines_can_reach(host: str, local: bool):
+    assert is_local(host) is local
 
 
 def test_the_end_loses_nothing_that_was_accepted(
@@ -265,7 +357,8 @@ def test_tls(serve: Serve, bundle: Path, tmp_path: Path):
         (("--certificate", "absent.pem"), "absent.pem does not exist"),
         (("--name", "a b"), "text that matches"),
         (("--token", ""), "token"),
-        (("--host", "203.0.113.1"), "cannot be listened on"),
+        (("--host", "203.0.113.1", "--insecure"), "cannot be listened on"),
+        (("--host", "0.0.0.0"), "give --token (or TLPIPE_TOKEN), listen on 127.0.0.1, or say --insecure"),
     ],
 )
 def test_what_cannot_be_served_is_a_message(bundle: Path, options: tuple[str, ...], sentence: str):

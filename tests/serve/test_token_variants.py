@@ -138,7 +138,8 @@ def test_a_variant_that_passes_is_a_bundle_that_serves(case: Case, tmp_path: Pat
         assert finding.loss.value == pytest.approx(
             1 - read_bundle(tmp_path / name).metrics["validation"][case.metric].value
         )
-        assert 0 <= finding.loss.low <= finding.loss.value <= finding.loss.high < 0.5
+        assert finding.loss.low <= finding.loss.value <= finding.loss.high <= 1
+        assert finding.loss.high > 0, "so few samples prove nothing"
         assert (finding.loss.value == 0) == (finding.agreement == 1)
         assert Predictor(tmp_path / name, device="cpu")([case.asked])[0].keys() == original.keys()
 

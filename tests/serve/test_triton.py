@@ -13,8 +13,10 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from tests.bundles import TASKS, make_bundle_of
+from tests.serve.conftest import make_bundle
 from tlpipe.bundle import digest, read_bundle
 from tlpipe.cli import app
+from tlpipe.serve.triton import one_line
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +49,24 @@ def test_the_repository_is_what_triton_reads(bundle: Path, tmp_path: Path, schem
     assert list(warm.inputs["image"].dims) == [37, 37, 3]
     assert (model / "labels.txt").read_text(encoding="utf-8").split() == ["ant", "bee", "größe", "wasp"]
     assert digest(model / "1" / "model.onnx") == digest(bundle / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("label", "line"),
+    [
+        ("two\nlines", "two\\nlines"), ("dos\r\n", "dos\\r\\n"), ("a\u2028b\x0bc\x85", "a\\u2028b\\x0bc\\x85"),
+        ("größe 'x'\t\\", "größe 'x'\t\\"),
+    ],
+)  # fmt: skip
+def test_a_label_is_one_line(label: str, line: str):
+    assert one_line(label) == line
+
+
+def test_a_line_break_in_a_label_shifts_no_other(tmp_path: Path):
+    make_bundle(tmp_path / "bundle", 0, ("ant\nbee", "wasp", "", "fly"))
+    run("export", tmp_path / "bundle", "--to", "triton", "--out", tmp_path / "out")
+    lines = (tmp_path / "out/model/labels.txt").read_bytes().decode().split("\n")
+    assert lines == ["ant\\nbee", "wasp", "", "fly", ""]
 
 
 @pytest.fixture(scope="module", params=["image_classification", *TASKS])

@@ -50,3 +50,12 @@ def test_output_that_nobody_takes_is_no_success() -> None:
         done = ends("import tlpipe.stages, tlpipe.endings; print('lost'); tlpipe.endings.leave()", full.fileno())
     assert done.returncode != 0
     assert "No space left on device" in done.stderr
+
+
+@pytest.mark.parametrize("what", ["import tlpipe.stages", "from tlpipe.cli import main; main()"])
+def test_a_process_ends_without_a_search_for_garbage(what: str):
+    last = (
+        "import atexit, gc, sys; sys.argv = ['tlpipe', '--help']; atexit.register(lambda: print(gc.get_freeze_count()))"
+    )
+    done = subprocess.run([sys.executable, "-c", f"{last}; {what}"], capture_output=True, text=True, check=True)
+    assert int(done.stdout.split()[-1]) > 1000

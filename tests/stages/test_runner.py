@@ -5,18 +5,25 @@ import sys
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
 
+from tlpipe.code.names import PACKAGE
 from tlpipe.config import ConfigError
 from tlpipe.stages.runner import STAGES, run_stage
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_the_pipeline_runs_every_stage_with_its_arguments() -> None:
-    pipeline = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]
-    commands = {stage["cmd"] for stage in pipeline.values()}
-    assert commands == {f"tlpipe stage {name}{' ${item.strategy}' * bool(STAGES[name].argument)}" for name in STAGES}
+def test_every_stage_has_a_module_and_every_module_a_stage() -> None:
+    helpers = {"__init__", "__main__", "runner", "follow", "race", "crossfit"}
+    assert {path.stem for path in (PACKAGE / "stages").glob("*.py")} - helpers == set(STAGES)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_the_script_of_a_stage_runs_it(name: str) -> None:
+    lines = (ROOT / "stages" / f"{name}.py").read_text().splitlines()
+    assert lines[0] == (PACKAGE / "stages" / f"{name}.py").read_text().splitlines()[0]
+    assert lines[-2:] == ['if __name__ == "__main__":', f'    script("{name}")']
+    assert len(lines) == 6
 
 
 @pytest.mark.parametrize(

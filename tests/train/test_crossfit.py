@@ -28,6 +28,7 @@ from tlpipe.train.linear import cross_fit
 from tlpipe.train.model import Classifier
 from tlpipe.train.poststeps import ALPHAS
 from tlpipe.train.start import PARTS, save_parts
+from tlpipe.train.validation import lower_is_better, monitored
 
 HEAD = Head(penalties=(1.0, 0.1, 0.01), balance="none", iterations=500)
 GROUPS = ("stem", "middle", "top")
@@ -215,6 +216,26 @@ def test_the_last_epoch_stays_unless_the_best_is_asked_for(folded: Packed):
     assert [epoch.seconds for epoch in best.history] == [6.0, 6.0]
     expected = functional.cross_entropy(best.logits, labels_of(folded))
     assert best.history[0].validation["loss"] == pytest.approx(float(expected))
+
+
+@pytest.mark.parametrize("monitor", ["loss", "brier", "auroc", "accuracy"])
+def test_epochs_of_parts_are_compared_by_the_monitored_figure_of_all_held_out_together(folded: Packed, monitor: str):
+    # the last epoch is wrong of one part; whatever is monitored, an epoch before it is better, and of equals the later
+    parts = records(folded, [[0.1, 3.0, 4.0], [0.1, 3.0, -9.0], [0.1, 3.0, 2.0]])
+    task, training = ImageClassification(), make_training(keep="best", monitor=monitor)
+    chosen = choose(task, PLAN, training, folded, parts)
+    assert chosen.epoch == 1
+    name = monitored(task, monitor)
+    assert all(name in epoch.validation for epoch in chosen.history)
+    better = chosen.history[0].validation[name] > chosen.history[1].validation[name]
+    assert better is not lower_is_better(name)
+
+
+def test_no_part_ends_early(folded: Packed, make: Make):
+    phase = PLAN.phases[0].model_copy(update={"rates": dict.fromkeys(PLAN.phases[0].rates, 1e-9), "epochs": 5})
+    plan = PLAN.model_copy(update={"phases": (phase,)})
+    for view, role in ((folded.parts[0], PART), (folded.whole, Role("last"))):
+        assert len(run(make(view, role, plan, patience=1, monitor="accuracy"))) == 5
 
 
 def test_where_nothing_is_better_than_the_start_the_best_is_the_start(folded: Packed):

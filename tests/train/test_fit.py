@@ -121,7 +121,7 @@ STILL_LEARNING = one_phase({"stem": None, "middle": None, "top": 1e-3, HEAD: 1e-
 
 
 def test_patience_ends_a_phase_and_the_next_one_starts(make_trainer: Make) -> None:
-    strategy = AllLayers(kind="all_layers", lr=1e-9, gamma=1.0, stages=2, stage_epochs=12, epochs=12)
+    strategy = AllLayers(kind="all_layers", lr=1e-8, gamma=1.0, stages=2, stage_epochs=12, epochs=12)
     trainer = make_trainer(strategy.plan(GROUPS), patience=2, monitor="accuracy", ema=0.999)
     epochs = finish(trainer)
     assert [epoch.phase for epoch in epochs] == ["top 2"] * 6 + ["all"] * 6  # four passes of grace, and two

@@ -60,6 +60,10 @@ class Source(Spec):
         """Every labelled sample, sorted by id. Raises ConfigError when the layout cannot be understood."""
         raise NotImplementedError
 
+    def listed(self, most: int) -> tuple[list[Sample], bool]:
+        """As `scan`, but at most `most` samples of a class where listing all takes long; whether these are all."""
+        return self.scan(), True
+
     def ignored(self) -> list[str]:
         """Paths below the folder that are not samples; a folder, ending in a slash, stands for all that it holds."""
         raise NotImplementedError

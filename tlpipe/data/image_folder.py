@@ -1,6 +1,8 @@
 """Images in a folder per class, optionally under a folder per split."""
 
+import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -23,12 +25,18 @@ class ImageFolder(Source):
 
     def scan(self) -> list[Sample]:
         """Every image in a class folder, sorted by id. Raises ConfigError for a layout that can be read in two ways."""
-        root = self.root
+        return self.listed(sys.maxsize)[0]
+
+    def listed(self, most: int) -> tuple[list[Sample], bool]:
+        """As `scan`, at most `most` images of a class folder; whether these are all."""
+        root, whole = self.root, True
         samples = []
         for split, folder in self._class_folders():
             require_name(f"data.source.path: the class folder {folder}", folder.name)
-            samples += [Sample(name, folder.name, split) for name in _images(folder, root)]
-        return sorted(samples)
+            names = _images(folder, root, most)
+            whole = whole and len(names) < most
+            samples += [Sample(name, folder.name, split) for name in names]
+        return sorted(samples), whole
 
     def ignored(self) -> list[str]:
         """Files that are not images or lie outside the class folders, and folders that play no role."""
@@ -86,11 +94,10 @@ class ImageFolder(Source):
         return folders[names.index(name)]
 
 
-def _images(folder: Path, root: Path) -> list[str]:
-    """The images in a class folder. Raises ConfigError when it has none, and pictures of a kind that is not read."""
-    files = list(files_below(folder, root))
-    images = [name for name in files if is_image(name)]
-    if not images and (unread := unread_images(files)):
+def _images(folder: Path, root: Path, most: int = sys.maxsize) -> list[str]:
+    """At most `most` images in a class folder. Raises ConfigError when it has none, and pictures that are not read."""
+    images = list(islice((name for name in files_below(folder, root) if is_image(name)), most))
+    if not images and (unread := unread_images(list(files_below(folder, root)))):
         raise ConfigError(f"data.source.path: the class folder {folder} holds no images that are read; {unread[0]}")
     return images
 

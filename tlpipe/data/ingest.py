@@ -12,13 +12,10 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from tlpipe.cores import usable_cores
 from tlpipe.data.base import Source
 from tlpipe.data.similar import thumbnail
-from tlpipe.preprocess.decode import UnreadableImage, decode
+from tlpipe.preprocess.decode import UnreadableImage
 from tlpipe.preprocess.image import ImagePreprocess
 
 FIRST, PATIENCE = 32, 2.0
@@ -120,8 +117,8 @@ def _continue(row: tuple[int, str]) -> Image | Unreadable:
 def _ingest(job: Job, row: int, name: str) -> Image | Unreadable:
     try:
         raw = job.source.read(name)
-        image = decode(raw, job.max_pixels)
-        packed = _pack(job, image)
+        image = job.preprocess.read(raw, job.max_pixels)
+        packed = job.preprocess.pack(image)
     except UnreadableImage as error:
         return Unreadable(error.reason, error.detail)
     except OSError as error:
@@ -135,12 +132,3 @@ def _ingest(job: Job, row: int, name: str) -> Image | Unreadable:
     pixels = hashlib.sha256(f"{height},{width}".encode() + image.tobytes()).digest()
     sha256, brightest = hashlib.sha256(raw).hexdigest(), int(image.max())
     return Image(sha256, pixels, width, height, brightest, thumbnail(image).tobytes())
-
-
-def _pack(job: Job, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    height, width = image.shape[:2]
-    rows, columns = job.preprocess.resized_shape(height, width)
-    if rows * columns > job.max_pixels:
-        detail = f"{width} x {height} pixels are so long that the resize would make {columns} x {rows}"
-        raise UnreadableImage("too_large", detail)
-    return job.preprocess.pack(image)

@@ -22,7 +22,7 @@ from tlpipe.data.read_words import WordReader
 from tlpipe.data.reader import Intake, Reader
 from tlpipe.data.spec import Data
 from tlpipe.data.split import Assignment, assign, check_splits
-from tlpipe.data.write import Row, test_set, write
+from tlpipe.data.write import Row, split_sets, write
 from tlpipe.preprocess import AnyPreprocess
 
 READERS: dict[str, Callable[[Intake], Reader]] = {
@@ -59,9 +59,7 @@ def pack(
         ConfigError: When the layout cannot be understood, the splits cannot be made, or a class ends up empty.
     """
     samples = data.source.scan()
-    strata = _strata(samples, data)
-    check_splits(samples, data.split)
-    check_groups(samples, data)
+    strata = check_samples(samples, data)
     with _whole(folder) as partial:
         reader = READERS[preprocess.kind](Intake(data, preprocess, samples, partial, track, workers, tokenizer))
         exact = exact_copies(reader.content)
@@ -72,8 +70,7 @@ def pack(
         assigned = assign(samples, set(range(len(samples))) - set(rejected), near, data)
         splits, folds = assigned.splits, assigned.folds
         found = Findings(samples, strata, rejected, exact, near, assigned)
-        check_classes(found.counts, rejected.values(), data)
-        check_folds(found.fold_counts, data)
+        check_assigned(found, data)
         keys = {index: (SPLITS.index(split), folds.get(index, 0)) for index, split in splits.items()}
         order = sorted(splits, key=lambda index: (*keys[index], reader.place(index), index))
         rows = _rows(samples, reader, assigned, order)
@@ -81,9 +78,23 @@ def pack(
         reader.write(partial, order)
         np.save(partial / "labels.npy", reader.labels(order))
         fingerprint = write(partial, rows, reader.classes, preprocess, reader.columns, assigned.refit)
-    known_by = {"fingerprint": fingerprint, "test_set": test_set(rows)}
+    known_by = {"fingerprint": fingerprint, "sets": split_sets(rows)}
     notes = [*label_notes(reader.classes), *about.pop("notes", ()), *data.source.notes()]
     return {**found.report(), **about, "notes": notes, "ignored": data.source.ignored(), **known_by}
+
+
+def check_samples(samples: Sequence[Sample], data: Data) -> tuple[str, ...]:
+    """The classes (or strata) of the listed samples. Raises ConfigError for what can be refused before one is read."""
+    strata = _strata(samples, data)
+    check_splits(samples, data.split)
+    check_groups(samples, data)
+    return strata
+
+
+def check_assigned(found: Findings, data: Data) -> None:
+    """Raise ConfigError when a class would be empty in a split, or not learnt by a fold's model."""
+    check_classes(found.counts, found.rejected.values(), data)
+    check_folds(found.fold_counts, data)
 
 
 def _strata(samples: Sequence[Sample], data: Data) -> tuple[str, ...]:

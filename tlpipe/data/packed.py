@@ -155,5 +155,13 @@ class Packed:
     @cached_property
     def ids(self) -> tuple[str, ...]:
         """The source's sample id of every row: `source.read(id)` gives its raw bytes."""
+        return self._column("id")
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """What every row's sample hangs together with (a patient, a document); empty where it stands alone."""
+        return self._column("group")
+
+    def _column(self, name: str) -> tuple[str, ...]:
         with (self.folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
-            return tuple(line["id"] for line in csv.DictReader(file))
+            return tuple(line.get(name) or "" for line in csv.DictReader(file))

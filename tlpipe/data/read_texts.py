@@ -15,6 +15,8 @@ from tlpipe.data.packed import Split
 from tlpipe.data.reader import Intake, OneLabel, Pairs
 from tlpipe.data.shingles import content_hash, near_texts, shingles
 from tlpipe.data.text_table import TextTable
+from tlpipe.preprocess.characters import UnreadableText, read_text
+from tlpipe.preprocess.limits import MAX_CHARACTERS
 from tlpipe.preprocess.text import TOKENIZER, Text, Tokenizer
 
 TEXTS = "texts.jsonl"
@@ -29,19 +31,24 @@ class TextReader(OneLabel):
     def __init__(self, intake: Intake) -> None:
         source, samples = intake.data.source, intake.samples
         super().__init__(samples)
+        self.samples = samples
         if not isinstance(source, TextTable):
             raise ConfigError(f"data.source.kind: {source.kind} holds no texts, and the backbone reads texts")
         self.tokenizer = tokenizer_of(intake)
-        self.texts: list[Text] = [source.text(sample.id) for sample in samples]
-        self.rejected: dict[int, Rejected] = {
-            index: reject(samples[index], "empty", "a text without any characters")
-            for index, text in enumerate(self.texts)
-            if not all(text)
-        }
+        self.rejected: dict[int, Rejected] = {}
+        self.texts: list[Text] = [self._read(index, source.text(sample.id)) for index, sample in enumerate(samples)]
         used = [index for index in range(len(samples)) if index not in self.rejected]
         rows = Tokenizer(self.tokenizer, intake.preprocess).rows([self.texts[index] for index in used])
         self.rows = dict(zip(used, intake.track(rows, "tokenizing", len(used), "texts"), strict=True))
         self.content = {index: content_hash(self.texts[index]) for index in used}
+
+    def _read(self, index: int, raw: Text) -> Text:
+        """The text or the pair as serving reads it too; rejected where it cannot be used."""
+        try:
+            return tuple(read_text(text, MAX_CHARACTERS) for text in raw)
+        except UnreadableText as error:
+            self.rejected[index] = reject(self.samples[index], error.reason, error.detail)
+            return raw
 
     def near(self, among: set[int], threshold: float) -> Pairs:
         """By the Jaccard similarity of their character 5-grams, see tlpipe.data.shingles."""

@@ -15,15 +15,16 @@ from tlpipe.config import ConfigError
 from tlpipe.data import tokens
 from tlpipe.data.base import listing
 from tlpipe.data.conll import Conll
-from tlpipe.data.duplicates import Rejected
+from tlpipe.data.duplicates import Rejected, reject
 from tlpipe.data.packed import SPLITS, Split
 from tlpipe.data.read_texts import tokenizer_of, write_texts
 from tlpipe.data.reader import Intake, Pairs
 from tlpipe.data.shingles import content_hash, near_texts, shingles
 from tlpipe.data.targets import IGNORED
 from tlpipe.entities import OUTSIDE, types_of
+from tlpipe.preprocess.characters import UnreadableText, require
 from tlpipe.preprocess.text import TOKENIZER
-from tlpipe.preprocess.words import Window, WordTokenizer
+from tlpipe.preprocess.words import MAX_CHARACTERS, Window, WordTokenizer
 
 
 class WordReader:
@@ -45,11 +46,22 @@ class WordReader:
             raise ConfigError("data.source: every tag is O, so there is nothing to learn; see data.source.tag_column")
         self.classes = tuple(sorted([OUTSIDE, *(f"{prefix}-{name}" for prefix in "BI" for name in self.types)]))
         self.rejected: dict[int, Rejected] = {}
+        self._reject(intake)
         tokenizer = WordTokenizer(self.tokenizer, intake.preprocess)
         listed = intake.track(self.sentences, "tokenizing", len(self.sentences), "sentences")
         self.windows: list[list[Window]] = [tokenizer.windows(sentence.words) for sentence in listed]
         self.texts = [(" ".join(sentence.words),) for sentence in self.sentences]
-        self.content = {index: content_hash(text) for index, text in enumerate(self.texts)}
+        self.content = {
+            index: content_hash(text) for index, text in enumerate(self.texts) if index not in self.rejected
+        }
+
+    def _reject(self, intake: Intake) -> None:
+        """Sentences that serving does not take."""
+        for index, sentence in enumerate(self.sentences):
+            try:
+                require(" ".join(sentence.words), MAX_CHARACTERS)
+            except UnreadableText as error:
+                self.rejected[index] = reject(intake.samples[index], error.reason, error.detail)
 
     def truth(self, index: int) -> str:
         """Its tags."""

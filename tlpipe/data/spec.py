@@ -10,7 +10,7 @@ from tlpipe.data.image_folder import ImageFolder
 from tlpipe.data.image_table import ImageTable
 from tlpipe.data.squad import Squad
 from tlpipe.data.text_table import TextTable
-from tlpipe.preprocess.decode import MOST_PIXELS
+from tlpipe.preprocess.decode import MAX_PIXELS, MOST_PIXELS
 
 AnySource = Annotated[ImageFolder | ImageTable | TextTable | Conll | Squad, Field(discriminator="kind")]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -67,8 +67,8 @@ class SplitShares(Spec):
 class Checks(Spec):
     """What is found out about the files before anything is trained on them."""
 
-    max_pixels: Annotated[int, Field(ge=1, le=MOST_PIXELS)] = 100_000_000
-    """An image whose header announces more pixels is rejected without decoding it."""
+    max_pixels: Annotated[int, Field(ge=1, le=MOST_PIXELS)] = MAX_PIXELS
+    """An image whose header announces more pixels is rejected without decoding it, in serving too."""
     near_duplicates: Annotated[float, Field(ge=0.5, lt=1)] | None = 0.92
     """Similarity from which two samples count as copies of one another: of images a correlation (tlpipe.data.similar;
     with a side below 32 pixels they need a quarter of the distance from 1), of texts the share of character 5-grams

@@ -1,4 +1,7 @@
-"""Seeded splits: stratified by class, with groups and copies on one side, independent of the order of files."""
+"""Seeded splits by a threshold on each sample's hash, with groups and copies on one side.
+
+A sample's split does not depend on which others there are, so it stays where it is as the data grow.
+"""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -10,6 +13,9 @@ from tlpipe.data.base import Sample, listing
 from tlpipe.data.duplicates import components
 from tlpipe.data.packed import Split
 from tlpipe.data.spec import CROSS_FITTED, Data, SplitShares
+
+FEW_COPIES = 3
+"""Names in a unit up to which it is held out as soon as one of them is; larger clusters need a group to be safe."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ def assign(
     given = "validation" in splits.values()
     if shares.test is not None:
         pool = _within(units, {index for index, split in splits.items() if split == "train"})
-        splits |= dict.fromkeys(hold_out(samples, pool, shares.test, f"{shares.seed} test"), "test")
+        splits |= dict.fromkeys(hold_out(samples, pool, shares.test, f"{shares.seed} test", 1 if given else 2), "test")
     unused = _beyond(samples, splits, data.limit_per_class, f"{shares.seed} limit")
     used = {index: split for index, split in splits.items() if index not in unused}
     if given:
@@ -99,64 +105,91 @@ def assign(
             f"samples; there are {len(labelled):,}: set data.split.validation to a share such as 0.2, or "
             "data.split.folds to a number"
         )
-    held = hold_out(samples, pool, shares.validation, f"{shares.seed} validation")
+    held = hold_out(samples, pool, shares.validation, f"{shares.seed} validation", 1)
     used |= dict.fromkeys(held, "validation")
     return Assignment(used, sorted(unused), refit=shares.refit is not False)
 
 
 def deal(samples: Sequence[Sample], units: Sequence[Sequence[int]], folds: int, salt: str) -> dict[int, int]:
-    """Fold of each index: whole `units` in an order drawn by `salt`, each to the fold that lacks its classes most.
+    """Fold of each index: whole `units`, each by its own value (see `unit_value`), whatever others there are.
 
-    The largest units come first, while there is still room to even them out; of equal folds the smaller, then a drawn
-    one, so that what is left over of small classes does not all come to the first fold.
+    Only where all of a class would be in one fold, or a fold would be empty, the unit with the largest value moves.
     """
-    ranked = [(min(_rank(samples[index], salt) for index in unit), unit) for unit in units]
-    ordered = sorted(ranked, key=lambda item: (-len(item[1]), item[0]))
-    held: list[Counter[str]] = [Counter() for _ in range(folds)]
-    dealt: dict[int, int] = {}
-    for rank, unit in ordered:
-        content = Counter(samples[index].label for index in unit)
-        first = int.from_bytes(rank[:4], "big") % folds
-        chosen = min(
-            ((first + shift) % folds for shift in range(folds)),
-            key=lambda fold: (sum(held[fold][label] * more for label, more in content.items()), held[fold].total()),
-        )
-        held[chosen].update(content)
-        dealt |= dict.fromkeys(unit, chosen)
-    return dealt
+    values = [unit_value(samples, unit, salt) for unit in units]
+    fold = [int(value * folds) for value in values]
+    for label, members in sorted(_by_label(samples, units).items()):
+        if len(members) > 1 and len({fold[number] for number in members}) == 1:
+            last = max(members, key=lambda number: (values[number], label))
+            fold[last] = (fold[last] + 1) % folds
+    for empty in sorted(set(range(folds)) - set(fold)):
+        sizes = Counter(fold)
+        fullest = max(sizes, key=lambda number: (sizes[number], -number), default=empty)
+        if sizes[fullest] > 1:
+            inside = [number for number in range(len(units)) if fold[number] == fullest]
+            fold[max(inside, key=values.__getitem__)] = empty
+    return {index: fold[number] for number, unit in enumerate(units) for index in unit}
 
 
-def hold_out(samples: Sequence[Sample], units: Sequence[Sequence[int]], share: float, salt: str) -> set[int]:
-    """Indices of whole `units` that hold about `share` of each class, and at least one sample where that is possible.
+def hold_out(samples: Sequence[Sample], units: Sequence[Sequence[int]], share: float, salt: str, left: int) -> set[int]:
+    """Indices of whole `units` whose value is below `share`: who was held out stays so however the data grow.
 
-    Units come in an order drawn by `salt`; each one is taken if that brings the counts nearer to the shares.
+    Only small classes are helped: one without any gets the unit with the smallest value, and one of which fewer than
+    `left` units would remain gives back those with the largest, as long as it keeps one.
     """
-    ordered = sorted(units, key=lambda unit: min(_rank(samples[index], salt) for index in unit))
-    contents = [Counter(samples[index].label for index in unit) for unit in ordered]
-    total = Counter(samples[index].label for unit in units for index in unit)
-    held: Counter[str] = Counter()
-    taken: set[int] = set()
-    for number, content in enumerate(contents):
-        # The change in the sum of squared differences between what is held and what should be.
-        if sum(more * (2 * (held[label] - share * total[label]) + more) for label, more in content.items()) < 0:
-            held.update(content)
-            taken.add(number)
-    for label in sorted(total):
-        spare = [
-            number
-            for number, content in enumerate(contents)
-            if number not in taken and label in content and all(total[c] > held[c] + content[c] for c in content)
-        ]
-        if not held[label] and spare:
-            smallest = min(spare, key=lambda number: (contents[number].total(), number))
-            held.update(contents[smallest])
-            taken.add(smallest)
-    return {index for number in taken for index in ordered[number]}
+    values = [unit_value(samples, unit, salt) for unit in units]
+    taken = {number for number, value in enumerate(values) if value < share}
+    labels = _by_label(samples, units)
+    for _, members in sorted(labels.items()):
+        held = sorted(members & taken, key=values.__getitem__)
+        excess = min(len(held) - 1, left - len(members - taken))
+        taken -= set(held[len(held) - excess :]) if excess > 0 else set()
+    for _, members in sorted(labels.items()):
+        spare = [number for number in members if _leaves_some(number, units, samples, labels, taken)]
+        if not members & taken and spare:
+            taken.add(min(spare, key=values.__getitem__))
+    return {index for number in taken for index in units[number]}
+
+
+def unit_value(samples: Sequence[Sample], unit: Sequence[int], salt: str) -> float:
+    """A number in [0, 1), drawn by `salt` from the unit's groups and its ungrouped samples' ids alone.
+
+    It is the smallest of their draws, so it can only fall when a copy joins, and what is held out stays held out. Of
+    more than FEW_COPIES that would hold out large clusters too often, and it is made uniform by their number again.
+    """
+    names = {
+        f"group {sample.group}" if sample.group is not None else sample.id for sample in map(samples.__getitem__, unit)
+    }
+    lowest = min(int.from_bytes(_draw(name, salt)[:8], "big") for name in names) / 2**64
+    return lowest if len(names) <= FEW_COPIES else min(1 - (1 - lowest) ** len(names), 1 - 2**-53)
+
+
+def _by_label(samples: Sequence[Sample], units: Sequence[Sequence[int]]) -> dict[str, set[int]]:
+    """The numbers of the units that hold each label."""
+    found: dict[str, set[int]] = defaultdict(set)
+    for number, unit in enumerate(units):
+        for index in unit:
+            found[samples[index].label].add(number)
+    return found
+
+
+def _leaves_some(
+    number: int,
+    units: Sequence[Sequence[int]],
+    samples: Sequence[Sample],
+    labels: Mapping[str, set[int]],
+    taken: set[int],
+) -> bool:
+    """Whether each class in a unit has another one that is not taken."""
+    return all(labels[samples[index].label] - taken - {number} for index in units[number])
 
 
 def _rank(sample: Sample, salt: str) -> bytes:
     """A place in a drawn order that depends on the sample alone, not on which others there are."""
-    return hashlib.sha256(f"{salt} {sample.id}".encode()).digest()
+    return _draw(sample.id, salt)
+
+
+def _draw(name: str, salt: str) -> bytes:
+    return hashlib.sha256(f"{salt} {name}".encode()).digest()
 
 
 def _same_group(samples: Sequence[Sample], indices: Iterable[int]) -> list[tuple[int, int]]:

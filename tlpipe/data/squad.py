@@ -15,6 +15,7 @@ from tlpipe.data.cells import read_json, require_characters
 from tlpipe.data.duplicates import components
 from tlpipe.data.packed import Split
 from tlpipe.data.table import decoded
+from tlpipe.preprocess.questions import MAX_CHARACTERS
 from tlpipe.wording import shown
 
 Name = Annotated[str, Field(min_length=1)]
@@ -47,6 +48,8 @@ class Question:
         """Why it cannot be learnt from: a reason for programs and one for people; None = it can."""
         if not self.question.strip() or not self.context.strip():
             return "empty", f"an empty {'question' if self.context.strip() else 'context'}"
+        if (longest := max(len(self.question), len(self.context))) > MAX_CHARACTERS:
+            return "too_long", f"{longest:,} characters in one text; at most {MAX_CHARACTERS:,} are taken"
         if self.impossible and self.answers:
             return "contradiction", f"is_impossible is true and there is an answer, {_short(self.answers[0][1])}"
         if not self.impossible and not self.answers:

@@ -86,13 +86,13 @@ def _ranges(rows: Sequence[Row]) -> dict[str, list[int]]:
     return ranges
 
 
-def test_set(rows: Sequence[Row]) -> str:
-    """sha256 over the raw samples of the test split and their labels, whatever else there is and however they are read.
+def split_sets(rows: Sequence[Row]) -> dict[Split, str]:
+    """sha256 over the raw samples of each split and their labels, whatever else there is and however they are read.
 
-    Figures on equal test sets can be compared: more labels to train on or another resolution change nothing.
+    Figures on equal sets can be compared: another resolution changes nothing.
     """
-    samples = {(str(row.details[0]), row.sample.label) for row in rows if row.split == "test"}
-    return hashlib.sha256(json.dumps(sorted(samples)).encode()).hexdigest()
+    sets = {split: {(str(row.details[0]), row.sample.label) for row in rows if row.split == split} for split in SPLITS}
+    return {split: hashlib.sha256(json.dumps(sorted(each)).encode()).hexdigest() for split, each in sets.items()}
 
 
 def _fingerprint(rows: Sequence[Row], preprocess: AnyPreprocess) -> str:

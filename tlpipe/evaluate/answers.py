@@ -1,9 +1,10 @@
 """What a model said to every question, judged as the official scripts of SQuAD judge it."""
 
 import csv
+import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -11,22 +12,26 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tlpipe.answer_metrics import ANSWER_METRICS, Scored, Version, columns, score
+from tlpipe.answer_metrics import ADDED, ANSWER_METRICS, Scored, Version, columns, outcomes, score
 from tlpipe.config import ConfigError
 from tlpipe.data.asked import Asked, asked, find, version_of
 from tlpipe.data.packed import Packed, Split
 from tlpipe.data.squad import ANSWERED, UNANSWERED
 from tlpipe.evaluate.predictions import Predictions
+from tlpipe.intervals import Design, clusters, uniform
 from tlpipe.preprocess.answers import Answers
 from tlpipe.sums import Floats, draw_sums, measure_sums
 from tlpipe.tasks.question_answering import THRESHOLD
 
-HEADER = ("row", "id", "split", "label", "predicted", "said", "right", "exact_match", "f1", "p_unanswered")
+HEADER = ("row", "id", "split", "group", "label", "predicted", "said", "right", "exact_match", "f1", "p_unanswered")
 
 
 @dataclass(frozen=True)
 class AnswerPredictions(Predictions):
-    """A line a question. As `Predictions` it is about whether a question has an answer; `row` is its first window's."""
+    """A line a question. As `Predictions` it is about whether a question has an answer; `row` is its first window's.
+
+    Questions about one context are a group.
+    """
 
     said: tuple[str, ...]
     """What was answered; empty for "there is no answer"."""
@@ -72,22 +77,14 @@ class AnswerPredictions(Predictions):
             said=tuple(said),
             right=tuple(each.answers for each in every),
             version=version_of(packed),
+            groups=tuple(hashlib.sha256(each.passage.context.encode()).hexdigest()[:12] for each in every),
         )
 
-    def of(self, split: Split) -> Self:
-        """The questions of one split."""
-        chosen = [index for index, name in enumerate(self.splits) if name == split]
-        return type(self)(
-            classes=self.classes,
-            rows=self.rows[chosen],
-            ids=tuple(self.ids[index] for index in chosen),
-            splits=tuple(self.splits[index] for index in chosen),
-            labels=self.labels[chosen],
-            probabilities=self.probabilities[chosen],
-            said=tuple(self.said[index] for index in chosen),
-            right=tuple(self.right[index] for index in chosen),
-            version=self.version,
-        )
+    def take(self, chosen: Sequence[int]) -> Self:
+        """The questions of these positions."""
+        said = tuple(self.said[index] for index in chosen)
+        right = tuple(self.right[index] for index in chosen)
+        return replace(super().take(chosen), said=said, right=right)
 
     @cached_property
     def scored(self) -> Scored:
@@ -103,13 +100,29 @@ class AnswerPredictions(Predictions):
         """F1 and exact match."""
         return measure_sums(self.columns, ANSWER_METRICS)
 
-    def draw(self, metrics: Iterable[str], resamples: int, seed: int) -> dict[str, Floats]:
-        """Each metric on every resample of the questions (R,)."""
-        return draw_sums(self.columns, {name: ANSWER_METRICS[name] for name in metrics}, resamples, seed)
+    @cached_property
+    def design(self) -> Design:
+        """How the questions are resampled: contexts whole."""
+        kinds = uniform(self.columns[:, [2, 4]].sum(axis=0))
+        return Design(clusters(self.groups or ("",) * self.size), kinds)
 
-    def agreement(self, other: Self) -> float:
-        """Share of the questions with the same answer, letter by letter."""
-        return float(np.mean([one == another for one, another in zip(self.said, other.said, strict=True)]))
+    def outcomes(self, metric: str) -> Floats | None:
+        """Whether each independent question is right, where `metric` is the share of these; None for other metrics."""
+        return outcomes(metric, self.scored) if self.design.independent else None
+
+    def draw(self, metrics: Sequence[str], resamples: int, seed: int, mirrored: bool = False) -> dict[str, Floats]:
+        """Each metric on every resample of the questions (R,)."""
+        chosen = {name: ANSWER_METRICS[name] for name in metrics}
+        return draw_sums(self.columns, chosen, ADDED[::-1] if mirrored else ADDED, self.design, resamples, seed)
+
+    @property
+    def scores(self) -> Floats:
+        """F1 of each question (S,)."""
+        return self.scored.f1
+
+    def agrees(self, other: Self) -> NDArray[np.bool_]:
+        """Which questions have the same answer, letter by letter (S,)."""
+        return np.array([one == another for one, another in zip(self.said, other.said, strict=True)])
 
     def alike(self, other: Self) -> bool:
         """Whether the other is about the same questions with the same answers."""
@@ -128,7 +141,8 @@ class AnswerPredictions(Predictions):
             writer.writerow([*HEADER, self.version])
             for index in range(len(self.ids)):
                 names = (self.classes[self.labels[index]], self.classes[self.predicted[index]])
-                place = (self.rows[index], self.ids[index], self.splits[index])
+                group = self.groups[index] if self.groups else ""
+                place = (self.rows[index], self.ids[index], self.splits[index], group)
                 right = json.dumps(self.right[index], ensure_ascii=False)
                 figures = (f"{each[index]:.6g}" for each in (self.scored.exact, self.scored.f1))
                 chance = f"{self.probabilities[index, 1]:.9g}"
@@ -153,6 +167,7 @@ class AnswerPredictions(Predictions):
             said=tuple(column["said"]),
             right=tuple(tuple(json.loads(each)) for each in column["right"]),
             version="v1.1" if header[-1] == "v1.1" else "v2.0",
+            groups=tuple(column["group"]),
         )
 
 

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,68 +12,53 @@ from tlpipe.data.asked import Asked, asked
 from tlpipe.data.packed import Packed, Split
 from tlpipe.data.read_texts import read_texts
 from tlpipe.evaluate.answers import AnswerPredictions
-from tlpipe.evaluate.judged import JUDGED, Judged, bootstrap
+from tlpipe.evaluate.judged import JUDGED, Judged, intervals
 from tlpipe.evaluate.tables import EVALUATED
-from tlpipe.metrics import measure
+from tlpipe.evaluate.tfidf import tf_idf
 
-STRENGTHS = (0.1, 1.0, 10.0, 100.0)
-"""Inverse penalties C of the logistic regression; validation cross-entropy chooses."""
 Probabilities = dict[Split, NDArray[np.float64]]
 Method = Callable[[Packed], Judged]
 
 
 def baselines(packed: Packed, resamples: int, seed: int) -> dict[str, Any]:
-    """{name: {"validation": {metric: value}, "test": {metric: {"value", "low", "high"}}}}, empty for images."""
+    """{name: {"validation": {metric: value}, "test": {metric: {"value", "low", "high"}}}}, empty for images.
+
+    "validation" is of the labelled samples that the method had not seen: the validation split, or all out of fold.
+    """
     found: dict[str, Any] = {}
     for name, method in METHODS[packed.preprocess.kind].items():
         judged = method(packed)
-        intervals = bootstrap([judged.of("test")], resamples, seed)
+        unseen = judged.take([index for index, split in enumerate(judged.splits) if split != "test"])
+        around = intervals([judged.of("test")], resamples, seed)
         found[name] = {
-            "validation": judged.of("validation").measure(),
-            "test": {metric: interval._asdict() for metric, interval in intervals.items()},
+            "validation": unseen.measure(),
+            "test": {metric: interval._asdict() for metric, interval in around.items()},
         }
     return found
 
 
-def tf_idf(packed: Packed) -> Probabilities:
-    """Words and pairs of words, weighted by TF-IDF, in a logistic regression: probabilities (n, C) by split.
-
-    Fitted on the train split; of a pair, the two texts are one.
-    """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-
-    texts = [" ".join(text) for text in read_texts(packed.folder)]
-    splits: tuple[Split, ...] = ("train", *EVALUATED)
-    parts = {split: [texts[row] for row in packed.rows(split)] for split in splits}
-    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, token_pattern=r"(?u)\b\w+\b")  # noqa: S106
-    vectors: dict[Split, Any] = {"train": vectorizer.fit_transform(parts["train"])}
-    vectors |= {split: vectorizer.transform(parts[split]) for split in EVALUATED}
-    train, held_out = (packed.labels[packed.rows(split)] for split in ("train", "validation"))
-    models = [LogisticRegression(C=strength, max_iter=1000).fit(vectors["train"], train) for strength in STRENGTHS]
-    best = min(models, key=lambda model: measure(held_out, model.predict_proba(vectors["validation"]))["log_loss"])
-    return {split: best.predict_proba(vectors[split]) for split in EVALUATED}
-
-
 def usual_tag(packed: Packed) -> Probabilities:
-    """Each word's most frequent tag in the train split; of a word that is not there, the most frequent of all.
+    """Each word's most frequent tag in the training sentences; of an unseen word, the most frequent of all.
 
-    Probabilities are the word's shares, with all words' shares as one more occurrence.
+    Probabilities are the word's shares, with all words' shares as one more occurrence. Held-out sentences are judged by
+    what the others say, those of the test split by all that what ships is trained on.
     """
-    targets, classes = packed.targets, len(packed.classes)
     texts = iter(read_texts(packed.folder))
     words = [word for _ in dict.fromkeys(packed.sample_of.tolist()) for word in next(texts)]
-    first, last = targets.range(*packed.ranges["train"])
-    every = np.bincount(targets.marks[first:last], minlength=classes) / max(1, last - first)
+    held = [_tags(part, words, "validation") for part in packed.parts]
+    return {"validation": np.concatenate(held), "test": _tags(packed.whole if packed.refit else packed, words, "test")}
+
+
+def _tags(packed: Packed, words: Sequence[str], split: Split) -> NDArray[np.float64]:
+    """Shares of the tags (W, C) of each word of a split, by the train split of this view."""
+    classes, train = len(packed.classes), packed.marks("train")
+    tags = packed.targets.marks[train]
+    every = np.bincount(tags, minlength=classes) / max(1, len(train))
     counts: dict[str, NDArray[np.float64]] = {}
-    for word, tag in zip(words[first:last], targets.marks[first:last], strict=True):
-        counts.setdefault(word, every.copy())[tag] += 1
+    for mark, tag in zip(train, tags, strict=True):
+        counts.setdefault(words[mark], every.copy())[tag] += 1
     known = {word: each / each.sum() for word, each in counts.items()}
-    said: Probabilities = {}
-    for split in EVALUATED:
-        low, high = targets.range(*packed.ranges[split])
-        said[split] = np.array([known.get(word, every) for word in words[low:high]]).reshape(-1, classes)
-    return said
+    return np.array([known.get(words[mark], every) for mark in packed.marks(split)]).reshape(-1, classes)
 
 
 def never(packed: Packed) -> AnswerPredictions:
@@ -100,7 +85,7 @@ def _answers(packed: Packed, say: Callable[[Asked, Mapping[str, float]], str]) -
     contexts = {each.passage.context for each in asked(packed, "train")}
     seen = Counter(word for context in contexts for word in words_of(context))
     weights = {word: float(np.log(len(contexts) / count)) for word, count in seen.items()}
-    questions = {split: asked(packed, split) for split in EVALUATED}
+    questions = {split: asked(packed.pooled, split) for split in EVALUATED}
     said = [say(each, weights) for part in questions.values() for each in part]
     return AnswerPredictions.of_texts(packed, questions, said, [float(not text) for text in said])
 
@@ -111,7 +96,7 @@ def words_of(text: str) -> set[str]:
 
 
 def _judged(method: Callable[[Packed], Probabilities]) -> Method:
-    return lambda packed: JUDGED[packed.preprocess.kind].assemble(packed, method(packed))
+    return lambda packed: JUDGED[packed.preprocess.kind].assemble(packed.pooled, method(packed))
 
 
 METHODS: dict[str, dict[str, Method]] = {

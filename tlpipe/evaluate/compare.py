@@ -14,7 +14,7 @@ from tlpipe.data.packed import Split
 from tlpipe.evaluate.judged import JUDGED, Judged, difference
 from tlpipe.evaluate.spec import Resamples
 from tlpipe.evaluate.tables import SPREAD, predictions_of
-from tlpipe.metrics import Interval
+from tlpipe.intervals import Interval
 from tlpipe.tasks.base import FACTS
 from tlpipe.train.model import About, load_about
 

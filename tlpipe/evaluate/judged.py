@@ -1,6 +1,6 @@
 """What models say of the validation and test samples, by the kind of data, and what is known of every metric."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -11,7 +11,7 @@ from tlpipe.data.packed import Packed, Split
 from tlpipe.evaluate.answers import AnswerPredictions
 from tlpipe.evaluate.predictions import Predictions
 from tlpipe.evaluate.tags import TagPredictions
-from tlpipe.metrics import Interval, interval
+from tlpipe.intervals import Design, Interval, of_difference, of_outcomes, of_percentiles, of_share
 from tlpipe.tasks.base import FACTS
 
 
@@ -33,17 +33,40 @@ class Judged(Protocol):
         """The samples of one split."""
 
     @property
+    def splits(self) -> tuple[str, ...]:
+        """Of each row (N,)."""
+
+    def take(self, chosen: Sequence[int]) -> Self:
+        """The rows of these positions."""
+
+    @property
     def size(self) -> int:
         """Samples."""
 
     def measure(self) -> dict[str, float]:
         """Every metric that applies; the first is the headline."""
 
-    def draw(self, metrics: Iterable[str], resamples: int, seed: int) -> dict[str, NDArray[np.float64]]:
-        """Each metric on every resample of the samples (R,), which are the same ones for all models."""
+    @property
+    def design(self) -> Design:
+        """How the samples are resampled: what hangs together whole."""
 
-    def agreement(self, other: Self) -> float:
-        """Share of the samples of which `other`, about the same ones, says the same, right or wrong."""
+    def outcomes(self, metric: str) -> NDArray[np.float64] | None:
+        """Whether each independent sample is right, where `metric` is the share of these; None for other metrics."""
+
+    def draw(
+        self, metrics: Sequence[str], resamples: int, seed: int, mirrored: bool = False
+    ) -> dict[str, NDArray[np.float64]]:
+        """Each metric on every resample of the samples (R,), which are the same ones for all models.
+
+        Two samples are added to those of shares, a wrong and a right one; `mirrored` swaps them.
+        """
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """How right each sample is, 0 to 1 (S,)."""
+
+    def agrees(self, other: Self) -> NDArray[np.bool_]:
+        """Of which samples `other`, about the same ones, says the same, right or wrong (S,)."""
 
     def alike(self, other: Self) -> bool:
         """Whether the other is about the same samples with the same labels."""
@@ -61,18 +84,35 @@ JUDGED: dict[str, type[Judged]] = {
 """By the kind of preprocessing."""
 
 
-def bootstrap(trainings: Sequence[Judged], resamples: int, seed: int) -> dict[str, Interval]:
+def intervals(trainings: Sequence[Judged], resamples: int, seed: int) -> dict[str, Interval]:
     """The mean over trainings of every metric that applies, each with its 95 % interval where it has one.
 
-    Samples are resampled and trainings are not: the interval is about these trainings on other samples.
+    A proportion of independent samples has its mid-P interval; the rest is resampled (`tlpipe.intervals`). Samples are
+    resampled and trainings are not: the interval is about these trainings on other samples.
     """
     values = [each.measure() for each in trainings]
-    draws = [each.draw(values[0], resamples, seed) for each in trainings]
+    means = {name: float(np.mean([each[name] for each in values])) for name in values[0]}
+    exact = {}
+    for name in means:
+        outcomes = [right for each in trainings if (right := each.outcomes(name)) is not None]
+        if outcomes:
+            exact[name] = np.mean(outcomes, axis=0)
+    drawn = tuple(name for name in means if name not in exact)
+    draws = [each.draw(drawn, resamples, seed) for each in trainings]
     found = {}
-    for name in values[0]:
-        mean = float(np.mean([each[name] for each in values]))
-        found[name] = interval(mean, np.mean([each[name] for each in draws], axis=0), FACTS[name].centre)
-    return {name: each._replace(low=max(each.low, 0.0)) for name, each in found.items() if each is not None}
+    for name, mean in means.items():
+        if name in exact:
+            found[name] = of_outcomes(exact[name])._replace(value=mean)
+        elif around := _around(name, mean, np.mean([each[name] for each in draws], axis=0), trainings[0].design):
+            found[name] = around._replace(low=max(around.low, 0.0))
+    return found
+
+
+def _around(metric: str, value: float, draws: NDArray[np.float64], design: Design) -> Interval | None:
+    facts = FACTS[metric]
+    if facts.share:
+        return of_share(value, draws, design)
+    return of_percentiles(value, draws, design, facts.centre)
 
 
 def difference(first: Sequence[Judged], second: Sequence[Judged], metric: str, resamples: int, seed: int) -> Interval:
@@ -81,11 +121,17 @@ def difference(first: Sequence[Judged], second: Sequence[Judged], metric: str, r
     Every resample of the samples is one for all trainings of both. An interval that holds zero means: too close to
     call on these samples. Its bounds are infinite where the metric never applies.
     """
-    sides = (first, second)
-    one, other = (np.mean([each.draw((metric,), resamples, seed)[metric] for each in side], axis=0) for side in sides)
-    values = [float(np.mean([each.measure()[metric] for each in side])) for side in sides]
-    value = values[0] - values[1]
-    return interval(value, one - other, FACTS[metric].centre) or Interval(value, -np.inf, np.inf)
+    sides = ((first, False), (second, True))
+    one, other = (
+        np.mean([each.draw((metric,), resamples, seed, mirrored)[metric] for each in side], axis=0)
+        for side, mirrored in sides
+    )
+    values = [float(np.mean([each.measure()[metric] for each in side])) for side, _ in sides]
+    value, design = values[0] - values[1], first[0].design
+    if FACTS[metric].share:
+        return of_difference(value, one - other, design)
+    found = of_percentiles(value, one - other, design, FACTS[metric].centre)
+    return found or Interval(value, -np.inf, np.inf)
 
 
 def title(metric: str) -> str:

@@ -1,8 +1,9 @@
 """What a model said of every validation and test sample, in memory and as predictions.csv."""
 
 import csv
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 
 from tlpipe.config import ConfigError
 from tlpipe.data.packed import Packed, Split
-from tlpipe.metrics import draw, measure
+from tlpipe.intervals import Design, clusters
+from tlpipe.metrics import design, draw, measure
 
-COLUMNS = ("row", "id", "split", "label", "predicted")
+COLUMNS = ("row", "id", "split", "group", "label", "predicted")
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Predictions:
     """Index of the true class (N,)."""
     probabilities: NDArray[np.float64]
     """(N, C), rows sum to one."""
+    groups: tuple[str, ...] = field(kw_only=True, default=())
+    """What each sample hangs together with (N,), empty where it stands alone; () where all do."""
 
     @property
     def predicted(self) -> NDArray[np.int64]:
@@ -50,31 +54,52 @@ class Predictions:
         labels = np.concatenate([targets.marks[slice(*targets.range(*each))] for each in ranges])
         splits = tuple(split for split, part in said.items() for _ in part)
         probabilities = np.concatenate(list(said.values())).astype(np.float64)
-        return cls(packed.classes, rows, tuple(packed.ids[row] for row in rows), splits, labels, probabilities)
+        ids, groups = (tuple(names[row] for row in rows) for names in (packed.ids, packed.groups))
+        return cls(packed.classes, rows, ids, splits, labels, probabilities, groups=groups)
 
     def of(self, split: Split) -> Self:
         """The samples of one split."""
-        chosen = [index for index, name in enumerate(self.splits) if name == split]
-        return type(self)(
-            self.classes,
-            self.rows[chosen],
-            tuple(self.ids[index] for index in chosen),
-            tuple(self.splits[index] for index in chosen),
-            self.labels[chosen],
-            self.probabilities[chosen],
+        return self.take([index for index, name in enumerate(self.splits) if name == split])
+
+    def take(self, chosen: Sequence[int]) -> Self:
+        """The samples of these positions."""
+        return replace(
+            self,
+            rows=self.rows[chosen],
+            labels=self.labels[chosen],
+            probabilities=self.probabilities[chosen],
+            ids=tuple(self.ids[index] for index in chosen),
+            splits=tuple(self.splits[index] for index in chosen),
+            groups=tuple(self.groups[index] for index in chosen) if self.groups else (),
         )
+
+    @cached_property
+    def design(self) -> Design:
+        """How the samples are resampled: groups whole."""
+        return design(self.labels, clusters(self.groups or ("",) * len(self.labels)))
+
+    def outcomes(self, metric: str) -> NDArray[np.float64] | None:
+        """Whether each independent sample is right, where `metric` is the share of these; None for other metrics."""
+        return self.scores if metric == "accuracy" and self.design.independent else None
 
     def measure(self) -> dict[str, float]:
         """Every metric that applies."""
         return measure(self.labels, self.probabilities)
 
-    def draw(self, metrics: Iterable[str], resamples: int, seed: int) -> dict[str, NDArray[np.float64]]:
-        """Each metric on every resample of the samples (R,)."""
-        return draw(metrics, self.labels, self.probabilities, resamples, seed)
+    def draw(
+        self, metrics: Sequence[str], resamples: int, seed: int, mirrored: bool = False
+    ) -> dict[str, NDArray[np.float64]]:
+        """Each metric on every resample (R,); see `tlpipe.metrics.draw`."""
+        return draw(metrics, self.labels, self.probabilities, self.design, resamples, seed, mirrored)
 
-    def agreement(self, other: Self) -> float:
-        """Share of the samples with the same most probable class."""
-        return float((self.predicted == other.predicted).mean())
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """1 for each sample that is right (S,)."""
+        return np.asarray(self.predicted == self.labels, np.float64)
+
+    def agrees(self, other: Self) -> NDArray[np.bool_]:
+        """Which samples have the same most probable class (S,)."""
+        return np.asarray(self.predicted == other.predicted)
 
     def alike(self, other: Self) -> bool:
         """Whether the other is about the same samples with the same labels."""
@@ -107,14 +132,20 @@ class Predictions:
         return wrong[np.argsort(given, kind="stable")][:count]
 
     def save(self, path: Path) -> None:
-        """Write row, id, split, label, predicted and one column `p_<class>` a class."""
+        """Write row, id, split, group, label, predicted and one column `p_<class>` a class."""
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow([*COLUMNS, *(f"p_{name}" for name in self.classes)])
             for index, (label, predicted) in enumerate(zip(self.labels, self.predicted, strict=True)):
                 names = (self.classes[label], self.classes[predicted])
                 numbers = (f"{value:.9g}" for value in self.probabilities[index])
-                writer.writerow([self.rows[index], self.ids[index], self.splits[index], *names, *numbers])
+                place = (
+                    self.rows[index],
+                    self.ids[index],
+                    self.splits[index],
+                    self.groups[index] if self.groups else "",
+                )
+                writer.writerow([*place, *names, *numbers])
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -131,6 +162,7 @@ class Predictions:
             np.array([int(line[0]) for line in lines], np.int64),
             tuple(line[1] for line in lines),
             tuple(line[2] for line in lines),
-            np.array([index[line[3]] for line in lines], np.int64),
+            np.array([index[line[4]] for line in lines], np.int64),
             np.array([line[width:] for line in lines], np.float32).astype(np.float64),
+            groups=tuple(line[3] for line in lines),
         )

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from tlpipe.data.packed import Split
-from tlpipe.evaluate.judged import Judged, bootstrap
+from tlpipe.evaluate.judged import Judged
+from tlpipe.evaluate.judged import intervals as judged_intervals
 from tlpipe.evaluate.predictions import Predictions
 from tlpipe.evaluate.spec import Evaluate
-from tlpipe.metrics import Interval, reliability
+from tlpipe.intervals import Interval
+from tlpipe.metrics import reliability
 
 EVALUATED: tuple[Split, ...] = ("validation", "test")
 SPREAD = "seeds/spread.json"
@@ -49,7 +51,10 @@ def predictions_of(index: int) -> str:
 
 def over_samples(trainings: Sequence[Judged], spec: Evaluate) -> Intervals:
     """The mean over trainings of each metric, with its interval."""
-    return {split: bootstrap([each.of(split) for each in trainings], spec.resamples, spec.seed) for split in EVALUATED}
+    return {
+        split: judged_intervals([each.of(split) for each in trainings], spec.resamples, spec.seed)
+        for split in EVALUATED
+    }
 
 
 def write_classes(folder: Path, test: Predictions) -> None:

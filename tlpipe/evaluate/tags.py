@@ -1,6 +1,6 @@
 """What a model said of every word, judged by the entities of whole sentences."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -9,8 +9,9 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tlpipe.entities import ENTITY_METRICS, Entity, columns, entities, per_type
+from tlpipe.entities import ENTITY_METRICS, Entity, added, columns, entities, per_type
 from tlpipe.evaluate.predictions import Predictions
+from tlpipe.intervals import Design, clusters
 from tlpipe.sums import Floats, draw_sums, measure_sums
 
 
@@ -50,14 +51,35 @@ class TagPredictions(Predictions):
         """Of entities, and of words."""
         return measure_sums(self.columns, ENTITY_METRICS)
 
-    def draw(self, metrics: Iterable[str], resamples: int, seed: int) -> dict[str, Floats]:
-        """Each metric on every resample of the sentences (R,)."""
-        return draw_sums(self.columns, {name: ENTITY_METRICS[name] for name in metrics}, resamples, seed)
+    @cached_property
+    def design(self) -> Design:
+        """How the sentences are resampled: documents whole."""
+        first = np.flatnonzero(np.diff(self.sentences, prepend=-1))
+        groups = [self.groups[word] if self.groups else "" for word in first]
+        return Design(clusters(groups), added(self.columns, self.classes)[0])
 
-    def agreement(self, other: Self) -> float:
-        """Share of the sentences with the same entities."""
+    def outcomes(self, metric: str) -> Floats | None:
+        """None: words and entities of a sentence are not independent."""
+        return None
+
+    def draw(self, metrics: Sequence[str], resamples: int, seed: int, mirrored: bool = False) -> dict[str, Floats]:
+        """Each metric on every resample of the sentences (R,)."""
+        _, wrong, right = added(self.columns, self.classes)
+        pair = (right, wrong) if mirrored else (wrong, right)
+        chosen = {name: ENTITY_METRICS[name] for name in metrics}
+        return draw_sums(self.columns, chosen, pair, self.design, resamples, seed)
+
+    @property
+    def scores(self) -> Floats:
+        """F1 of each sentence's entities, 1 where there are none and none are predicted (S,)."""
+        right, predicted, true = self.columns[:, :-5].reshape(self.size, -1, 3).sum(axis=1).T
+        together = predicted + true
+        return np.where(together > 0, 2 * right / np.where(together > 0, together, 1), 1.0)
+
+    def agrees(self, other: Self) -> NDArray[np.bool_]:
+        """Which sentences have the same entities (S,)."""
         pairs = zip(self._entities(self.predicted), other._entities(other.predicted), strict=True)
-        return float(np.mean([one == another for (_, one), (_, another) in pairs]))
+        return np.array([one == another for (_, one), (_, another) in pairs])
 
     def _entities(self, tags: NDArray[np.int64]) -> Iterator[tuple[int, list[Entity]]]:
         """Of each sentence by the words' tags: line of its first word, its entities."""

@@ -1,7 +1,7 @@
 """One ONNX file: preprocessing, network, temperature and softmax, with its labels inside."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import onnx
@@ -109,6 +109,13 @@ def metadata(about: About) -> dict[str, str]:
     """What the file itself says about its outputs."""
     labels = json.dumps(about.labels, ensure_ascii=False)
     return {"labels": labels, "task": about.task.kind, "tlpipe_version": __version__}
+
+
+def add_metadata(model: onnx.ModelProto, entries: Mapping[str, str]) -> None:
+    """More of what the file says of itself; `model` is changed."""
+    for name, value in entries.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = name, value
 
 
 def labels_of(metadata: dict[str, str]) -> tuple[str, ...]:

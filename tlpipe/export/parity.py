@@ -7,19 +7,23 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import onnx
 import onnxruntime
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from tlpipe.bundle import Case
-from tlpipe.export.graph import INPUT
+from tlpipe.export.graph import INPUT, VIEW
 from tlpipe.export.onnx import LOGITS, PROBABILITIES, Calibrated, labels_of
 from tlpipe.export.spec import Export
+from tlpipe.preprocess.decode import MAX_PIXELS
 from tlpipe.train.model import About, Classifier
 
 Pictures = NDArray[np.uint8]
 Scores = NDArray[np.float32]
+LEVELS = 1.5
+"""Grey levels by which a resized pixel may differ: onnxruntime and Pillow round a half differently, which is one."""
 
 
 class ParityError(RuntimeError):
@@ -37,6 +41,8 @@ class HeldOut:
     then see the same numbers, and what is compared, strictly, is the network."""
     files: dict[str, Path] = field(default_factory=dict)
     """What a bundle needs besides the graph: nothing, for images."""
+    max_pixels: int = MAX_PIXELS
+    """Images of more pixels were not trained on."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,21 @@ class Exported:
         """Outputs of raw RGB images (N, H, W, 3)."""
         logits, probabilities = self.session.run([LOGITS, PROBABILITIES], {INPUT: images})
         return Outputs(logits[:, self.columns], probabilities[:, self.columns])
+
+
+class Resized:
+    """The front of the file under test, up to what the network sees: a small network may not tell a wrong resize."""
+
+    def __init__(self, path: Path, preprocess: Any) -> None:
+        self.preprocess = preprocess
+        front = onnx.utils.Extractor(onnx.load(path)).extract_model([INPUT], [VIEW])
+        self.session = onnxruntime.InferenceSession(front.SerializeToString(), providers=["CPUExecutionProvider"])
+
+    def error(self, images: Pictures) -> float:
+        """Largest difference from Pillow's pixels (N, H, W, 3), in grey levels."""
+        (view,) = self.session.run([VIEW], {INPUT: images})
+        difference = np.abs(view - np.stack([self.preprocess(image) for image in images]))
+        return float((difference * 255 * np.reshape(self.preprocess.std, (3, 1, 1))).max())
 
 
 def session_of(path: Path) -> onnxruntime.InferenceSession:
@@ -146,6 +167,8 @@ class Tally:
     strict: bool
     """Nothing is resized, so that only the network's arithmetic can differ."""
     pairs: list[tuple[Outputs, Outputs]] = field(default_factory=list)
+    levels: list[float] = field(default_factory=list)
+    """Largest difference of a resized pixel of each call, in grey levels."""
 
     def result(self, spec: Export) -> Case:
         """The figures of the case; differences are between torch (first of each pair) and onnxruntime."""
@@ -153,7 +176,8 @@ class Tally:
         tolerance = spec.network_tolerance if self.strict else spec.tolerance
         agreed = Agreed(len(truth.logits), *agreement(truth.probabilities, found.probabilities, tolerance))
         limits = Limits(tolerance, tolerance if self.strict else None)
-        return figures(self.case, self.batch, (truth, found), agreed, limits, spec.agreement)
+        case = figures(self.case, self.batch, (truth, found), agreed, limits, spec.agreement)
+        return case.model_copy(update={"levels": max(self.levels), "levels_tolerance": LEVELS}) if self.levels else case
 
 
 def agreement(truth: Scores, found: Scores, tolerance: float) -> tuple[float, float]:
@@ -175,11 +199,14 @@ def compare(path: Path, model: Classifier, about: About, images: HeldOut, spec: 
         ParityError: When the file's labels are not the model's, or there are no images.
     """
     reference, exported = Reference(model, about), Exported(path, about.labels)
+    resized = Resized(path, reference.preprocess)
     tallies: dict[tuple[str, int], Tally] = {}
     for name, chunk in _chunks_by_case(images, reference.preprocess.resize_to, spec.batch):
         for batch, truth, found in _alone_and_together(chunk, spec.batch, reference, exported):
             tally = tallies.setdefault((name, batch), Tally(name, batch, strict=name == "packed"))
             tally.pairs.append((truth, found))
+            if batch == 1 and not tally.strict:
+                tally.levels.append(max(resized.error(image[None]) for image in chunk))
     return tuple(tally.result(spec) for tally in tallies.values())
 
 
@@ -234,4 +261,18 @@ def awkward(image: Pictures, edge: int) -> Iterator[Pictures]:
     picture = Image.fromarray(image)
     for height, width in shapes:
         yield np.asarray(picture.resize((width, height)))
+    yield from noisy(image, edge)
     yield np.asarray(picture.convert("L").convert("RGB"))
+
+
+def noisy(image: Pictures, edge: int) -> Iterator[Pictures]:
+    """Coloured noise that is larger than `edge` both ways: alone, and over `image`.
+
+    A resize that does not average before it takes fewer pixels keeps the noise; smooth pictures, and those that are
+    only enlarged, do not tell.
+    """
+    generator = np.random.default_rng(0)
+    height, width = 2 * edge + 3, 2 * edge + 1
+    yield generator.integers(0, 256, (height, width, 3), np.uint8)
+    picture = np.asarray(Image.fromarray(image).resize((3 * edge, 3 * edge)), np.int64)
+    yield np.clip(picture + generator.integers(-128, 129, picture.shape), 0, 255).astype(np.uint8)

@@ -27,6 +27,9 @@ class Export(Spec):
     network_tolerance: Annotated[float, Field(gt=0, le=0.01)] = 1e-4
     """Largest difference of a probability, and of a logit relative to the largest one, where nothing is resized; above
     0.001 the bundle and the report say that the gate was open."""
+    golden: Annotated[int, Field(ge=0, le=64)] = 8
+    """Raw test samples that travel in the bundle with what torch says of them: a server answers for them before it
+    serves. 0 = none, for data that must not leave; then nothing is proved where it is served."""
     agreement: Annotated[float, Field(ge=0.9, le=1)] = 1.0
     """Least share of samples with the same first label; another label that torch puts within the tolerance counts.
     Below 0.9 the gate would compare nothing; below 0.98 the bundle and the report say that it was open."""

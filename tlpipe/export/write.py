@@ -12,14 +12,18 @@ import onnxruntime
 import torch
 
 from tlpipe import __version__
-from tlpipe.bundle import MODEL, Bundle, Case, Figure, Port, digest, write_bundle
+from tlpipe.bundle import MODEL, Bundle, Case, Figure, Port, digest, metadata, write_bundle
+from tlpipe.export.golden import golden, keep
 from tlpipe.export.graph import INPUT
-from tlpipe.export.onnx import onnx_model
+from tlpipe.export.onnx import add_metadata, onnx_model
 from tlpipe.export.parity import HeldOut, ParityError, compare
 from tlpipe.export.question_parity import HeldOutQuestions, compare_questions
 from tlpipe.export.spec import Export
 from tlpipe.export.text_parity import HeldOutTexts, compare_texts
 from tlpipe.export.word_parity import HeldOutWords, compare_words
+from tlpipe.golden import write_golden
+from tlpipe.preprocess import questions, words
+from tlpipe.preprocess.limits import SampleLimits
 from tlpipe.train.model import About, Classifier
 
 Figures = dict[str, dict[str, Figure]]
@@ -43,6 +47,13 @@ INPUTS: dict[str, Callable[[Any], tuple[Port, ...]]] = {
     "questions": _tokens,
 }
 """What the graph takes, by the kind of preprocessing."""
+LIMITS: dict[str, Callable[[Any], SampleLimits]] = {
+    "image": lambda samples: SampleLimits(max_pixels=samples.max_pixels),
+    "text": lambda _: SampleLimits(),
+    "words": lambda _: SampleLimits(max_characters=words.MAX_CHARACTERS),
+    "questions": lambda _: SampleLimits(max_characters=questions.MAX_CHARACTERS),
+}
+"""What the training refused, by the kind of preprocessing."""
 
 
 def export_bundle(
@@ -65,13 +76,19 @@ def export_bundle(
     report.unlink(missing_ok=True)
     with _all_or_nothing(folder) as building:
         path = building / MODEL
-        path.write_bytes(onnx_model(model, about, spec.opset).SerializeToString(deterministic=True))
+        graph, limits = onnx_model(model, about, spec.opset), LIMITS[about.preprocess.kind](samples)
+        add_metadata(graph, metadata(about.temperature, about.preprocess, limits))
+        path.write_bytes(graph.SerializeToString(deterministic=True))
         for name, file in samples.files.items():
             shutil.copyfile(file, building / name)
+        samples, raw = keep(samples, spec.golden)
         cases = COMPARE[about.preprocess.kind](path, model, about, samples, spec)
         write_report(report, cases)
         require(cases, report)
-        bundle = describe(path, about, metrics, cases, spec)
+        proof = golden(model, about, samples, raw, spec)
+        if proof is not None:
+            write_golden(building, proof)
+        bundle = describe(path, about, metrics, cases, spec, limits)
         write_bundle(building, bundle)
     return bundle
 
@@ -111,7 +128,9 @@ def require(cases: Sequence[Case], report: Path) -> None:
         )
 
 
-def describe(path: Path, about: About, metrics: Figures, cases: Sequence[Case], spec: Export) -> Bundle:
+def describe(
+    path: Path, about: About, metrics: Figures, cases: Sequence[Case], spec: Export, limits: SampleLimits | None = None
+) -> Bundle:
     """What `bundle.json` is to say of the ONNX file at `path`."""
     axes, layout = (("batch", "length"), "NLC") if about.task.tokens else (("batch",), "NC")
     shape = (*axes, len(about.labels))
@@ -121,6 +140,7 @@ def describe(path: Path, about: About, metrics: Figures, cases: Sequence[Case], 
         inputs=INPUTS[about.preprocess.kind](about.preprocess),
         outputs=tuple(Port(name=name, dtype="float32", shape=shape, layout=layout) for name in about.task.outputs),
         preprocessing=about.preprocess,
+        limits=limits or SampleLimits(),
         temperature=about.temperature,
         fitted=about.fitted,
         strategy=about.strategy,

@@ -3,6 +3,7 @@
 import io
 import re
 import warnings
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -16,8 +17,8 @@ EXTENSIONS = frozenset((
     ".ppm", ".pgm", ".pbm", ".pnm", ".mpo", ".jp2", ".j2k", ".avif",
 ))  # fmt: skip
 """Names (lower case) by which files are taken for images."""
-ANIMATED = frozenset({"GIF", "PNG", "WEBP", "AVIF"})
-"""Formats whose frames follow one another in time."""
+MAX_PIXELS = 100_000_000
+"""What `max_pixels` is where nothing else is said."""
 MOST_PIXELS = 178_956_970
 """Pillow refuses larger images whatever it is told; `max_pixels` above it would have no effect."""
 
@@ -25,8 +26,8 @@ MOST_PIXELS = 178_956_970
 class UnreadableImage(ValueError):  # noqa: N818 - it is raised for data, and reads as a finding
     """An image file that cannot be used.
 
-    `reason` is for programs: `empty`, `not_an_image`, `truncated`, `too_large`, `corrupt`, `unsupported` or
-    `animated`; `detail` is for people.
+    `reason` is for programs: `empty`, `not_an_image`, `truncated`, `too_large`, `corrupt` or `unsupported`; `detail`
+    is for people.
     """
 
     def __init__(self, reason: str, detail: str) -> None:
@@ -38,15 +39,23 @@ class UnreadableImage(ValueError):  # noqa: N818 - it is raised for data, and re
         return f"{self.reason}: {self.detail}"
 
 
-def decode(raw: bytes, max_pixels: int, still: bool = False) -> NDArray[np.uint8]:
-    """The file `raw` as RGB pixels (H, W, 3) uint8: the first frame, turned as its EXIF orientation says.
+def decode(
+    raw: bytes, max_pixels: int = MAX_PIXELS, edge: int | None = None, spend: Callable[[int], None] | None = None
+) -> NDArray[np.uint8]:
+    """The file `raw` as RGB pixels (H, W, 3) uint8: the first frame or page, turned as its EXIF orientation says.
 
+    The one reader of images, in training and wherever a bundle is served; this module needs numpy and Pillow alone.
     Transparency is flattened on white, 16-bit grey is divided by 257 and rounded, CMYK is taken as Adobe's (inverted)
     in JPEG files, and colour profiles are not applied.
 
+    Args:
+        raw: The bytes of the file.
+        max_pixels: Images of more pixels, by their header, are refused and never decoded.
+        edge: Pixels to which the shorter side will be resized; what that makes is held to `max_pixels` too.
+        spend: Told the number of pixels before they are decoded; may raise UnreadableImage.
+
     Raises:
-        UnreadableImage: Also when the header announces more than `max_pixels` pixels; those are never decoded. With
-            `still`, animations are refused too; pages (TIFF) and a camera's views of one scene (MPO) are none.
+        UnreadableImage: Whatever keeps the file from being used.
     """
     if not raw:
         raise UnreadableImage("empty", "the file has no bytes")
@@ -54,7 +63,7 @@ def decode(raw: bytes, max_pixels: int, still: bool = False) -> NDArray[np.uint8
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            return _pixels(raw, max_pixels, still)
+            return _pixels(raw, max_pixels, edge, spend)
         except (UnreadableImage, MemoryError):
             raise
         except Image.DecompressionBombError as error:
@@ -66,17 +75,32 @@ def decode(raw: bytes, max_pixels: int, still: bool = False) -> NDArray[np.uint8
             raise UnreadableImage(reason, _first_line(error)) from None
 
 
-def _pixels(raw: bytes, max_pixels: int, still: bool) -> NDArray[np.uint8]:
+def _pixels(raw: bytes, max_pixels: int, edge: int | None, spend: Callable[[int], None] | None) -> NDArray[np.uint8]:
     with Image.open(io.BytesIO(raw), formats=_formats()) as image:
         width, height = image.size
-        if width * height > max_pixels:
-            raise UnreadableImage("too_large", f"{width} x {height} pixels, more than the {max_pixels:,} allowed")
-        if width * height == 0:
-            raise UnreadableImage("empty", f"{width} x {height} pixels")
-        if still and image.format in ANIMATED and getattr(image, "is_animated", False):
-            raise UnreadableImage("animated", "it has several frames; send one of them")
+        check_size(width, height, max_pixels, edge)
+        if spend is not None:
+            spend(width * height)
         image.load()
         return to_rgb(image)
+
+
+def check_size(width: int, height: int, max_pixels: int, edge: int | None = None) -> None:
+    """Raises UnreadableImage for an image of no pixels, or of more than `max_pixels`: its own or those of its resize.
+
+    With `edge`, the shorter side will be resized to that many pixels, which makes a long image larger.
+    """
+    if width < 1 or height < 1:
+        raise UnreadableImage("empty", f"{width} x {height} pixels")
+    if width * height > max_pixels:
+        raise UnreadableImage("too_large", f"{width} x {height} pixels, more than the {max_pixels:,} allowed")
+    if edge is not None:
+        columns, rows = (edge * side // min(width, height) for side in (width, height))
+        if columns * rows > max_pixels:
+            detail = (
+                f"{width} x {height} pixels are {columns} x {rows} once resized, more than the {max_pixels:,} allowed"
+            )
+            raise UnreadableImage("too_large", detail)
 
 
 def to_rgb(image: Image.Image) -> NDArray[np.uint8]:

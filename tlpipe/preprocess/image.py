@@ -1,6 +1,6 @@
 """What an image goes through before the network sees it; it travels with the weights, never with a model's name."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -9,6 +9,7 @@ from PIL import Image
 from pydantic import Field, model_validator
 
 from tlpipe.config import Spec
+from tlpipe.preprocess.decode import MAX_PIXELS, decode
 
 Channel = Annotated[float, Field(ge=-10, le=10)]
 Channels = tuple[Channel, Channel, Channel]
@@ -50,6 +51,17 @@ class ImagePreprocess(Spec):
     def example(self) -> NDArray[np.float32]:
         """One input of the network: zeros (1, 3, size, size)."""
         return np.zeros((1, 3, self.size, self.size), np.float32)
+
+    @property
+    def edge(self) -> int | None:
+        """Pixels to which the shorter side is brought; None where the resize ignores the aspect ratio."""
+        return self.resize_to if self.resize == "shorter" else None
+
+    def read(
+        self, raw: bytes, max_pixels: int = MAX_PIXELS, spend: Callable[[int], None] | None = None
+    ) -> NDArray[np.uint8]:
+        """The file `raw` as RGB pixels (H, W, 3) that `pack` takes. Raises UnreadableImage as `decode`."""
+        return decode(raw, max_pixels, self.edge, spend)
 
     def inside(self) -> str:
         """What the exported graph does before the network, for people."""

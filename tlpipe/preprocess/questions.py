@@ -89,6 +89,10 @@ def commonest(answers: Sequence[tuple[int, str]]) -> tuple[int, str]:
     return Counter(answers).most_common(1)[0][0]
 
 
+MAX_CHARACTERS = 100_000
+"""Of a context, and of a question: about a hundred and fifty windows of a row of 384 tokens."""
+
+
 class QuestionPreprocess(TokenPreprocess):
     """A question and its context; a context that is too long for one row is several windows, each with the question."""
 

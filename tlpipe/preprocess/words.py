@@ -15,6 +15,8 @@ from tlpipe.preprocess.windows import deciding, windows
 SPLIT = re.compile(r"[@#]?\w+(?:[-.]\w+)*|\S")
 """Words of raw text: letters and digits with single dots and hyphens inside (`U.S`, `24-jarige`), mentions and hash
 tags whole, and every other visible character alone. CoNLL files hold about these; where they cut clitics differs."""
+MAX_CHARACTERS = 100_000
+"""Of a sentence, or a text that is read as one."""
 NOTHING = "?"
 """Is read in place of a word from which a tokenizer leaves nothing (a control character), so that it is decided too."""
 

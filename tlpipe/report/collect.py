@@ -40,7 +40,7 @@ def collect(root: Path) -> dict[str, Any]:
         "comparison": comparison,
         "champion": {"name": champion, **comparison["strategies"][champion]},
         "metric": metric,
-        "baselines": read_json(root / "reports/baseline.json"),
+        "baselines": {} if task["preprocess"]["kind"] == "image" else read_json(root / "reports/baseline.json"),
         "seeds": seeds,
         "metrics": list(dict.fromkeys(name for each in trained for name in each["test"])),
         "task": task,

@@ -67,7 +67,7 @@ def verdict(facts: Mapping[str, Any]) -> str:
             "and train"
         )
     if not close:
-        return f"{won}; the paired bootstrap separates it from every other one."
+        return f"{won}; the paired interval separates it from every other one."
     also = text.listing([f"{name} ({text.value(means[name], metric)})" for name in close])
     verb = "is" if len(close) == 1 else "are"
     return f"{won}. {also} {verb} too close to {champion['name']} to call on {samples}."

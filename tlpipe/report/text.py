@@ -1,5 +1,6 @@
 """Numbers as people read them. Pure functions; the template calls them as filters."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -36,10 +37,14 @@ def value(number: float | None, metric: str) -> str:
 
 
 def interval(entry: Mapping[str, float | None] | None, metric: str) -> str:
-    """`95.1 to 98.4 %`, or nothing where there is no interval."""
-    if not entry or entry["low"] is None:
+    """`95.1 to 98.4 %`, or nothing where there is no interval; as many digits as tell the bounds apart."""
+    if not entry or entry["low"] is None or entry["high"] is None:
         return ""
     low, high = value(entry["low"], metric), value(entry["high"], metric)
+    if low == high and entry["low"] < entry["high"]:
+        scale, unit = (100, " %") if metric in PERCENT else (1, "")
+        digits = 1 - math.floor(math.log10(scale * (entry["high"] - entry["low"])))
+        low, high = (f"{scale * bound:.{digits}f}{unit}" for bound in (entry["low"], entry["high"]))
     return f"{low.removesuffix(' %')} to {high}"
 
 

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from importlib.resources import files
 from typing import TypeVar
 
 from starlette.applications import Starlette
@@ -23,7 +22,8 @@ from tlpipe.serve.metrics import CONTENT_TYPE, Metrics
 from tlpipe.serve.middleware import Door, Observer
 from tlpipe.serve.model import Model, Served
 from tlpipe.serve.openapi import document
-from tlpipe.serve.reading import Answer, BadInput, Busy, Reading, Sample
+from tlpipe.serve.page import page
+from tlpipe.serve.reading import Answer, BadInput, Budget, Busy, Reading, Sample
 from tlpipe.serve.replies import HANDLERS, reply
 from tlpipe.serve.settings import Settings
 
@@ -119,8 +119,10 @@ class Service:
         self.decoding += len(samples)
         try:
             places = [(at, len(samples)) for at in range(1, len(samples) + 1)]
+            most = self.settings.limits.pixels or served.loaded.bundle.limits.max_pixels
+            budget = Budget(2 * most) if len(samples) > 1 else None
             work = (
-                run(self._pool, _decode, served.loaded.reading, part, place)
+                run(self._pool, _decode, served.loaded.reading, part, place, budget)
                 for part, place in zip(samples, places, strict=True)
             )
             return await asyncio.gather(*work)
@@ -170,7 +172,7 @@ class Service:
 
     async def page(self, request: Request) -> Response:
         """A page to try the model with."""
-        return HTMLResponse(files("tlpipe.serve").joinpath("page.html").read_text(encoding="utf-8"))
+        return HTMLResponse(*page())
 
     async def openapi(self, request: Request) -> Response:
         """This interface, described."""
@@ -199,22 +201,24 @@ class Service:
 
 def make_app(service: Service) -> Starlette:
     """The ASGI application."""
-    return Starlette(
+    app = Starlette(
         routes=service.routes(),
         lifespan=service.lifespan,
         middleware=[Middleware(Observer, service=service), Middleware(Door, token=service.settings.token)],
         exception_handlers=HANDLERS,
     )
+    app.router.redirect_slashes = False  # a redirect would name the host that the client's own header says
+    return app
 
 
-def _decode(reading: Reading, part: Part, place: tuple[int, int]) -> Sample:
+def _decode(reading: Reading, part: Part, place: tuple[int, int], budget: Budget | None) -> Sample:
     """In a decoding thread: one part, `place` = (which, of how many). Raises BadInput that names it."""
     # RFC 7578, 4.4: a part that does not say what it is is text/plain, as of `curl -F text=...`.
     media = part.media or ("text/plain" if "text/plain" in reading.media else "application/octet-stream")
     try:
         if media not in reading.media and f"{media.partition('/')[0]}/*" not in reading.media:
             raise BadInput(f"content type {media[:80]!r} is not taken; send {' or '.join(reading.media)}", 415)
-        return reading.decode(part.raw, media)
+        return reading.decode(part.raw, media, budget)
     except BadInput as error:
         named = f" ({part.name})" if part.name else ""
         where = f"part {place[0]} of {place[1]}{named}: " if place[1] > 1 else ""

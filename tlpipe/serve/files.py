@@ -3,13 +3,14 @@
 import csv
 import json
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, tee
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from tlpipe.config import ConfigError
+from tlpipe.config import ConfigError, suggest
+from tlpipe.data.table import read_table
 from tlpipe.serve.body import parse_json
 from tlpipe.serve.predictor import Predictor
 from tlpipe.serve.reading import Answer, BadInput
@@ -17,8 +18,14 @@ from tlpipe.serve.reading import Answer, BadInput
 Format = Literal["csv", "jsonl"]
 LINES = ".jsonl"
 """Ending of the files of which each line is a sample."""
+OPTIONAL = "pair"
+"""The part of a sample that may be missing."""
+TABLES = frozenset((".csv", ".tsv", ".parquet"))
+"""Endings of the tables of samples, which are read whole, as in training."""
 LONGEST_LINE = 2**26
 """Bytes."""
+Columns = Mapping[str, str]
+"""What holds a sample in a table or in an object of JSON lines: the column, by what a client calls it."""
 
 
 @dataclass
@@ -69,24 +76,64 @@ def _walk(folder: Path, endings: Collection[str]) -> Iterator[Path]:
         yield folder
 
 
-def predict_files(predictor: Predictor, paths: Iterable[Path]) -> Iterator[tuple[str, Answer | BadInput]]:
+def columns(cells: Sequence[str], first: str | None = None, second: str | None = None) -> Columns:
+    """The columns of a sample whose parts are called `cells` where others than these names are given.
+
+    Raises:
+        ConfigError: When a column is named that no sample of this task has.
+    """
+    given = (first, second)
+    for name, option in zip(given[len(cells) :], ("--text-column", "--pair-column")[len(cells) :], strict=True):
+        if name is not None:
+            raise ConfigError(f"{option} {name}: samples of this model have no such part; leave it out")
+    return {cell: name or cell for cell, name in zip(cells, given, strict=False)}
+
+
+def predict_files(
+    predictor: Predictor, paths: Iterable[Path], named: Columns | None = None
+) -> Iterator[tuple[str, Answer | BadInput]]:
     """(name, answer or the reason why there is none), in the order of `paths`.
 
-    A file is a sample, named by its path; of a .jsonl file each line is one, JSON as `/predict` takes it, named by its
-    number besides.
+    A file is a sample, named by its path. Of a .jsonl file each line is one, JSON as `/predict` takes it, and of a
+    table (CSV, TSV, Parquet) of texts each row, named by its number besides; what else a row or an object holds, such
+    as a label, is passed over. `named` says in which columns, by default those that `Reading.cells_in` names.
+
+    Raises:
+        ConfigError: For a table that cannot be read, or that lacks a column.
     """
-    names, items = tee(each for path in paths for each in _samples(path))
+    where = columns(predictor.loaded.reading.cells_in) if named is None else named
+    names, items = tee(each for path in paths for each in _samples(path, where))
     yield from zip((name for name, _ in names), predictor.stream(item for _, item in items), strict=True)
 
 
-def _samples(path: Path) -> Iterator[tuple[str, Any]]:
-    if path.suffix.lower() != LINES:
+def _samples(path: Path, where: Columns) -> Iterator[tuple[str, Any]]:
+    ending = path.suffix.lower()
+    if where and ending in TABLES:
+        yield from _rows(path, where)
+    elif ending == LINES:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield f"{path}:{number}", _picked(_parsed(line), where)
+    else:
         yield str(path), path
-        return
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if line.strip():
-                yield f"{path}:{number}", _parsed(line)
+
+
+def _rows(path: Path, where: Columns) -> Iterator[tuple[str, Any]]:
+    there, lines = read_table(path)
+    for cell, column in where.items():
+        if column not in there and not (cell == OPTIONAL and column == OPTIONAL):
+            option = "--text-column" if cell == next(iter(where)) else "--pair-column"
+            raise ConfigError(f"{path} has no column {column!r}{suggest(column, there)}; name it with {option}")
+    for number, line in lines:
+        yield f"{path}:{number}", _picked(line, where)
+
+
+def _picked(item: Any, where: Columns) -> Any:
+    """The parts of a sample alone, where an object or a row holds more."""
+    if not isinstance(item, dict) or not where or next(iter(where.values())) not in item:
+        return item
+    return {cell: item[column] for cell, column in where.items() if column in item}
 
 
 def _parsed(line: bytes) -> Any:
@@ -108,10 +155,10 @@ def write(
     CSV has `path`, the task's columns (`every` adds one a class) and `error`; JSONL has the same as keys.
     """
     reading, counts = predictor.loaded.reading, Counts()
-    columns = reading.columns(every)
+    header = reading.columns(every)
     table = csv.writer(file)
     if form == "csv":
-        table.writerow(["path", *columns, "error"])
+        table.writerow(["path", *header, "error"])
     for path, answer in results:
         bad = isinstance(answer, BadInput)
         counts.bad, counts.answered = counts.bad + bad, counts.answered + (not bad)
@@ -119,6 +166,6 @@ def write(
             content = {"error": str(answer)} if isinstance(answer, BadInput) else answer
             file.write(json.dumps({"path": path, **content}, ensure_ascii=False) + "\n")
         else:
-            cells = [""] * len(columns) if isinstance(answer, BadInput) else reading.cells(answer)[: len(columns)]
+            cells = [""] * len(header) if isinstance(answer, BadInput) else reading.cells(answer)[: len(header)]
             table.writerow([path, *cells, answer if bad else ""])
         yield counts

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from tlpipe.bundle import ABOUT, MODEL, Bundle, BundleError, read_bundle
+from tlpipe.golden import GOLDEN, read_golden
 from tlpipe.serve.aside import Aside, aside
-from tlpipe.serve.reading import MAX_PIXELS, Reading, Row
+from tlpipe.serve.proof import agree, prove, try_out
+from tlpipe.serve.reading import Reading, Row
 from tlpipe.serve.readings import reading
 from tlpipe.serve.session import Runtime, Session, Tensors
 
@@ -25,13 +27,16 @@ class Loaded:
     """The bundle's."""
     aside: Aside | None = None
     """Where calls run side by side; None where one call at a time is what the device does."""
+    proved: int = 0
+    """Golden samples for which this device gave what torch gave; 0 for a bundle that has none."""
 
 
-def load(folder: Path, runtime: Runtime, max_pixels: int = MAX_PIXELS) -> Loaded:
+def load(folder: Path, runtime: Runtime, max_pixels: int | None = None) -> Loaded:
     """The bundle in `folder`, its hashes verified, its session warm.
 
     Raises:
-        BundleError: When a file is missing or changed, or the graph is not the one that `bundle.json` describes.
+        BundleError: When a file is missing or changed, the graph is not the one that `bundle.json` describes, or
+            answers for the bundle's golden samples are wrong on this device.
         DeviceError: When the device that was asked for cannot be used.
     """
     bundle = read_bundle(folder)
@@ -41,14 +46,17 @@ def load(folder: Path, runtime: Runtime, max_pixels: int = MAX_PIXELS) -> Loaded
     if digest != bundle.sha256.get(MODEL):
         raise BundleError(f"{folder / MODEL} changed while it was read, or {ABOUT} does not name it; load it again")
     session = Session(model, runtime)
-    expected = {port.name for port in bundle.inputs}, {port.name for port in bundle.outputs}
-    if (set(session.inputs), set(session.outputs)) != expected:
-        raise BundleError(f"{folder / MODEL} has other inputs or outputs than {ABOUT} says; export the bundle again")
+    agree(bundle, session)
     read = reading(bundle, folder, max_pixels)
     example = read.example().rows[0]
     session.capture(example)
-    session.run(stack([example]))
-    return Loaded(bundle, session, read, bundle.version, aside(model, runtime, session, stack([example])))
+    try_out(bundle, read, session)
+    beside = aside(model, runtime, session, stack([example]))
+    runs = {session.provider: session.run} | ({"one thread a call": beside.session.run} if beside else {})
+    golden = read_golden(folder) if GOLDEN in bundle.sha256 else None
+    if golden is not None:
+        prove(golden, reading(bundle, folder), runs, session.device)
+    return Loaded(bundle, session, read, bundle.version, beside, len(golden.samples) if golden else 0)
 
 
 def stack(rows: Sequence[Row]) -> Tensors:

@@ -14,6 +14,12 @@ from tlpipe.serve.settings import Settings
 log = logging.getLogger("tlpipe.serve.requests")
 OPEN = frozenset({"/", "/openapi.json", "/v2/health/live", "/v2/health/ready"})
 """What needs no token: probes have none, and the page asks for it."""
+LARGEST_HEAD = 16 * 2**10
+"""Bytes of a request's path, query and headers."""
+FRAMING = frozenset({b"content-length", b"transfer-encoding"})
+"""Headers that say where a body ends."""
+NOSNIFF = (b"x-content-type-options", b"nosniff")
+"""No browser is to take an answer for anything but what it says it is."""
 
 
 class Watched(Protocol):
@@ -25,7 +31,7 @@ class Watched(Protocol):
 
 
 class Door:
-    """Refuses requests without the token, where there is one."""
+    """Refuses requests without the token, where there is one, and heads that are too large or of unclear length."""
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
         self.app = app
@@ -33,15 +39,15 @@ class Door:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        if scope["type"] != "http" or self.expected is None or scope["path"] in OPEN or self._knows(scope):
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
-            return
-        sentence = "send the header `Authorization: Bearer <token>` with this server's token"
-        body = json.dumps({"error": sentence}).encode()
-        headers = [(b"content-type", b"application/json"), (b"www-authenticate", b"Bearer")]
-        headers.append((b"content-length", str(len(body)).encode()))
-        await send({"type": "http.response.start", "status": 401, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        elif problem := _problem(scope):
+            await _refuse(send, *problem, (b"connection", b"close"))
+        elif self.expected is None or scope["path"] in OPEN or self._knows(scope):
+            await self.app(scope, receive, send)
+        else:
+            sentence = "send the header `Authorization: Bearer <token>` with this server's token"
+            await _refuse(send, 401, sentence, (b"www-authenticate", b"Bearer"))
 
     def _knows(self, scope: Scope) -> bool:
         given = dict(scope["headers"]).get(b"authorization", b"")
@@ -65,8 +71,8 @@ class Observer:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if self.service.draining:
-                    message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+                more = (NOSNIFF, (b"connection", b"close")) if self.service.draining else (NOSNIFF,)
+                message = {**message, "headers": [*message["headers"], *more]}
             await send(message)
 
         try:
@@ -81,6 +87,28 @@ class Observer:
         self.service.metrics.latency.observe(seconds, endpoint=endpoint)
         if self.service.settings.requests_log:
             log.info("request", extra=_line(scope, endpoint, status, seconds))
+
+
+def _problem(scope: Scope) -> tuple[int, str] | None:
+    """(status, sentence) for a head that no honest client sends; None for all others."""
+    size, framed = len(scope["raw_path"]) + len(scope["query_string"]), set()
+    for name, value in scope["headers"]:
+        size += len(name) + len(value) + 4  # the colon, the space and the end of the line
+        if name in FRAMING:
+            framed.add(name)
+    if size > LARGEST_HEAD:
+        return 431, f"the request's path and headers have {size:,} bytes; at most {LARGEST_HEAD:,} are taken"
+    if len(framed) > 1:
+        # Two proxies may take either, and so disagree on where the next request begins (RFC 9112, 6.1).
+        return 400, "the request has both Content-Length and Transfer-Encoding; send one of them"
+    return None
+
+
+async def _refuse(send: Send, status: int, sentence: str, header: tuple[bytes, bytes]) -> None:
+    body = json.dumps({"error": sentence}).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), header]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
 def _line(scope: Scope, endpoint: str, status: int, seconds: float) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from tlpipe.serve.metrics import Metrics
 from tlpipe.serve.settings import Settings
 
 log = logging.getLogger("tlpipe.serve")
+LONGEST_PAUSE = 60.0
+"""Seconds until a bundle that could not be loaded is tried again."""
 
 
 @dataclass(eq=False)
@@ -67,7 +69,8 @@ class Model:
         self.metrics.model.values.clear()
         labels = {"model": self.settings.name, "version": loaded.version, "provider": loaded.session.provider}
         self.metrics.model.set(1, **labels)
-        log.info("loaded", extra={"bundle": str(self.settings.bundle), "task": loaded.bundle.task, **labels})
+        about = {"bundle": str(self.settings.bundle), "task": loaded.bundle.task, "golden_samples": loaded.proved}
+        log.info("loaded", extra={**about, **labels})
         if before is not None:
             task = asyncio.create_task(_retire(before))
             self._retiring.add(task)
@@ -82,22 +85,40 @@ class Model:
             lanes = Lanes(aside.session.run, aside.lanes, most, aside.fewest)
         return Batcher(loaded.session.run, batching, self.metrics.batch, width, lanes)
 
-    async def reload(self) -> None:
-        """As `load`, but a bundle that cannot be served is logged and counted, and the one before stays."""
+    async def reload(self) -> bool:
+        """As `load`, but whatever fails is logged and counted, and the bundle before stays; whether it was loaded."""
         try:
             await self.load()
-        except ConfigError as error:
+        except Exception as error:  # a bundle that is being copied, or hostile, can fail in any way; this one serves on
             self.metrics.reloads.add(outcome="failed")
-            log.error("the new bundle is not served", extra={"reason": str(error)})
-        else:
-            self.metrics.reloads.add(outcome="loaded")
+            reason = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
+            log.error(
+                "the new bundle is not served",
+                extra={"reason": reason},
+                exc_info=None if isinstance(error, ConfigError) else error,
+            )
+            return False
+        self.metrics.reloads.add(outcome="loaded")
+        return True
 
     async def watch(self) -> None:
-        """Reload whenever `bundle.json` changes; ends when it is cancelled."""
+        """Reload whenever `bundle.json` changes; ends when it is cancelled.
+
+        What failed is tried again, as the other files of a copied bundle may arrive later: twice as late each time, up
+        to a minute.
+        """
+        failed: object = None
+        pause = self.settings.watch
         while True:
-            await asyncio.sleep(self.settings.watch)
-            if self._stamp() not in (None, self._seen):
-                await self.reload()
+            await asyncio.sleep(pause)
+            stamp = self._stamp()
+            if stamp in (None, self._seen):
+                pause = self.settings.watch
+                continue
+            loaded = await self.reload()
+            again = not loaded and stamp == failed
+            pause = min(2 * pause, max(LONGEST_PAUSE, self.settings.watch)) if again else self.settings.watch
+            failed = None if loaded else stamp
 
     def _stamp(self) -> object:
         try:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from tlpipe.cores import usable_cores
 from tlpipe.serve.load import load, stack, unstack
-from tlpipe.serve.reading import MAX_PIXELS, Answer, BadInput, Row, Sample
+from tlpipe.serve.reading import Answer, BadInput, Row, Sample
 from tlpipe.serve.session import Device, Runtime
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ class Predictor:
         threads: CPU threads for the graph and for decoding; 0 = as many as this process may use.
         batch: Samples that are read together, and rows a call of the graph.
         top: How many labels an answer has.
-        max_pixels: Larger images are refused before they are decoded.
+        max_pixels: Larger images are refused before they are decoded; None = the limit of the training.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Predictor:
         threads: int = 0,
         batch: int = 32,
         top: int = 5,
-        max_pixels: int = MAX_PIXELS,
+        max_pixels: int | None = None,
     ) -> None:
         self.loaded = load(Path(bundle), Runtime(device=device, threads=threads), max_pixels)
         self.workers = threads or usable_cores()

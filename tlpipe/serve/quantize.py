@@ -33,9 +33,13 @@ METHODS = {
 
 
 class Samples(CalibrationDataReader):  # type: ignore[misc]
-    """Packed images (N, R, R, 3), a few at a time, as the calibrator asks for them."""
+    """Packed images (N, R, R, 3), up to `most` at a time, as the calibrator asks for them.
 
-    def __init__(self, name: str, images: NDArray[Any], batch: int = 8) -> None:
+    All calls are of one size, a divisor of N: onnxruntime's calibrators stack what the calls give.
+    """
+
+    def __init__(self, name: str, images: NDArray[Any], most: int = 8) -> None:
+        batch = next(size for size in range(most, 0, -1) if len(images) % size == 0)
         self._chunks: Iterator[dict[str, NDArray[Any]]] = (
             {name: images[start : start + batch]} for start in range(0, len(images), batch)
         )

@@ -8,14 +8,13 @@ import numpy as np
 
 from tlpipe.bundle import Bundle
 from tlpipe.preprocess.answers import Span, decode
+from tlpipe.preprocess.characters import UnreadableText, require
 from tlpipe.preprocess.questions import Passage, QuestionPreprocess, Questions
 from tlpipe.preprocess.text import TOKENIZER
 from tlpipe.serve.body import parse_json
-from tlpipe.serve.reading import Answer, BadInput, Row, Sample
-from tlpipe.serve.texts import MOST_BYTES, check_tokens, padded_length, read_bytes, whole
+from tlpipe.serve.reading import Answer, BadInput, Row, Sample, Spend, bad_text, read_bytes
+from tlpipe.serve.texts import MOST_BYTES, check_tokens, padded_length
 
-MOST_CHARACTERS = 100_000
-"""Of a context, and of a question: about a hundred and fifty windows of a row of 384 tokens."""
 NEEDED = 'send {"question": ..., "context": ...}, two texts'
 COLUMNS = ("answer", "start", "end", "score", "no_answer_probability")
 
@@ -27,13 +26,15 @@ class QuestionAnswers:
     form: ClassVar[str] = "question"
     endings: ClassVar[frozenset[str]] = frozenset((".json", ".jsonl"))
     together: ClassVar[int] = 8
+    cells_in: ClassVar[tuple[str, ...]] = ("question", "context")
 
-    def __init__(self, bundle: Bundle, folder: Path, max_pixels: int) -> None:
+    def __init__(self, bundle: Bundle, folder: Path, max_pixels: int | None = None) -> None:
+        self.limits = bundle.limits
         self.preprocess = cast(QuestionPreprocess, bundle.preprocessing)  # of every bundle of this task
         self.questions = Questions(folder / TOKENIZER, self.preprocess)
         self.threshold = bundle.fitted.get("no_answer_threshold")
 
-    def decode(self, raw: bytes, media: str = "application/json") -> Sample:
+    def decode(self, raw: bytes, media: str = "application/json", spend: Spend | None = None) -> Sample:
         """{"question": ..., "context": ...}, or a list of the two."""
         return self._windows(parse_json(raw, 2 * MOST_BYTES))
 
@@ -47,6 +48,12 @@ class QuestionAnswers:
 
     def _windows(self, found: Any) -> Sample:
         pair = _pair(found)
+        for name, text in zip(("question", "context"), pair, strict=True):
+            try:
+                require(text, self.limits.max_characters)
+            except UnreadableText as error:
+                refused = bad_text(error)
+                raise BadInput(f"{name}: {refused}", refused.status) from None
         passage = next(self.questions([pair]))
         length = padded_length(max(len(window.ids) for window in passage.windows), self.preprocess)
         batch = self.preprocess.pad([(window.ids, window.types) for window in passage.windows], length)
@@ -55,7 +62,7 @@ class QuestionAnswers:
 
     def check(self, feeds: Row) -> None:
         """Refuse tokens that the network has no row for, and rows that are longer than it knows places."""
-        check_tokens(feeds, self.preprocess, self.questions.fast.get_vocab_size())
+        check_tokens(feeds, self.preprocess, self.vocabulary)
 
     def answer(self, sample: Sample, outputs: Sequence[Row], top: int = 5) -> Answer:
         """The answer with its place in the context, empty where there is none, and the `top` best spans.
@@ -78,6 +85,11 @@ class QuestionAnswers:
             "no_answer_probability": none,
             "n_best": [_span(span) for span in found.best[:top]],
         }
+
+    @property
+    def vocabulary(self) -> int:
+        """Tokens that the tokenizer knows."""
+        return self.questions.fast.get_vocab_size()
 
     def example(self) -> Sample:
         """A question about a word."""
@@ -109,8 +121,4 @@ def _pair(found: Any) -> tuple[str, str]:
         raise BadInput(f"the question and the context must be texts; {NEEDED}")
     if not (question.strip() and context.strip()):
         raise BadInput(f"the {'context' if question.strip() else 'question'} is empty; {NEEDED}")
-    whole(question, context)
-    for name, text in (("question", question), ("context", context)):
-        if len(text) > MOST_CHARACTERS:
-            raise BadInput(f"the {name} has {len(text):,} characters; at most {MOST_CHARACTERS:,} are taken", 413)
     return question, context

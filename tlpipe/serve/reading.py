@@ -1,20 +1,25 @@
 """A task on either side of the graph: from what a client sends to tensors, and from tensors to an answer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tlpipe.bundle import Bundle
+from tlpipe.files import read_file
+from tlpipe.preprocess.characters import UnreadableText, decode_text
+from tlpipe.preprocess.decode import UnreadableImage
 
 Row = dict[str, NDArray[Any]]
 """Tensors of one row of a batch, by input or output, without the batch axis."""
 Answer = dict[str, Any]
 """What a client gets for one sample; JSON."""
-MAX_PIXELS = 50_000_000
+Spend = Callable[[int], None]
+"""Told the pixels of an image before it is decoded; raises UnreadableImage where they are too many."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +40,49 @@ class BadInput(ValueError):  # noqa: N818 - reads as a finding about what was se
         self.status = status
 
 
+def bad_text(error: UnreadableText) -> BadInput:
+    """The refusal of a text that cannot be used."""
+    return BadInput(error.detail, 413 if error.reason == "too_long" else 400)
+
+
+def text_in(raw: bytes) -> str:
+    """The text of UTF-8 bytes. Raises BadInput when they are none."""
+    try:
+        return decode_text(raw)
+    except UnreadableText as error:
+        raise bad_text(error) from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file. Raises BadInput when it cannot be read."""
+    try:
+        return read_file(path)
+    except (OSError, ValueError) as error:
+        raise BadInput(str(error)) from None
+
+
 class Busy(BadInput):
     """The server has no room now: 503, and the client may try again."""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(sentence, 503)
+
+
+class Budget:
+    """The pixels that the images of one request may have together; its parts are decoded in several threads."""
+
+    def __init__(self, most: int) -> None:
+        self.most = self._left = most
+        self._lock = Lock()
+
+    def __call__(self, pixels: int) -> None:
+        """Take this many. Raises UnreadableImage when there are not so many left, then and ever after."""
+        with self._lock:
+            self._left -= pixels
+            left = self._left
+        if left < 0:
+            detail = f"the images of this request have more than {self.most:,} pixels together; send fewer at once"
+            raise UnreadableImage("too_large", detail)
 
 
 class Reading(Protocol):
@@ -54,10 +97,14 @@ class Reading(Protocol):
     together: ClassVar[int]
     """Samples that one thread answers fastest in one call: one image fills it, and more do not fit its caches; of texts
     a few share each read of the weights."""
+    cells_in: ClassVar[tuple[str, ...]]
+    """Columns of a table of samples: the first is needed, with the second where there is one (`pair` is not); none =
+    tables are not read."""
 
-    def __init__(self, bundle: Bundle, folder: Path, max_pixels: int) -> None: ...
+    def __init__(self, bundle: Bundle, folder: Path, max_pixels: int | None = None) -> None:
+        """`max_pixels` takes the place of the bundle's own limit."""
 
-    def decode(self, raw: bytes, media: str) -> Sample:
+    def decode(self, raw: bytes, media: str, spend: Spend | None = None) -> Sample:
         """One sample as a client sent it. Raises BadInput."""
 
     def load(self, item: Any) -> Sample:
@@ -68,6 +115,10 @@ class Reading(Protocol):
 
     def answer(self, sample: Sample, outputs: Sequence[Row], top: int) -> Answer:
         """The outputs of all rows of a sample, for people."""
+
+    @property
+    def vocabulary(self) -> int:
+        """Tokens that there are; 0 where there are none."""
 
     def example(self) -> Sample:
         """A sample for warming up."""

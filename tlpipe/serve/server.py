@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from time import monotonic
 from types import FrameType
@@ -26,7 +27,8 @@ log = logging.getLogger("tlpipe.serve")
 HEAD_SECONDS = 10.0
 """For a request's head to arrive on a new connection."""
 LAST_SECONDS = 5.0
-"""The same once the door is closed: a connection that was accepted and has sent nothing yet is still heard out."""
+"""The same once the door is closed: a connection that was accepted and has sent nothing yet is still heard out.
+Also for the rest of a body that was answered before its end."""
 
 
 class State(ServerState):
@@ -39,7 +41,8 @@ class State(ServerState):
 class Patient(H11Protocol):
     """uvicorn's protocol, but a connection whose request's head does not arrive in time is closed.
 
-    Bodies are copied less often, and an answer's head and body are sent at once.
+    So is one that goes on sending a body after it has been answered, as an error is. Bodies are copied less often, and
+    an answer's head and body are sent at once.
     """
 
     server_state: State
@@ -58,8 +61,19 @@ class Patient(H11Protocol):
         waiting = self.conn.their_state is h11.IDLE and not self.transport.is_closing()
         if waiting and self._late is None:
             self._late = self.loop.call_later(HEAD_SECONDS, self.transport.close)
-        elif not waiting:
+        elif not waiting and not self._answered_early():
             self._stop()
+
+    def on_response_complete(self) -> None:
+        """The client is owed nothing more: what it still sends of its body has little time."""
+        super().on_response_complete()
+        if self._answered_early() and not self.transport.is_closing():
+            self._stop()
+            self._late = self.loop.call_later(LAST_SECONDS, self.transport.close)
+
+    def _answered_early(self) -> bool:
+        """Whether the answer went out before the request's body was complete."""
+        return self.conn.their_state is h11.SEND_BODY and self.cycle.response_complete
 
     def shutdown(self) -> None:
         """The door is closed: an idle connection ends, one that owes a head, or the rest of one, has little time."""
@@ -156,12 +170,28 @@ def _waiting(door: socket.socket) -> Iterator[socket.socket]:
             return
 
 
+def is_local(host: str) -> bool:
+    """Whether only this machine can reach what listens on `host`: an address, or a name that is resolved."""
+    try:
+        addresses = {str(each[4][0]) for each in socket.getaddrinfo(host or None, None)}
+    except OSError:
+        return False
+    return bool(host) and all(ip_address(each.partition("%")[0]).is_loopback for each in addresses)
+
+
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT; SIGHUP loads the bundle anew.
 
     Raises:
-        ConfigError: Before listening: the bundle, the device, TLS files or the address cannot be used.
+        ConfigError: Before listening: the bundle, the device, TLS files or the address cannot be used, or others than
+            this machine could reach a server that asks for no token.
     """
+    if settings.token is None and not settings.insecure and not is_local(settings.host):
+        raise ConfigError(
+            f"--host {settings.host} can be reached from other machines, and without a token anybody there may use the "
+            "model; give --token (or TLPIPE_TOKEN), listen on 127.0.0.1, or say --insecure where something else guards "
+            "the door"
+        )
     for path in (settings.certificate, settings.key):
         if path is not None and not path.is_file():
             raise ConfigError(f"{path} does not exist; give the certificate and its key as PEM files")
@@ -176,9 +206,15 @@ async def _serve(settings: Settings) -> None:
     await service.model.load()
     server = Server(_config(settings, service), service)
     loop = asyncio.get_running_loop()
-    reloads: set[asyncio.Task[None]] = set()
+    reloads: set[asyncio.Task[bool]] = set()
+
+    def reload() -> None:
+        task = loop.create_task(service.model.reload())
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
     if hasattr(signal, "SIGHUP"):
-        loop.add_signal_handler(signal.SIGHUP, lambda: reloads.add(asyncio.create_task(service.model.reload())))
+        loop.add_signal_handler(signal.SIGHUP, reload)
     try:
         await server.serve()
     except SystemExit:

@@ -88,8 +88,12 @@ class Session:
                 f"device {self.device} was asked for and onnxruntime chose {self.provider}; "
                 "its reason is in the lines above"
             )
-        self.inputs = tuple(port.name for port in self._session.get_inputs())
-        self.outputs = tuple(port.name for port in self._session.get_outputs())
+        self.input_ports = {each.name: _port(each) for each in self._session.get_inputs()}
+        """(numpy's name of the type, shape) of each input; what an axis is called, or None, where it is free."""
+        self.output_ports = {each.name: _port(each) for each in self._session.get_outputs()}
+        self.inputs, self.outputs = tuple(self.input_ports), tuple(self.output_ports)
+        self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
+        """What the file says of itself."""
         self._runtime = runtime
         self._fixed: list[Fixed] = []
         self._staging = Staging(runtime.gpu) if self.device != "cpu" else None
@@ -126,6 +130,11 @@ class Session:
             binding.bind_output(name, "cpu")
         self._session.run_with_iobinding(binding, run_options(SKIP))
         return dict(zip(self.outputs, binding.copy_outputs_to_cpu(), strict=True))
+
+
+def _port(found: Any) -> tuple[str, tuple[int | str | None, ...]]:
+    kind = str(found.type).removeprefix("tensor(").removesuffix(")")
+    return {"float": "float32", "double": "float64"}.get(kind, kind), tuple(found.shape)
 
 
 def session_options(runtime: Runtime) -> onnxruntime.SessionOptions:

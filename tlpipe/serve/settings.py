@@ -7,7 +7,6 @@ from pydantic import Field
 
 from tlpipe.config import Spec
 from tlpipe.serve.batcher import Batching
-from tlpipe.serve.reading import MAX_PIXELS
 from tlpipe.serve.session import Runtime
 
 
@@ -18,8 +17,9 @@ class Limits(Spec):
     """Bytes of a body, also once decompressed."""
     json_bytes: Annotated[int, Field(ge=1)] = 4 * 2**20
     """Bytes of JSON: parsing it stops every other request for a while."""
-    pixels: Annotated[int, Field(ge=1)] = MAX_PIXELS
-    """Of an image, and of all images of one tensor request together."""
+    pixels: Annotated[int, Field(ge=1)] | None = None
+    """Of an image, and of all images of one tensor request together; of all parts of a multipart body together twice
+    as many. None = the limit of the training, which the bundle carries."""
     items: Annotated[int, Field(ge=1)] = 64
     """Samples in one request."""
     held: Annotated[int, Field(ge=1)] = 2**30
@@ -41,6 +41,8 @@ class Settings(Spec):
     """0 = a free one, which is printed."""
     token: Annotated[str, Field(min_length=1)] | None = None
     """Clients must send `Authorization: Bearer <token>`; None = nobody has to."""
+    insecure: bool = False
+    """Listen without a token on addresses that other machines can reach."""
     certificate: Path | None = None
     key: Path | None = None
     watch: Annotated[float, Field(ge=0)] = 0.0

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 from tlpipe.bundle import Bundle
-from tlpipe.files import read_file
+from tlpipe.preprocess.characters import UnreadableText, read_text
+from tlpipe.preprocess.limits import MAX_CHARACTERS
 from tlpipe.preprocess.text import TOKENIZER, Text, TextPreprocess, Tokenizer, TokenPreprocess
 from tlpipe.serve.body import parse_json
-from tlpipe.serve.reading import BadInput, Labels, Row, Sample
+from tlpipe.serve.reading import BadInput, Labels, Row, Sample, Spend, bad_text, read_bytes, text_in
 
-MOST_CHARACTERS = 1_000_000
-"""Of a text, and of each of a pair."""
-MOST_BYTES = 4 * MOST_CHARACTERS
+MOST_BYTES = 4 * MAX_CHARACTERS
+"""Of a text in JSON."""
 SEND = 'send a text, or a pair as {"text": ..., "pair": ...}'
 STEP = 16
 """Tokens to a multiple of which texts are padded, so that texts of about one length share a batch."""
@@ -25,16 +25,18 @@ class TextLabels(Labels):
     form: ClassVar[str] = "text"
     endings: ClassVar[frozenset[str]] = frozenset((".txt", ".jsonl"))
     together: ClassVar[int] = 8
+    cells_in: ClassVar[tuple[str, ...]] = ("text", "pair")
 
-    def __init__(self, bundle: Bundle, folder: Path, max_pixels: int) -> None:
+    def __init__(self, bundle: Bundle, folder: Path, max_pixels: int | None = None) -> None:
         super().__init__(bundle)
+        self.limits = bundle.limits
         self.preprocess = cast(TextPreprocess, bundle.preprocessing)  # of every bundle of this task
         self.tokenizer = Tokenizer(folder / TOKENIZER, self.preprocess)
 
-    def decode(self, raw: bytes, media: str = "text/plain") -> Sample:
+    def decode(self, raw: bytes, media: str = "text/plain", spend: Spend | None = None) -> Sample:
         """UTF-8 text, or JSON: a text, or {"text": ..., "pair": ...}, of which `pair` may be left out."""
         if media == "text/plain":
-            return self._tokens((utf8(raw),))
+            return self._tokens((text_in(raw),))
         found = parse_json(raw, 2 * MOST_BYTES)
         if isinstance(found, list):  # a pair, or several texts? Python's callers give a list of samples and know
             raise BadInput(f"got a list; {SEND}; several texts are parts of a multipart/form-data body")
@@ -45,21 +47,26 @@ class TextLabels(Labels):
         if isinstance(item, Path):
             item = read_bytes(item)
         if isinstance(item, bytes | bytearray | memoryview):
-            return self._tokens((utf8(bytes(item)),))
+            return self._tokens((text_in(bytes(item)),))
         return self._tokens(_texts(item, "give a text, a pair of texts, or the path of a text file"))
 
     def _tokens(self, texts: Text) -> Sample:
-        whole(*texts)
-        longest = max(map(len, texts))
-        if longest > MOST_CHARACTERS:
-            raise BadInput(f"the text is too long: {longest:,} characters; at most {MOST_CHARACTERS:,} are taken", 413)
-        row = next(self.tokenizer.rows([texts]))
+        try:
+            read = tuple(read_text(text, self.limits.max_characters) for text in texts)
+        except UnreadableText as error:
+            raise bad_text(error) from None
+        row = next(self.tokenizer.rows([read]))
         padded = self.preprocess.pad([(row.ids, row.types)], padded_length(len(row.ids), self.preprocess))[0]
         return Sample((dict(zip(self.preprocess.inputs, padded, strict=True)),))
 
     def check(self, feeds: Row) -> None:
         """Refuse tokens that the network has no row for, and texts that are longer than it knows places."""
-        check_tokens(feeds, self.preprocess, self.tokenizer.fast.get_vocab_size())
+        check_tokens(feeds, self.preprocess, self.vocabulary)
+
+    @property
+    def vocabulary(self) -> int:
+        """Tokens that the tokenizer knows."""
+        return self.tokenizer.fast.get_vocab_size()
 
     def example(self) -> Sample:
         """A word."""
@@ -82,32 +89,6 @@ def check_tokens(feeds: Row, preprocess: TokenPreprocess, vocabulary: int) -> No
 def padded_length(longest: int, preprocess: TokenPreprocess) -> int:
     """Tokens to which rows are padded: of about `longest` tokens, many rows share a length, and with it a batch."""
     return min(-(-longest // STEP) * STEP, preprocess.max_length)
-
-
-def read_bytes(path: Path) -> bytes:
-    """The content of a file. Raises BadInput when it cannot be read."""
-    try:
-        return read_file(path)
-    except (OSError, ValueError) as error:
-        raise BadInput(str(error)) from None
-
-
-def whole(*texts: str) -> None:
-    """Raises BadInput for a text that is blank, from which nothing is learnt either, or that cannot be encoded."""
-    if not all(map(str.strip, texts)):
-        raise BadInput("the text is empty; send one that has characters other than white space")
-    try:
-        "".join(texts).encode()
-    except UnicodeEncodeError:
-        raise BadInput("the text has half of a surrogate pair, which is no character") from None
-
-
-def utf8(raw: bytes) -> str:
-    """The text of UTF-8 bytes. Raises BadInput when they are none."""
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise BadInput(f"the text is not UTF-8: {error.reason} at byte {error.start}") from None
 
 
 def _texts(found: Any, do: str) -> Text:

@@ -50,9 +50,14 @@ def write_repository(folder: Path, bundle: Path, target: Target) -> Path:
     for name in {ABOUT, *about.sha256} - {MODEL}:  # what its clients need: the description, the tokenizer
         shutil.copyfile(bundle / name, model / name)
     if any(map(_labelled, about.outputs)):
-        (model / LABELS).write_text("".join(f"{label}\n" for label in about.labels), encoding="utf-8")
+        (model / LABELS).write_text("".join(f"{one_line(label)}\n" for label in about.labels), encoding="utf-8")
     (model / CONFIG).write_text(config(about, target, reading(about, bundle).example().rows[0]), encoding="utf-8")
     return model
+
+
+def one_line(label: str) -> str:
+    """A label as one line of a file: what breaks lines stands as its escape, or all labels after it would shift."""
+    return "".join(repr(each)[1:-1] if len(f"a{each}a".splitlines()) > 1 else each for each in label)
 
 
 def config(bundle: Bundle, target: Target, example: Row) -> str:

@@ -1,7 +1,7 @@
-"""Variants of a bundle, measured on real validation samples: only what is faster and loses little is kept."""
+"""Variants of a bundle, measured on samples that it did not learn from: what is faster and loses little is kept."""
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from time import perf_counter
@@ -13,27 +13,33 @@ from pydantic import Field
 
 from tlpipe.bundle import MODEL, Bundle, Figure, digest, read_bundle, write_bundle
 from tlpipe.config import ConfigError, Spec
-from tlpipe.data.packed import Packed
+from tlpipe.data.packed import Packed, Split
 from tlpipe.evaluate.compare import finite
-from tlpipe.evaluate.judged import JUDGED, Judged, bootstrap, difference, lower_title
-from tlpipe.metrics import Interval
+from tlpipe.evaluate.judged import JUDGED, Judged, intervals, lower_title
+from tlpipe.evaluate.paired import Loss, disagreement, loss_of
+from tlpipe.intervals import Interval
+from tlpipe.serve.proof import carry_golden
 from tlpipe.serve.quantize import CALIBRATORS, fp16, int8, int8_dynamic
-from tlpipe.serve.session import Runtime, Session
+from tlpipe.serve.session import Runtime, Session, first_line
 
 Made = tuple[bytes, dict[str, float]]
 """A graph, and by calibrator what it was chosen by."""
+Figures = dict[str, dict[str, Figure]]
+"""By split, then metric."""
+AGREEMENT = "agreement"
+"""What stands for a metric where labels must not be looked at."""
 BATCHES = (1, 8)
 """Sizes of the calls that are timed."""
 RESAMPLES = 1000
-"""Bootstrap resamples behind each interval."""
+"""Resamples behind each interval of a kept variant's figures."""
 
 
 class Gate(Spec):
     """What a variant must be to be kept."""
 
     loss: Annotated[float, Field(ge=0, le=1)] = 0.02
-    """Most of the task's first figure (accuracy, entity F1, answer F1) that may be lost: the upper end of the 95 %
-    interval of the loss must not be above it."""
+    """Most of the task's first figure (accuracy, entity F1, answer F1) that may be lost: the exact upper 95 % bound of
+    the loss must not be above it. Without validation samples: most samples of which something else is predicted."""
     faster: Annotated[float, Field(ge=1)] = 1.1
     """Least speed, relative to the bundle's own, at every timed size of a call."""
     calibration: Annotated[int, Field(ge=2)] = 128
@@ -48,14 +54,22 @@ class Finding(Spec):
 
     variant: str
     device: str
+    split: Split
+    """Whose samples judge it: `validation`, or `test` where the model has learnt from everything else."""
     samples: int
-    """Validation samples: images, texts, sentences or questions."""
+    """Images, texts, sentences or questions of that split."""
     agreement: float
     """Share of them of which it says the same as the bundle: the label, all entities, the answer."""
     metric: str
-    """The task's first figure."""
+    """The task's first figure; `agreement` on the test split, whose labels no choice may look at."""
     loss: Figure
-    """How much of it is lost, with the paired 95 % interval; negative when the variant is better."""
+    """How much of it is lost, with one-sided 95 % bounds (`tlpipe.evaluate.paired`); negative when it is better."""
+    worse: int
+    """Samples that it makes worse."""
+    better: int
+    """Samples that it turns from wrong to right."""
+    needed: int | None
+    """Samples like these that would show that no more than `Gate.loss` is lost; None where no number would."""
     speed: dict[str, float]
     """By size of a call: the bundle's median time divided by the variant's, taken in turns."""
     bytes: int
@@ -73,12 +87,25 @@ class Finding(Spec):
         value, low, high = (float("nan") if each is None else each for each in bounds)
         return (
             f"{self.bytes / self.of_bytes:.0%} of the size, {speeds}, the same said of {self.agreement:.1%} of "
-            f"{self.samples}, {lower_title(self.metric)} lost {value:.4f} [{low:.4f}, {high:.4f}]"
+            f"{self.samples} {self.split} samples, {lower_title(self.metric)} lost {value:.4f} [{low:.4f}, {high:.4f}]"
         )
 
 
-def make_variants(bundle: Path, data: Path, out: Path, runtime: Runtime, gate: Gate) -> Iterator[Finding]:
+class Failure(Spec):
+    """One variant that could not be made or does not run."""
+
+    variant: str
+    problems: tuple[str, ...]
+
+    def summary(self) -> str:
+        """In one line."""
+        return "not measured"
+
+
+def make_variants(bundle: Path, data: Path, out: Path, runtime: Runtime, gate: Gate) -> Iterator[Finding | Failure]:
     """Make and measure each variant; those that pass become bundles in `out/<variant>`, as they pass.
+
+    One that fails to be made is reported like any other and does not keep the next one from being made.
 
     Raises:
         ConfigError: When the data are absent, too few, or not those of the bundle's labels and preprocessing.
@@ -95,10 +122,16 @@ def make_variants(bundle: Path, data: Path, out: Path, runtime: Runtime, gate: G
     measured = _Measured(bundle, about, packed, runtime, gate)
     for name, make in MAKERS[packed.preprocess.kind].items():
         shutil.rmtree(out / name, ignore_errors=True)
-        model, errors = make(measured)
-        finding, judged = measured.finding(name, model, errors)
+        try:
+            model, errors = make(measured)
+            finding, figures = measured.finding(name, model, errors)
+        except Exception as error:  # the tools' exceptions have no common class but this one
+            yield Failure(
+                variant=name, problems=(f"it could not be made: {type(error).__name__}: {first_line(error)}",)
+            )
+            continue
         if not finding.problems:
-            _write(out / name, bundle, about, model, name, bootstrap([judged], RESAMPLES, gate.seed))
+            _write(out / name, bundle, about, model, name, figures)
         yield finding
 
 
@@ -110,26 +143,31 @@ class _Measured:
         self.about, self.packed, self.runtime, self.gate = about, packed, runtime, gate
         generator = np.random.default_rng(gate.seed)
         train = generator.permutation(packed.rows("train"))[: 2 * gate.calibration]
-        self.rows = packed.rows("validation")
+        unseen = len(packed.rows("validation")) and not packed.refit
+        self.split: Split = "validation" if unseen else "test"
+        self.rows = packed.rows(self.split)
         if len(train) < 2 or not len(self.rows):
-            raise ConfigError(f"{packed.folder} has too few training or validation samples to make variants with")
+            raise ConfigError(
+                f"{packed.folder} has {len(train)} training rows and {len(self.rows)} of validation or test; variants "
+                "need two to calibrate by and one to be judged by"
+            )
         self.calibration, self.held = (np.sort(part) for part in np.array_split(train, 2))
         self.timed = generator.permutation(self.rows)
         self.session = Session(self.model, runtime)
 
     @cached_property
     def judged(self) -> Judged:
-        """What the bundle says of the validation samples."""
+        """What the bundle says of the samples that judge."""
         return self.judge(self.said(self.session, self.rows))
 
     @cached_property
     def metric(self) -> str:
-        """The task's first figure."""
-        return next(iter(self.judged.measure()))
+        """The task's first figure, or whether the same is said where the labels must not be looked at."""
+        return next(iter(self.judged.measure())) if self.split == "validation" else AGREEMENT
 
     def judge(self, said: NDArray[np.float32]) -> Judged:
-        """What was said of the marks of all validation rows, put together as the evaluation does it."""
-        return JUDGED[self.packed.preprocess.kind].assemble(self.packed, {"validation": said}, self.about.fitted)
+        """What was said of the marks of all rows that judge, put together as the evaluation does it."""
+        return JUDGED[self.packed.preprocess.kind].assemble(self.packed, {self.split: said}, self.about.fitted)
 
     def feeds(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """The graph's inputs of these rows: one array, or one for each input along the second axis."""
@@ -162,28 +200,45 @@ class _Measured:
         best = min(errors, key=lambda name: (errors[name], CALIBRATORS.index(name)))
         return made[best], errors
 
-    def finding(self, name: str, model: bytes, errors: dict[str, float]) -> tuple[Finding, Judged]:
-        """The variant's figures and what is wrong with it; what it says."""
+    def finding(self, name: str, model: bytes, errors: dict[str, float]) -> tuple[Finding, Figures]:
+        """The variant's figures and what is wrong with it; what its own bundle says of it."""
         session = Session(model, self.runtime)
         said = self.said(session, self.rows)
         sound = bool(np.isfinite(said).all())
         judged = self.judge(said if sound else np.zeros_like(said))  # what is no number cannot be judged
-        loss = Figure(**finite(difference([self.judged], [judged], self.metric, RESAMPLES, self.gate.seed)))
+        loss = self._loss(judged)
         speed = {str(size): self._speed(session, size) for size in BATCHES}
         finding = Finding(
             variant=name,
             device=session.device,
+            split=self.split,
             samples=self.judged.size,
-            agreement=self.judged.agreement(judged),
+            agreement=float(self.judged.agrees(judged).mean()),
             metric=self.metric,
-            loss=loss,
+            loss=Figure(**finite(loss.interval)),
+            worse=loss.worse,
+            better=loss.better,
+            needed=loss.needed,
             speed=speed,
             bytes=len(model),
             of_bytes=len(self.model),
             chosen_by=errors,
             problems=tuple(problems(self.metric, loss, speed, sound, self.gate)),
         )
-        return finding, judged
+        return finding, {self.split: self._figures(judged, loss)}
+
+    def _loss(self, judged: Judged) -> Loss:
+        if self.split == "validation":
+            return loss_of(self.judged, judged, self.metric, self.gate.loss, self.gate.seed)
+        return disagreement(self.judged, judged, self.gate.loss, self.gate.seed)
+
+    def _figures(self, judged: Judged, loss: Loss) -> dict[str, Figure]:
+        """The variant's own figures; on the test split the share of equal predictions alone."""
+        if self.split == "validation":
+            found = intervals([judged], RESAMPLES, self.gate.seed)
+            return {metric: Figure(**finite(each)) for metric, each in found.items()}
+        lost, low, high = loss.interval
+        return {AGREEMENT: Figure(**finite(Interval(1 - lost, 1 - high, 1 - low)))}
 
     def _speed(self, session: Session, size: int) -> float:
         ratios = []
@@ -195,16 +250,26 @@ class _Measured:
         return float(np.median(ratios))
 
 
-def problems(metric: str, loss: Figure, speed: dict[str, float], sound: bool, gate: Gate) -> Iterator[str]:
+def problems(metric: str, loss: Loss, speed: dict[str, float], sound: bool, gate: Gate) -> Iterator[str]:
     """Why a variant with these figures is not kept."""
     if not sound:
         yield "its outputs are not finite"
-    elif loss.high is None or loss.high > gate.loss:
-        high = "unknown" if loss.high is None else f"{loss.high:.4f}"
-        yield f"it may lose {high} of {lower_title(metric)} (upper end of the 95 % interval), allowed {gate.loss:g}"
+    elif loss.interval.high > gate.loss:
+        yield (
+            f"it may lose {loss.interval.high:.4f} of {lower_title(metric)} (upper 95 % bound: {loss.worse} of "
+            f"{loss.samples} samples worse, {loss.better} better), allowed {gate.loss:g}; {_remedy(loss)}"
+        )
     for size, ratio in speed.items():
         if ratio < gate.faster:
             yield f"{size} a call: {ratio:.2f} times the bundle's speed here, required {gate.faster:g}"
+
+
+def _remedy(loss: Loss) -> str:
+    if loss.needed is None:
+        return "more samples would not help, it loses that much"
+    if loss.needed <= loss.samples:
+        return "the share of worse samples would do, the figure's own interval is too wide"
+    return f"about {loss.needed:,} samples like these would be needed to show that it loses no more"
 
 
 def _seconds(session: Session, feeds: dict[str, Any]) -> float:
@@ -213,19 +278,18 @@ def _seconds(session: Session, feeds: dict[str, Any]) -> float:
     return perf_counter() - begun
 
 
-def _write(
-    folder: Path, bundle: Path, about: Bundle, model: bytes, name: str, measured: Mapping[str, Interval]
-) -> None:
+def _write(folder: Path, bundle: Path, about: Bundle, model: bytes, name: str, figures: Figures) -> None:
     """The variant as a bundle: its own hash and figures; those of the original and its proof do not hold."""
     folder.mkdir(parents=True)
     for file in about.sha256.keys() - {MODEL}:
         shutil.copyfile(bundle / file, folder / file)
     (folder / MODEL).write_bytes(model)
+    carry_golden(bundle, folder, about)
     changes = {
-        "metrics": {"validation": {metric: Figure(**finite(each)) for metric, each in measured.items()}},
+        "metrics": figures,
         "parity": (),
         "versions": about.versions | {"variant": name},
-        "sha256": about.sha256 | {MODEL: digest(folder / MODEL)},
+        "sha256": {file: digest(folder / file) for file in about.sha256},
     }
     write_bundle(folder, about.model_copy(update=changes))
 

@@ -6,7 +6,9 @@ import json
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tlpipe.config import PARAMS, ConfigError, load, read
@@ -21,9 +23,12 @@ from tlpipe.tracking import (
     dvc_tags,
     ensure_runs,
     hardware_tags,
+    link_runs,
     registry_said,
     source_tags,
+    why_not,
 )
+from tlpipe.tracking.journal import EVIDENCE
 from tlpipe.tracking.outbox import RUNS, project
 
 SECTIONS = ("task", "data", "backbone", "runtime", "head", "training")
@@ -61,26 +66,40 @@ def publish(
         return {}
     try:
         above, outbox = parent(results, comparison, root), project(root) / RUNS
-        payloads = [above, *(payload(result, comparison, above.run_key, root) for result in results)]
-        ids = ensure_runs(payloads, tracking.experiment, tracking.wait, outbox)
         best = next(result for result in results if result.name == comparison["champion"])
-        print(f"registry: {registry_said(best.about.run_key, outbox) or 'not asked yet; it will be with the run'}")
+        claim = _claim(best, comparison, tracking, root)
+        with TemporaryDirectory() as folder:
+            evidence = Path(folder) / Path(EVIDENCE).name
+            best.trainings[0].of("validation").save(evidence)
+            payloads = [above, *(payload(result, comparison, above.run_key, root) for result in results)]
+            if claim:
+                at = 1 + results.index(best)
+                files = [*payloads[at].artifacts, (evidence, str(Path(EVIDENCE).parent))]
+                payloads[at] = replace(payloads[at], champion=claim, artifacts=files)
+            ids = ensure_runs(payloads, tracking.experiment, tracking.wait, outbox)
+        link_runs(payloads, ids, tracking.experiment, tracking.wait, outbox)
+        for reason, names in why_not({each.run_key: each.name for each in payloads}, outbox).items():
+            print(f"tracking: MLflow does not have {', '.join(names)}: {reason}", file=sys.stderr)
+        said = tracking.kept_from_registry() or registry_said(best.about.run_key, outbox)
+        print(f"registry: {said or 'not asked yet; it will be with the run'}")
         return {result.name: ids[result.about.run_key] for result in results}
     except Exception as error:
         print(f"tracking: nothing was published ({type(error).__name__}: {error})", file=sys.stderr)
         return {}
 
 
-def _claim(result: Result, comparison: dict[str, Any], root: Path) -> dict[str, Any]:
-    """What the registry hears of the champion; nothing of the others, or where the test set's hash is not known."""
-    test_set, metric = _findings(root).get("test_set"), comparison["metric"]
-    if result.name != comparison["champion"] or test_set is None or metric not in result.metrics["test"]:
+def _claim(result: Result, comparison: dict[str, Any], tracking: Tracking, root: Path) -> dict[str, Any]:
+    """What the registry hears of the champion; nothing of the others, or where the samples' hash is not known."""
+    data, metric = _findings(root), comparison["metric"]
+    if result.name != comparison["champion"] or "sets" not in data or tracking.kept_from_registry():
         return {}
+    held = any(data.get("counts", {}).get("validation", {}).values())
     return {
-        "test_set": test_set,
+        "evidence": data["sets"]["validation" if held else "train"],  # out of fold where nothing is held out
         "metric": metric,
-        "value": result.metrics["test"][metric],
+        "value": result.metrics["validation"][metric],
         "higher_is_better": FACTS[metric].higher_is_better,
+        "kind": result.about.preprocess.kind,
     }
 
 
@@ -131,7 +150,6 @@ def payload(result: Result, comparison: dict[str, Any], parent_key: str, root: P
         dataset=_dataset(root, raw),
         artifacts=[(evaluation / name, "evaluation") for name in FIGURES],
         model=root / FINETUNED / result.name,
-        champion=_claim(result, comparison, root),
         seconds=float(timing["seconds"]),
     )
 

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from rich.table import Table
@@ -22,7 +22,8 @@ from tlpipe.export.spec import Export
 from tlpipe.export.text_parity import HeldOutTexts
 from tlpipe.export.word_parity import HeldOutWords
 from tlpipe.export.write import export_bundle
-from tlpipe.preprocess.decode import UnreadableImage, decode
+from tlpipe.preprocess.decode import UnreadableImage
+from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.preprocess.text import TOKENIZER
 from tlpipe.progress import plain_console, track
 from tlpipe.tracking import Tracking, log_bundle
@@ -71,11 +72,11 @@ def spread(rows: np.ndarray[Any, np.dtype[np.int64]], count: int) -> list[int]:
     return [int(rows[at]) for at in np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))]
 
 
-def raw_images(source: Source, ids: Iterator[str], max_pixels: int) -> Iterator[Pictures]:
+def raw_images(source: Source, ids: Iterator[str], preprocess: ImagePreprocess, max_pixels: int) -> Iterator[Pictures]:
     """Each sample decoded from its raw bytes. Raises ConfigError when a file is not what it was when it was packed."""
     for name in ids:
         try:
-            yield decode(source.read(name), max_pixels)
+            yield preprocess.read(source.read(name), max_pixels)
         except (OSError, UnreadableImage) as error:
             raise ConfigError(f"the sample {name!r} can no longer be read ({error}); run `dvc repro` again") from None
 
@@ -83,7 +84,9 @@ def raw_images(source: Source, ids: Iterator[str], max_pixels: int) -> Iterator[
 def held_out_images(source: Source, packed: Packed, rows: list[int], checks: Checks) -> HeldOut:
     """The images of these rows, decoded from their raw bytes when their turn comes."""
     ids = track([packed.ids[row] for row in rows], "torch against onnxruntime", unit="images")
-    return HeldOut(raw_images(source, ids, checks.max_pixels), packed.samples[rows])
+    preprocess = cast(ImagePreprocess, packed.preprocess)
+    images = raw_images(source, ids, preprocess, checks.max_pixels)
+    return HeldOut(images, packed.samples[rows], max_pixels=checks.max_pixels)
 
 
 def held_out_texts(source: Source, packed: Packed, rows: list[int], checks: Checks) -> HeldOutTexts:

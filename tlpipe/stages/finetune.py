@@ -37,7 +37,7 @@ def main(name: str) -> None:
     training: Training = config.load("training", Training).model_copy(update=json.loads(MONITOR.read_text()))
     runtime: Runtime = config.load("runtime", Runtime)
     packed, head = Packed.open(PACKED), load_about(HEAD)
-    inputs = (packed.fingerprint, hash_files([HEAD]), hash_code())
+    inputs = (packed.fingerprint, hash_files([HEAD]), hash_code("finetune"))
     machine = runtime.resolve(head.backbone.hidden_size)
     setting = Setting(name, packed, head, training, runtime, config.load("head", Head), machine, inputs)
 

@@ -67,7 +67,7 @@ def _about(
     return About.model_validate(
         {
             "strategy": "head",
-            "run_key": run_key("head", head.model_dump(), packed.fingerprint, hash_files([SOURCE]), hash_code()),
+            "run_key": run_key("head", head.model_dump(), packed.fingerprint, hash_files([SOURCE]), hash_code("head")),
             "task": task,
             "backbone": source.backbone,
             "preprocess": packed.preprocess,

@@ -11,7 +11,6 @@ from tlpipe import config
 from tlpipe.backbones import AnyBackbone
 from tlpipe.backbones.base import Backbone, Encoder
 from tlpipe.backbones.bert import Bert
-from tlpipe.backbones.checkpoint import Checkpoint
 from tlpipe.backbones.letters import Letters
 from tlpipe.backbones.weights import fingerprint, require_numbers
 from tlpipe.data.corpus import ABOUT, Corpus, pack_corpus, read_documents
@@ -30,8 +29,6 @@ OUT = Path("models/source")
 TOKENIZERS = Path("data/tokenizer")
 REPORT = Path("reports/training/pretrain")
 Provenance = dict[str, str | list[str]]
-WATCHED = Path("models/pretrained")
-"""A dependency of this stage in dvc.yaml, for weights files of the user's own."""
 
 
 def main() -> None:
@@ -60,15 +57,11 @@ def main() -> None:
     save_source(OUT, encoder, source)
     timing = {"seconds": time.perf_counter() - begun, "device": machine.describe(), "precision": machine.precision}
     write_json(REPORT / "timing.json", timing)
-    if isinstance(backbone, Checkpoint) and WATCHED.resolve() not in Path(backbone.path).resolve().parents:
-        print(
-            f"note: DVC watches {WATCHED}/, not {backbone.path}; after replacing that file run `dvc repro -f pretrain`"
-        )
     print(f"source backbone: {source.origin}, sha256 {source.sha256[:12]}…, groups {', '.join(source.groups)}")
 
 
 def _letters(backbone: Letters, machine: Machine, runtime: Runtime) -> tuple[Encoder, Provenance]:
-    keeper = Keeper("pretrain", run_key(backbone.model_dump(), runtime.model_dump(), hash_code()))
+    keeper = Keeper("pretrain", run_key(backbone.model_dump(), runtime.model_dump(), hash_code("pretrain")))
     data = keeper.folder / "letters"
     if machine.team.first_here and not (data / "dataset.json").is_file():
         for _ in track(render_letters(backbone, data), "rendering letters", backbone.samples + HELD_OUT, "letters"):
@@ -92,7 +85,7 @@ def _bert(backbone: Bert, machine: Machine, runtime: Runtime) -> tuple[Encoder, 
     """Pretrain BERT; the encoder keeps what fine-tuning needs, and its heads are left out."""
     team = machine.team
     files = hash_files([*map(Path, backbone.corpus), TOKENIZERS])
-    key = run_key("pretrain", backbone.model_dump(), runtime.model_dump(), hash_code(), files)
+    key = run_key("pretrain", backbone.model_dump(), runtime.model_dump(), hash_code("pretrain"), files)
     keeper = Keeper("pretrain", key)
     data = keeper.folder / "corpus"
     if team.first_here and not (data / ABOUT).is_file():

@@ -37,6 +37,7 @@ class Stage:
 
 
 STAGES = {
+    "code": Stage(),
     "check": Stage(),
     "sample_data": Stage(),
     "sample_text": Stage(),
@@ -77,6 +78,18 @@ def _main(name: str, *arguments: str) -> int | None:
     """Import a stage's code, which may take seconds, and do its work."""
     code: int | None = import_module(f"{__package__}.{name}").main(*arguments)
     return code
+
+
+def script(*words: str) -> None:
+    """Run the stage that `words` and the words of the command line name. For `python -m`; a wrong call ends with 2."""
+    given = [*words, *sys.argv[1:]]
+    try:
+        if not 1 <= len(given) <= 2:
+            raise ConfigError(f"a stage and at most one argument are needed, got {' '.join(given) or 'nothing'}")
+        run_stage(*given)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def run(work: Callable[[], int | None], workers: list[str] | None = None, claim: str | None = None) -> int | None:

@@ -5,7 +5,16 @@ Only stages and the command line import this package. Nothing that is exported h
 
 from tlpipe.tracking.journal import Journal, Recorder
 from tlpipe.tracking.launch import Report, flush, flush_in_background, pending, start_publisher, wait
-from tlpipe.tracking.runs import RunPayload, curve_values, ensure_run, ensure_runs, log_bundle, registry_said
+from tlpipe.tracking.runs import (
+    RunPayload,
+    curve_values,
+    ensure_run,
+    ensure_runs,
+    link_runs,
+    log_bundle,
+    registry_said,
+    why_not,
+)
 from tlpipe.tracking.snapshot import PARENT_KEY
 from tlpipe.tracking.spec import Tracking
 from tlpipe.tracking.versions import code_tags, dvc_tags, hardware_tags, source_tags
@@ -25,10 +34,12 @@ __all__ = [
     "flush",
     "flush_in_background",
     "hardware_tags",
+    "link_runs",
     "log_bundle",
     "pending",
     "registry_said",
     "source_tags",
     "start_publisher",
     "wait",
+    "why_not",
 ]

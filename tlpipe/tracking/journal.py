@@ -17,6 +17,8 @@ from tlpipe.tracking.outbox import JOURNAL, WRITER_LOCK, run_folder
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
 LONGEST_PARAM, LONGEST_TAG, LONGEST_KEY = 6000, 5000, 250
+EVIDENCE = "evaluation/evidence.csv"
+"""Artifact of a champion: what it predicted of the samples that decided."""
 MODEL, BUNDLE, EXAMPLE = "model", "bundle", "example.npy"
 
 
@@ -155,10 +157,18 @@ class Journal(Recorder):
         """The exported ONNX bundle of this run, copied until it is published."""
         self._add_model(BUNDLE, folder)
 
-    def champion(self, test_set: str, metric: str, value: float, higher_is_better: bool) -> None:
-        """This run won the comparison on the data `test_set` (a fingerprint) with `value` on its test split."""
-        figures = {"value": float(value), "higher_is_better": higher_is_better}
-        self.write("champion", None, test_set=short(test_set), metric=metric, **figures)
+    def champion(self, evidence: str, metric: str, value: float, higher_is_better: bool, kind: str) -> None:
+        """This run won the comparison.
+
+        Args:
+            evidence: Fingerprint of the raw samples that decided, and of their labels: validation or out of fold.
+            metric: What ranks.
+            value: Of `metric` on them.
+            higher_is_better: Whether a larger value wins.
+            kind: Kind of preprocessing; how the artifact EVIDENCE, what was predicted of each of them, is read.
+        """
+        figures = {"value": float(value), "higher_is_better": higher_is_better, "of": kind}
+        self.write("champion", None, evidence=short(evidence), metric=metric, **figures)
 
     def end(self, status: Status = "FINISHED", time_ms: int | None = None) -> None:
         """Nothing more comes; closes the journal."""

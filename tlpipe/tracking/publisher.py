@@ -53,12 +53,13 @@ class Publisher:
         except Exception as error:
             # the store may or may not have got the last batch: look again before sending more
             self._remote = None
-            write_state(self.folder, self.target.key, {"complete": False, "problem": f"{error}"})
+            write_state(self.folder, self.target.key, {"complete": False, "problem": f"{error}", "champion": None})
             raise
 
     def _send(self, snapshot: Snapshot, over: bool) -> bool:
         remote = self._connect(snapshot)
         remote.push(snapshot)
+        write_state(self.folder, self.target.key, {"parent": remote.parent_key})
         self._send_artifacts(remote, snapshot)
         problems = []
         if over:

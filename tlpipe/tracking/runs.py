@@ -8,11 +8,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tlpipe.locks import held
 from tlpipe.tracking.journal import MODEL, Journal, clean, flatten, short
 from tlpipe.tracking.launch import problem, publish, run_id
-from tlpipe.tracking.outbox import is_published, read_state, run_folder, target, writer_lives
-from tlpipe.tracking.snapshot import Snapshot, read
-from tlpipe.tracking.versions import OF_THE_TRAINING
+from tlpipe.tracking.outbox import (
+    PUBLISHER_LOCK,
+    is_published,
+    read_state,
+    run_folder,
+    target,
+    write_state,
+    writer_lives,
+)
+from tlpipe.tracking.snapshot import CHAMPION, PARENT_KEY, Snapshot, read
+from tlpipe.tracking.versions import BASELINE, EXPERIMENT, OF_THE_TRAINING, experiment_tags
 
 NOT_CURVES = ("step", "phase", "epoch")
 
@@ -56,6 +65,9 @@ def ensure_runs(
     only the rest of it is missing): it stays in the outbox and is published later.
     """
     folders = {payload.run_key: _record(payload, experiment, root) for payload in payloads}
+    for payload in payloads:
+        if payload.champion:
+            _forget(folders[payload.run_key])
     publish(list(folders.values()), timeout)
     return {key: run_id(folder) for key, folder in folders.items()}
 
@@ -82,10 +94,72 @@ def log_bundle(run_key: str, bundle: Path, timeout: float, root: Path | None = N
 
 
 def registry_said(run_key: str, root: Path | None = None) -> str:
-    """What the registry did about a run that claims to be the champion, in words; empty while it has not been asked."""
+    """What the registry did, when it was last asked, about a run that claims to be the champion, in words.
+
+    Empty while it has not been asked; why not, where MLflow refused the run.
+    """
     folder = run_folder(run_key, root)
     state = read_state(folder).get(target(read(folder).experiment, folder.parent).key, {})
-    return str(state.get("champion") or "")
+    if state.get("champion"):
+        return str(state["champion"])
+    refused = why_not({run_key: run_key}, root)
+    return f"not asked, as MLflow does not have the run: {next(iter(refused))}" if refused else ""
+
+
+def why_not(names: Mapping[str, str], root: Path | None = None) -> dict[str, list[str]]:
+    """The names of runs (by run key) that MLflow does not have, by the reason."""
+    found: dict[str, list[str]] = {}
+    for key, name in names.items():
+        folder = run_folder(key, root)
+        if not is_published(folder, target(read(folder).experiment, folder.parent).key):
+            found.setdefault(problem(folder).partition("\n")[0][:500], []).append(name)
+    return found
+
+
+def link_runs(
+    payloads: Sequence[RunPayload], ids: Mapping[str, str | None], experiment: str, timeout: float, root: Path | None
+) -> None:
+    """Runs below the first of `payloads`, the comparison, that stand for those that belong to an earlier one.
+
+    What was not trained anew stays where it is; the link has its figures, its id (of `ids`, by run key) and whether it
+    is the champion here.
+    """
+    above, *below = payloads
+    elsewhere = [each for each in below if parent_of(each.run_key, root) not in ("", above.run_key)]
+    links = [_link(each, above.run_key, ids.get(each.run_key)) for each in elsewhere]
+    if links:
+        ensure_runs(links, experiment, timeout, root)
+
+
+def parent_of(run_key: str, root: Path | None = None) -> str:
+    """Run key of the comparison that a run belongs to: in MLflow, or else by its journal; empty if it has none."""
+    folder = run_folder(run_key, root)
+    snapshot = read(folder)
+    state = read_state(folder).get(target(snapshot.experiment, folder.parent).key, {})
+    return str(state.get("parent") or snapshot.tags.get(PARENT_KEY, ""))
+
+
+def _link(payload: RunPayload, parent_key: str, run_id: str | None) -> RunPayload:
+    said = f"Not trained for this comparison: it is the run {run_id or 'with the key ' + payload.run_key}."
+    tags = {"tlpipe.linked_key": payload.run_key, "mlflow.note.content": said} | experiment_tags()
+    if run_id:
+        tags["tlpipe.linked_run"] = run_id
+    return RunPayload(
+        run_key=hashlib.sha256(f"link {parent_key} {payload.run_key}".encode()).hexdigest()[:32],
+        name=f"{payload.name} (linked)",
+        params=payload.params,
+        summary=payload.summary,
+        tags={PARENT_KEY: parent_key, CHAMPION: payload.tags.get(CHAMPION, "no"), **tags},
+        dataset=payload.dataset,
+    )
+
+
+def _forget(folder: Path) -> None:
+    """What the registry said before is not what it says now; a publisher that is at work writes the news itself."""
+    key = target(read(folder).experiment, folder.parent).key
+    with held(folder / PUBLISHER_LOCK) as got:
+        if got and read_state(folder).get(key, {}).get("champion"):
+            write_state(folder, key, {"champion": None})
 
 
 def curve_values(record: Mapping[str, Any]) -> dict[str, float]:
@@ -126,17 +200,28 @@ def _record_values(journal: Journal, payload: RunPayload, have: Snapshot, began:
     if fresh:
         journal.summary(fresh)
     _record_tags(journal, payload.tags, have)
-    if payload.champion and have.champion != {**payload.champion, "test_set": short(payload.champion["test_set"])}:
+    if payload.champion and not _claimed(payload.champion, have):
         journal.champion(**payload.champion)
     if payload.dataset is not None and short(payload.dataset[1]) not in have.datasets:
         journal.dataset(*payload.dataset)
 
 
+def _claimed(claim: Mapping[str, Any], have: Snapshot) -> bool:
+    told = {**claim, "evidence": short(claim["evidence"]), "of": claim["kind"]}
+    return have.champion == {key: value for key, value in told.items() if key != "kind"}
+
+
 def _record_tags(journal: Journal, tags: Mapping[str, str], have: Snapshot) -> None:
+    """A run of another comparison stays there, and one that was trained outside of this experiment is none of it."""
+    moved = have.tags.get(PARENT_KEY, tags.get(PARENT_KEY)) != tags.get(PARENT_KEY)
+    settled = {PARENT_KEY, CHAMPION} if moved else set()
+    settled |= {EXPERIMENT, BASELINE} if "tlpipe.version" in have.tags else set()
     fresh = {
         key: value
         for key, value in tags.items()
-        if have.tags.get(clean(key)) != value and not (key.startswith(OF_THE_TRAINING) and clean(key) in have.tags)
+        if key not in settled
+        and have.tags.get(clean(key)) != value
+        and not (key.startswith(OF_THE_TRAINING) and clean(key) in have.tags)
     }
     if fresh:
         journal.tags(fresh)

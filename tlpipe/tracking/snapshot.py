@@ -9,7 +9,9 @@ from typing import Any
 from tlpipe.tracking.outbox import JOURNAL
 
 PARENT_KEY = "tlpipe.parent_key"
-"""Tag with the run key of the run below which MLflow shows this one."""
+"""Tag with the run key of the run below which MLflow shows this one: the comparison that it was trained for."""
+CHAMPION = "champion"
+"""Tag of a strategy's run: whether it won the comparison that it belongs to, yes or no."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Snapshot:
     """Name -> sha256 of the file below `files/`."""
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
     champion: dict[str, Any] = field(default_factory=dict)
-    """The comparison that the run won last: test_set, metric, value, higher_is_better; empty if it never did."""
+    """The comparison that the run won last: evidence, metric, value, higher_is_better, of; empty if it never did."""
     size: int = 0
     """Bytes of the journal that are in this snapshot: whole lines only."""
     _seen: set[tuple[str, int]] = field(default_factory=set)

@@ -14,10 +14,11 @@ from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric,
 from mlflow.exceptions import MlflowException
 
 from tlpipe.tracking.outbox import Target
-from tlpipe.tracking.snapshot import PARENT_KEY, Point, Snapshot
+from tlpipe.tracking.snapshot import CHAMPION, PARENT_KEY, Point, Snapshot
+from tlpipe.tracking.versions import BASELINE, EXPERIMENT
 
 RUN_KEY = "tlpipe.run_key"
-PARENT_RUN = "mlflow.parentRunId"
+PARENT_RUN, RUN_NAME = "mlflow.parentRunId", "mlflow.runName"
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Tells the UI to open with runs and models, not with its chat tools."""
 METRICS_A_BATCH, PARAMS_A_BATCH = 500, 100
@@ -38,6 +39,7 @@ class Remote:
         run = self._find(snapshot.run_key) or self._create(snapshot)
         self.run_id: str = run.info.run_id
         self._status: str = run.info.status
+        self._name = str(run.info.run_name)
         self._parents: dict[str, str] = {}
         self._params = dict(run.data.params)
         self._tags = dict(run.data.tags)
@@ -52,7 +54,8 @@ class Remote:
 
     def _create(self, snapshot: Snapshot) -> Run:
         tags = {RUN_KEY: snapshot.run_key} | snapshot.tags
-        return self.client.create_run(self.experiment_id, snapshot.started, tags, run_name=snapshot.name)
+        name = shown_name(snapshot.name, snapshot.tags.get(EXPERIMENT))
+        return self.client.create_run(self.experiment_id, snapshot.started, tags, run_name=name)
 
     def _history(self, keys: Iterable[str]) -> set[tuple[str, int, int]]:
         found = (metric for key in keys for metric in self.client.get_metric_history(self.run_id, key))
@@ -61,7 +64,7 @@ class Remote:
     def push(self, snapshot: Snapshot) -> None:
         """Send what the store lacks: tags, params, curves, figures, data sets and the status."""
         params = {key: value for key, value in snapshot.params.items() if key not in self._params}
-        told = snapshot.tags | self._parent(snapshot.tags.get(PARENT_KEY, ""))
+        told = self._told(snapshot)
         tags = {key: value for key, value in told.items() if self._tags.get(key) != value}
         for part in batches(params.items(), PARAMS_A_BATCH):
             self.client.log_batch(self.run_id, params=[Param(key, value) for key, value in part])
@@ -72,6 +75,22 @@ class Remote:
         self._push_points([*snapshot.points, *snapshot.finals])
         self._push_datasets(snapshot)
         self.set_status(snapshot.status, snapshot.ended)
+
+    @property
+    def parent_key(self) -> str:
+        """Run key of the comparison that the run belongs to; empty if it has none."""
+        return str(self._tags.get(PARENT_KEY, ""))
+
+    def _told(self, snapshot: Snapshot) -> dict[str, str]:
+        """The tags that hold: a run belongs to the comparison and to the experiment that it was first told of."""
+        settled = {EXPERIMENT, BASELINE} if "tlpipe.version" in self._tags else set()
+        if self.parent_key not in ("", snapshot.tags.get(PARENT_KEY, self.parent_key)):
+            settled |= {PARENT_KEY, CHAMPION}
+        told = {key: value for key, value in snapshot.tags.items() if key not in settled}
+        name = shown_name(snapshot.name, self._tags.get(EXPERIMENT, told.get(EXPERIMENT)))
+        if self._name == snapshot.name != name:  # it was made before the experiment was known
+            told[RUN_NAME] = name
+        return told | self._parent(told.get(PARENT_KEY, ""))
 
     def _parent(self, key: str) -> dict[str, str]:
         """The tag that nests this run below the one with that key; nothing while the store does not have it."""
@@ -108,6 +127,11 @@ class Remote:
         """Send the file `folder`/files/`name` to the same name among the run's artifacts."""
         parent = str(Path(name).parent)
         self.client.log_artifact(self.run_id, str(folder / "files" / name), None if parent == "." else parent)
+
+
+def shown_name(name: str, experiment: str | None) -> str:
+    """What people see: the strategy, and DVC's name of the experiment where there is one."""
+    return f"{name} ({experiment})" if experiment else name
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:

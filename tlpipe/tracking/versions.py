@@ -14,12 +14,14 @@ from ruamel.yaml import YAML
 from tlpipe import __version__
 
 SECONDS = 5.0
+EXPERIMENT, BASELINE = "dvc.experiment", "dvc.baseline"
+"""Tags: the name that DVC gave the experiment, and the commit that it began from."""
 OF_THE_TRAINING = ("tlpipe.version", "mlflow.source.", "git.", "hardware.", "python", "mlflow.user")
 """Tags (by prefix) that belong to the moment of training: a later stage must not replace them."""
 
 
 def code_tags(folder: Path | None = None) -> dict[str, str]:
-    """Version of tlpipe, and git's commit, branch and whether tracked files differ from it; without git, less."""
+    """Version of tlpipe, git's commit, branch and whether tracked files differ from it, DVC's experiment; or less."""
     tags = {"tlpipe.version": __version__}
     with suppress(OSError, KeyError):  # a container may know no name for its user
         tags["mlflow.user"] = getpass.getuser()
@@ -29,7 +31,13 @@ def code_tags(folder: Path | None = None) -> dict[str, str]:
         branch = _git(folder, "rev-parse", "--abbrev-ref", "HEAD")
         tags |= {"mlflow.source.git.commit": commit, "git.dirty": "yes" if changed else "no"}
         tags |= {"mlflow.source.git.branch": branch} if branch else {}
-    return tags
+    return tags | experiment_tags()
+
+
+def experiment_tags() -> dict[str, str]:
+    """The experiment that `dvc exp run` runs this process in; nothing outside of one."""
+    known = {EXPERIMENT: os.environ.get("DVC_EXP_NAME"), BASELINE: os.environ.get("DVC_EXP_BASELINE_REV")}
+    return {name: value for name, value in known.items() if value and known[EXPERIMENT]}
 
 
 def source_tags(stage: str) -> dict[str, str]:

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from tlpipe.config import ConfigError
+from tlpipe.code.fingerprint import stage_hash
+from tlpipe.config import PARAMS, ConfigError, read
 from tlpipe.locks import lock_within
 
 WORK = Path(".tlpipe/work")
-PACKAGE = Path(__file__).resolve().parents[1]
 COST = 20
 """A state that takes a second to save is saved at the ends of epochs that are at least so many seconds apart."""
 PATIENCE = 10.0
@@ -38,10 +38,9 @@ def hash_files(paths: Iterable[Path]) -> str:
     return digest.hexdigest()
 
 
-def hash_code() -> str:
-    """Of the packages whose code decides a training's bits."""
-    names = ("config.py", "schedule.py", "preprocess", "data", "backbones", "tasks", "strategies", "train")
-    return hash_files(PACKAGE / name for name in names)
+def hash_code(stage: str, params: Path = PARAMS) -> str:
+    """The fingerprint of the code that decides the bits of what a stage writes, as DVC knows it too."""
+    return stage_hash(stage, read(params) if params.is_file() else None)
 
 
 @contextmanager

@@ -67,7 +67,7 @@ class Frozen:
         self.team, self.fitting = machine.team, Fitting(machine, CHUNK)
         self.views = views_of(batches.packed.preprocess, machine.device)
         self.shelf = Shelf(root)
-        self._code = hash_code()
+        self._code = hash_code("finetune")
         self._digests: dict[int, str] = {}
         self._open: dict[Path, Stored] = {}
         """What the phase reads, by folder: on a GPU it is copied there once, not once an epoch."""

@@ -9,13 +9,13 @@ from tlpipe.config import Spec
 from tlpipe.strategies.scale import Scale
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Area = Annotated[float, Field(gt=0, le=1)]
 Dropout = Annotated[float, Field(ge=0, le=0.9)]
 """With less than a tenth of the features left, a step learns from noise."""
 Smoothing = Annotated[float, Field(ge=0, le=0.5)]
 """Above a half, the wrong classes together weigh more than the right one."""
 LONGEST = 10_000
 """Epochs of the longest phase: no patience can be longer."""
-Area = Annotated[float, Field(gt=0, le=1)]
 
 
 class Augment(Spec):
@@ -92,7 +92,7 @@ class Training(Spec):
     """Of the order of the samples, the augmentation, dropout and fresh weights."""
     seeds: Annotated[int, Field(ge=1, le=100)] = 1
     """Trainings of each strategy, with `seed`, `seed` + 1, …: the first one's model is the strategy's, and the others
-    tell how much of its figures is luck. They share what frozen layers gave. Strategies that draw nothing run once."""
+    tell how much of its figures is luck. Each draws its own views. Strategies that draw nothing run once."""
     retries: Annotated[int, Field(ge=0, le=20)] = 2
     """Trainings with other seeds in place of one that ends no better than a constant answer; every one is reported."""
     batch_size: Annotated[int, Field(ge=2, le=65_536)]

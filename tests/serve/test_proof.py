@@ -1,0 +1,218 @@
+"""A bundle that contradicts its graph, or gives other answers here than where it was trained, is not served."""
+
+import asyncio
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from tests.bundles import make_bundle_of
+from tests.serve.conftest import make_model
+from tlpipe.bundle import digest, read_bundle
+from tlpipe.config import ConfigError
+from tlpipe.export.parity import HeldOut
+from tlpipe.export.spec import Export
+from tlpipe.export.write import export_bundle
+from tlpipe.golden import Golden, read_golden
+from tlpipe.serve import proof
+from tlpipe.serve.load import load
+from tlpipe.serve.metrics import Metrics
+from tlpipe.serve.model import Model
+from tlpipe.serve.session import Runtime
+from tlpipe.serve.settings import Settings
+
+CPU = Runtime(device="cpu", threads=1)
+Change = Callable[[Path, dict[str, Any]], None]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that passed its gate, golden samples and all."""
+    root = tmp_path_factory.mktemp("proof")
+    model, about = make_model(0)
+    generator = np.random.default_rng(0)
+    raw = [np.kron(generator.integers(0, 256, (8, 9, 3), np.uint8), np.ones((6, 6, 1), np.uint8)) for _ in range(9)]
+    held = HeldOut(raw, np.stack([about.preprocess.pack(image) for image in raw]))
+    export_bundle(root / "bundle", root / "parity.json", model, about, held, {}, Export(tolerance=0.02))
+    return root / "bundle"
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle_of("text_classification", tmp_path_factory.mktemp("texts"))
+
+
+def say(*path: Any, value: Any) -> Change:
+    """bundle.json says `value` there."""
+
+    def change(folder: Path, about: dict[str, Any]) -> None:
+        *parents, last = path
+        place: Any = about
+        for each in parents:
+            place = place[each]
+        place[last] = value
+
+    return change
+
+
+def graph(function: Callable[[onnx.ModelProto], None]) -> Change:
+    """The graph is another one, whose hash the description has."""
+
+    def change(folder: Path, about: dict[str, Any]) -> None:
+        model = onnx.load(folder / "model.onnx")
+        function(model)
+        onnx.save(model, folder / "model.onnx")
+        about["sha256"]["model.onnx"] = digest(folder / "model.onnx")
+
+    return change
+
+
+def other_weights(model: onnx.ModelProto) -> None:
+    (gemm,) = [node for node in model.graph.node if node.op_type == "Gemm"]
+    (weight,) = [value for value in model.graph.initializer if value.name == gemm.input[1]]
+    weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) * np.float32(1.01), weight.name))
+
+
+def no_antialias(model: onnx.ModelProto) -> None:
+    for node in model.graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Resize" and attribute.name in ("antialias", "exclude_outside"):
+                attribute.i = 0
+
+
+def swapped(folder: Path, about: dict[str, Any]) -> None:
+    about["labels"][:2] = about["labels"][1::-1]
+
+
+CONTRADICTIONS: dict[str, tuple[Change, str]] = {
+    "fewer labels": (say("labels", value=["ant", "bee"]), "there are 2 labels, and the output 'logits' has 4 values"),
+    "no labels": (say("labels", value=[]), "labels"),
+    "a label twice": (say("labels", value=["a", "a", "b", "c"]), "labels has 'a' twice"),
+    "labels swapped": (swapped, "labels is"),
+    "other names": (say("labels", value=["w", "x", "y", "z"]), "labels is"),
+    "fewer, and ports agree": (
+        lambda folder, about: (
+            say("labels", value=["ant", "bee"])(folder, about),
+            [port.update(shape=["batch", 2]) for port in about["outputs"]],
+        ),
+        "has shape",
+    ),
+    "input type": (say("inputs", 0, "dtype", value="float32"), "the input 'image' is float32 there, and uint8"),
+    "output type": (say("outputs", 1, "dtype", value="float16"), "the output 'probabilities' is float16 there"),
+    "no type": (say("inputs", 0, "dtype", value="complex"), "dtype"),
+    "input shape": (say("inputs", 0, "shape", value=["batch", "height", "width", 1]), "has shape"),
+    "input rank": (say("inputs", 0, "shape", value=["batch", 3]), "has shape"),
+    "input name": (say("inputs", 0, "name", value="picture"), "it names the inputs ['picture']"),
+    "output name": (say("outputs", 0, "name", value="scores"), "it names the outputs"),
+    "an output less": (lambda folder, about: about["outputs"].pop(), "it names the outputs"),
+    "no temperature": (say("temperature", value=0), "temperature"),
+    "cold": (say("temperature", value=-1.7), "temperature"),
+    "another temperature": (say("temperature", value=2.5), "temperature is 2.5 there, and 1.7 in the graph"),
+    "another task": (say("task", value="text_classification"), "task is text_classification there"),
+    "unknown task": (say("task", value="dreaming"), "task is dreaming there"),
+    "another size": (say("preprocessing", "resize_to", value=40), "preprocessing is"),
+    "another mean": (say("preprocessing", "mean", value=[0.1, 0.1, 0.1]), "preprocessing is"),
+    "another limit": (say("limits", "max_pixels", value=7), "limits is"),
+    "a file elsewhere": (say("sha256", "../x", value="0"), "sha256"),
+    "graph unnamed": (lambda folder, about: about["sha256"].pop("model.onnx"), "sha256 does not name model.onnx"),
+    "other weights": (graph(other_weights), "golden sample 1 of 9"),
+    "antialias off": (graph(no_antialias), "resized by the graph"),
+}
+
+
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_a_contradiction_is_refused_at_load(exported: Path, tmp_path: Path, name: str):
+    change, sentence = CONTRADICTIONS[name]
+    with pytest.raises(ConfigError) as caught:
+        load(changed(exported, tmp_path / "bundle", change), CPU)
+    assert sentence in str(caught.value)
+
+
+def changed(bundle: Path, folder: Path, change: Change) -> Path:
+    shutil.copytree(bundle, folder)
+    about = json.loads((folder / "bundle.json").read_text())
+    change(folder, about)
+    (folder / "bundle.json").write_text(json.dumps(about))
+    return folder
+
+
+def test_what_was_exported_is_proved(exported: Path, texts: Path):
+    assert load(exported, CPU).proved == 9  # eight, and noise
+    assert load(texts, CPU).proved == 3
+
+
+@pytest.mark.parametrize("name", ["fewer labels", "input type", "cold", "other weights"])
+def test_a_contradiction_is_refused_at_a_hot_swap(exported: Path, tmp_path: Path, name: str):
+    async def swap() -> str:
+        folder, metrics = tmp_path / "bundle", Metrics()
+        shutil.copytree(exported, folder)
+        holder = Model(Settings(bundle=folder, runtime=CPU), metrics)
+        await holder.load()
+        before = holder.now
+        about = json.loads((folder / "bundle.json").read_text())
+        CONTRADICTIONS[name][0](folder, about)
+        (folder / "bundle.json").write_text(json.dumps(about))
+        assert not await holder.reload()
+        assert holder.now is before
+        await holder.close()
+        return metrics.text()
+
+    assert 'tlpipe_reloads_total{outcome="failed"} 1' in asyncio.run(swap())
+
+
+def fewer_words(folder: Path, about: dict[str, Any]) -> None:
+    model = onnx.load(folder / "model.onnx")
+    (table,) = [each for each in model.graph.initializer if each.name.endswith("word_embeddings.weight")]
+    words = len(json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"])
+    table.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(table)[: words - 1], table.name))
+    del model.graph.value_info[:]
+    onnx.save(model, folder / "model.onnx")
+    about["sha256"]["model.onnx"] = digest(folder / "model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (fewer_words, "cannot run what bundle.json describes"),
+        (say("preprocessing", "max_length", value=4096), "preprocessing is"),
+        (say("preprocessing", "token_types", value=False), "preprocessing is"),
+        (lambda folder, about: about["sha256"].pop("tokenizer.json"), "does not name tokenizer.json"),
+    ],
+)
+def test_a_tokenizer_that_is_not_the_networks_is_refused(texts: Path, tmp_path: Path, change: Change, sentence: str):
+    with pytest.raises(ConfigError) as caught:
+        load(changed(texts, tmp_path / "bundle", change), CPU)
+    assert sentence in str(caught.value)
+
+
+def test_other_devices_may_differ_as_their_arithmetic_does(exported: Path):
+    loaded, golden = load(exported, CPU), read_golden(exported)
+    off = {"by 0.003": 0.003, "by 0.03": 0.03}
+
+    def shifted(by: float) -> proof.Run:
+        return lambda feeds: {name: value + np.float32(by) for name, value in loaded.session.run(feeds).items()}
+
+    strict = Golden(tolerance=0.02, network_tolerance=1e-4, samples=golden.samples)
+    proof.prove(strict, loaded.reading, {"CUDA": shifted(off["by 0.003"])}, "cuda")
+    for device, by in (("cpu", "by 0.003"), ("cuda", "by 0.03")):
+        with pytest.raises(ConfigError, match="differ by"):
+            proof.prove(strict, loaded.reading, {"CUDA": shifted(off[by])}, device)
+
+
+def test_a_variant_proves_what_it_says_itself(exported: Path):
+    loaded = load(exported, CPU)
+
+    def halved(feeds: Any) -> Any:
+        return {name: value / 2 for name, value in loaded.session.run(feeds).items()}
+
+    said = proof.answered(read_golden(exported), loaded.reading, halved)
+    assert said.network_tolerance == said.tolerance
+    proof.prove(said, loaded.reading, {"variant": halved}, "cpu")
+    with pytest.raises(ConfigError, match="differ by"):
+        proof.prove(said, loaded.reading, {"original": loaded.session.run}, "cpu")
+    assert read_bundle(exported).sha256.keys() == {"golden.json", "model.onnx"}

@@ -1,0 +1,215 @@
+"""Choices for data that were surveyed, each with its reason: the text of a params.yaml."""
+
+import json
+import os
+import re
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tlpipe.config import ConfigError, suggest
+from tlpipe.project.recipes import DIGITS, recipe, sections
+from tlpipe.project.survey import Survey
+
+FEW = 10
+"""Labelled samples a class below which training the upper layers only is tried before all of them."""
+SMALL = 64
+"""Pixels of an image's shorter edge up to which a network for photos is fed less than it was made for."""
+LENGTHS = (32, 64, 96, 128, 192, 256, 384, 512)
+TOKENS = 1.4
+"""Tokens that a word of English takes, about."""
+HOSTS = {"torchvision": "download.pytorch.org", "timm": "huggingface.co", "huggingface": "huggingface.co"}
+"""Where published weights come from."""
+OFFLINE = {"image": "letters", "text": "bert"}
+"""Backbones that are pretrained here, by what the samples are."""
+PUBLISHED = {"image": ("torchvision", "mobilenet_v2"), "text": ("huggingface", "google-bert/bert-base-uncased")}
+TASK_RECIPES = {
+    "image_classification": "images",
+    "text_classification": "text_classification",
+    "token_classification": "token_classification",
+    "question_answering": "question_answering",
+}
+PLAIN = re.compile(r"[A-Za-z_./][\w./-]*")
+RESERVED = ("null", "true", "false", "yes", "no", "on", "off", "y", "n")
+CORPUS = "data/docstrings/corpus.txt"
+FINETUNED = """\
+finetune:
+  head_only:
+    kind: head_only
+  top_layers:
+    kind: top_layers
+    layers: 2
+    lr: 2e-5
+    gamma: 0.9
+    stage_epochs: 1
+    epochs: 3
+  all_layers:
+    kind: all_layers
+    lr: 2e-5                     # usual for published weights of this family
+    gamma: 0.9
+    stages: 1
+    epochs: 4
+  scratch:
+    kind: scratch
+    lr: 1e-4
+    epochs: 30
+"""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A section of params.yaml, and why it is so."""
+
+    section: str
+    text: str
+    reason: str
+
+
+def params_for(seen: Survey, backbone: str | None, experiment: str) -> tuple[str, list[str]]:
+    """The text of params.yaml for these data, and the reasons of what was chosen, a line each.
+
+    `backbone`: KIND or KIND:NAME, chosen by what can be had here where it is None. Raises ConfigError.
+    """
+    modality = "image" if seen.task == "image_classification" else "text"
+    kind, name, reason = _named(backbone, modality) if backbone else _obtainable(modality)
+    base = sections(recipe(DIGITS if kind == "letters" else TASK_RECIPES[seen.task]))
+    choices = [_data(seen), _backbone(kind, name, reason, seen, base), _strategies(seen)]
+    if kind == "huggingface":
+        choices.append(Choice("finetune", FINETUNED, ""))
+    base |= {each.section: each.text for each in choices}
+    base["tracking"] = f"tracking:\n  enabled: true\n  experiment: {experiment}\n  wait: 90.0\n"
+    head = (
+        "# Everything that can change a result. `tlpipe check` validates it, `tlpipe plan` shows what would train.\n"
+        "# Written by `tlpipe init` for the data that it saw; it is yours now.\n"
+    )
+    text = "\n".join([head, *(block for section, block in base.items() if section)])
+    return text, [f"{each.section}: {each.reason}" for each in choices if each.reason]
+
+
+def _data(seen: Survey) -> Choice:
+    settings = "".join(f"    {key}: {_plain(value)}\n" for key, value in seen.source.items())
+    own = {split: split in seen.splits for split in ("validation", "test")}
+    groups = seen.source.get("group_column")
+    notes = {split: "null                   # the data give it" for split, given in own.items() if given}
+    lines = [
+        "data:",
+        "  source:",
+        settings.rstrip("\n"),
+        "  split:",
+        "    folds: null                  # the validation split decides"
+        if own["validation"]
+        else "    folds: auto                  # 5 up to 2,000 labelled samples, all of which are learnt from then",
+        f"    validation: {notes.get('validation', '0.2              # of what is not test, where there are more')}",
+        f"    test: {notes.get('test', '0.2                    # who is in it stays in it as the data grow')}",
+        "    seed: 0",
+        "  limit_per_class: null",
+        "  checks:",
+    ]
+    image = seen.task == "image_classification"
+    lines += ["    max_pixels: 100_000_000"] if image else []
+    lines.append(f"    near_duplicates: {0.92 if image else 0.8}        # near copies stay on one side of the split")
+    given = f"their own {' and '.join(split for split in own if own[split])} split" if any(own.values()) else ""
+    reason = f"{seen.source['kind']}; split by {given or 'tlpipe'}" + (f", groups by {groups}" if groups else "")
+    return Choice("data", "\n".join(lines) + "\n", reason)
+
+
+def _backbone(kind: str, name: str, reason: str, seen: Survey, base: Mapping[str, str]) -> Choice:
+    tokens = next((size for size in LENGTHS if size >= TOKENS * seen.size + 2), LENGTHS[-1])
+    length = f"  max_length: {tokens}               # tokens: 95 % of the texts have at most {seen.size:,} words\n"
+    if kind in ("letters", "bert"):
+        text = base["backbone"]
+        if kind == "bert":
+            kept = [line for line in text.splitlines() if not line.strip().startswith(("corpus:", "max_length:"))]
+            text = "\n".join([kept[0], kept[1], f"  corpus: [{CORPUS}]", *kept[2:]]) + "\n" + length
+    elif kind == "huggingface":
+        tasked = "none" if seen.task in ("token_classification", "question_answering") else "pooler"
+        text = f"backbone:\n  kind: huggingface              # {reason}\n  name: {name}\n  pooling: {tasked}\n{length}"
+    else:
+        small = seen.size <= SMALL
+        size = f"96                      # the images have about {seen.size} pixels" if small else "null"
+        weights = "  weights: DEFAULT\n" if kind == "torchvision" else ""
+        text = f"backbone:\n  kind: {kind}              # {reason}\n  name: {name}\n{weights}  size: {size}\n"
+    return Choice("backbone", text, f"{kind}{f' {name}' if name else ''}: {reason}")
+
+
+def _strategies(seen: Survey) -> Choice:
+    least = min(seen.labels.values())
+    if seen.task in ("token_classification", "question_answering"):
+        names, reason = "head_only, all_layers", "every word has a label, so all layers have much to learn from"
+    elif least < FEW:
+        names, reason = (
+            "head_only, top_layers, all_layers",
+            f"the smallest class has {least}: fewer layers may be better",
+        )
+    else:
+        names, reason = (
+            "head_only, top_layers, all_layers, scratch",
+            (f"at least {least:,} samples a class; scratch shows what the pretrained weights are worth"),
+        )
+    return Choice("strategies", f"strategies: [{names}]  # {reason}\n", f"{names}: {reason}")
+
+
+def _named(backbone: str, modality: str) -> tuple[str, str, str]:
+    kind, _, name = backbone.partition(":")
+    allowed = ("torchvision", "timm", "letters") if modality == "image" else ("huggingface", "bert")
+    if kind not in allowed:
+        raise ConfigError(f"--backbone: {kind!r} is none for {modality}s{suggest(kind, allowed)}")
+    if not name and kind not in OFFLINE.values():
+        raise ConfigError(f"--backbone: {kind} needs a name, such as {kind}:{PUBLISHED[modality][1]}")
+    return kind, name, "as asked for"
+
+
+def _obtainable(modality: str) -> tuple[str, str, str]:
+    """The usual backbone where its weights are on this machine or can be downloaded, else one that is made here."""
+    kind, name = PUBLISHED[modality]
+    if CACHED[kind](name):
+        return kind, name, "its weights are on this machine"
+    if reachable(HOSTS[kind]):
+        return kind, name, "its weights are downloaded once"
+    return (
+        OFFLINE[modality],
+        "",
+        (
+            f"{HOSTS[kind]} cannot be reached and no weights are on this machine, so it is pretrained here, on "
+            "material that has little to do with your data"
+        ),
+    )
+
+
+def reachable(host: str, seconds: float = 2.0) -> bool:
+    """Whether a connection can be made; behind a proxy that is taken to be so."""
+    if os.environ.get("HF_HUB_OFFLINE") == "1":
+        return False
+    if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
+        return True
+    try:
+        socket.create_connection((host, 443), seconds).close()
+    except OSError:
+        return False
+    return True
+
+
+def in_torch_hub(name: str) -> bool:
+    """Whether torch.hub's cache has a file of this model of torchvision."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+    home = Path(os.environ.get("TORCH_HOME", cache / "torch")).expanduser()
+    return any((home / "hub/checkpoints").glob(f"{name}-*.pth"))
+
+
+def in_hugging_face(name: str) -> bool:
+    """Whether the hub's cache has a snapshot of this model."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+    home = Path(os.environ.get("HF_HOME", cache / "huggingface")).expanduser()
+    folder = Path(os.environ.get("HF_HUB_CACHE", home / "hub")) / f"models--{name.replace('/', '--')}"
+    return any(folder.glob("snapshots/*/*.safetensors"))
+
+
+CACHED: Mapping[str, Callable[[str], bool]] = {"torchvision": in_torch_hub, "huggingface": in_hugging_face}
+
+
+def _plain(value: Any) -> str:
+    """A value in YAML's flow style; plain words stand without quotes."""
+    word = isinstance(value, str) and PLAIN.fullmatch(value) and value.lower() not in RESERVED
+    return value if word else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,78 @@
+"""dvc.yaml of a project: the stages that its params need, and no others."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tlpipe.config import members
+from tlpipe.data.spec import AnySource
+from tlpipe.yaml_text import load_yaml
+
+TEMPLATE = Path(__file__).with_name("pipeline.yaml")
+SAMPLES = {"data/digits": "sample_data", "data/docstrings": "sample_text"}
+"""By the path that the offline defaults read, the stage that makes it."""
+CONDITION = "  #? "
+"""Ends the first line of a stage of the template that not every project has."""
+
+
+def pipeline(params: Mapping[str, Any], root: Path = Path()) -> str:
+    """The text of dvc.yaml for these params, which must be valid ones; `root`: the project's folder."""
+    source, backbone = params["data"]["source"], params["backbone"]
+    texts = modality(source["kind"]) == "text"
+    own = own_files(backbone, root)
+    read = [str(source["path"]), *own.values()]
+    true = {"", *(["texts"] if texts else []), *(stage for path, stage in SAMPLES.items() if _below(path, read))}
+    deps = {
+        "tokenizer": ["data/tokenizer"] if texts else [],
+        "baseline": ["reports/baseline.json"] if texts else [],
+        "files": [f'"${{backbone.{key}}}"' for key in own],
+    }
+    blocks = TEMPLATE.read_text(encoding="utf-8").split("\n\n")
+    return "\n\n".join(_fill(_without_condition(block), deps) for block in blocks if _condition(block) in true)
+
+
+def stages_of(text: str) -> list[str]:
+    """The names of the stages of a dvc.yaml."""
+    content = load_yaml(text)
+    return list(content.get("stages", {})) if isinstance(content, dict) else []
+
+
+def modality(source: str) -> str:
+    """What the samples of a kind of source are, image or text."""
+    specs: tuple[Any, ...] = members(AnySource)
+    return next(str(spec.modality) for spec in specs if spec.model_fields["kind"].default == source)
+
+
+def own_files(backbone: Mapping[str, Any], root: Path) -> dict[str, str]:
+    """Local files that a backbone is made from, by their key in its section, as dvc.yaml names it."""
+    files = {f"corpus[{at}]": path for at, path in enumerate(backbone.get("corpus") or ())}
+    size = backbone.get("size")
+    if isinstance(size, Mapping) and size.get("tokenizer") is not None:
+        files["size.tokenizer"] = size["tokenizer"]
+    if backbone["kind"] == "checkpoint":
+        files["path"] = backbone["path"]
+    # these may be names of published weights just as well
+    named = {key: str(backbone[key]) for key in ("start", "name") if backbone.get(key) is not None}
+    return files | {key: name for key, name in named.items() if (root / name).exists()}
+
+
+def _below(folder: str, paths: list[str]) -> bool:
+    return any(Path(path).is_relative_to(folder) for path in paths)
+
+
+def _condition(block: str) -> str:
+    stated = re.search(rf"{re.escape(CONDITION)}(\w+)$", block, re.MULTILINE)
+    return stated[1] if stated else ""
+
+
+def _without_condition(block: str) -> str:
+    return re.sub(rf"{re.escape(CONDITION)}\w+$", "", block, count=1, flags=re.MULTILINE)
+
+
+def _fill(block: str, deps: Mapping[str, list[str]]) -> str:
+    """Put what stands in for `<name>` in its place; a list without entries goes, with its key."""
+    for name, paths in deps.items():
+        listed = ", ".join(paths)
+        block = block.replace(f", <{name}>", f", {listed}" if listed else "").replace(f"<{name}>", listed)
+    return re.sub(r"\n    deps: \[\]", "", block)
