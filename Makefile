@@ -15,7 +15,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 UV := $(shell command -v uv 2>/dev/null)
 PYTHON ?= python3
 
-.PHONY: help demo demo-text test test-fast lint format lock schema bench clean
+.PHONY: help demo demo-text test test-fast lint format lock schema bench abuse clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ bench: $(VENV)/.ready ## Benchmarks: the step, the arithmetic limit, growth, the
 	python -m benchmarks.peers.run
 	python -m benchmarks.peers.texts
 	python -m benchmarks.gpu
+
+abuse: $(VENV)/.ready ## Mutated params files and hostile files, offline: no traceback, nothing hangs (about half an hour)
+	python -m benchmarks.abuse
 
 clean: ## Remove what the pipeline made (not the DVC cache, not MLflow's store)
 	rm -rf data/packed data/features data/preprocess.json data/monitor.json reports .tlpipe/work .tlpipe/cache

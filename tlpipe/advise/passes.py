@@ -96,7 +96,7 @@ def input_shift(encoder: Encoder, packed: Packed, rows: RowNumbers, machine: Mac
 
     def remember(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         axes = [axis for axis in range(inputs[0].ndim) if axis != 1]
-        x = inputs[0].double()
+        x = inputs[0].cpu().double() if inputs[0].device.type == "mps" else inputs[0].double()  # MPS has no float64
         sums[norm].append((x.sum(axes), (x * x).sum(axes), x.numel() // x.shape[1]))
 
     hooks = [norm.register_forward_pre_hook(remember) for norm in norms]
@@ -118,8 +118,10 @@ def _distance(norm: _BatchNorm, seen: list[tuple[Tensor, Tensor, int]]) -> float
     mean = torch.stack(totals).sum(0) / sum(counts)
     deviation = (torch.stack(squared).sum(0) / sum(counts) - mean**2).clamp_min(0).sqrt()
     source_mean, source_deviation = (
-        torch.zeros_like(mean) if norm.running_mean is None else norm.running_mean.double(),
-        torch.ones_like(mean) if norm.running_var is None else (norm.running_var.double() + norm.eps).sqrt(),
+        torch.zeros_like(mean) if norm.running_mean is None else norm.running_mean.cpu().double().to(mean.device),
+        torch.ones_like(mean)
+        if norm.running_var is None
+        else (norm.running_var.cpu().double() + norm.eps).sqrt().to(mean.device),
     )
     squares = (mean - source_mean) ** 2 + (deviation - source_deviation) ** 2
     return float((squares.sqrt() / source_deviation).mean())

@@ -33,9 +33,9 @@ def predict(
 
     def compute(view: Tensor) -> NDArray[np.float32]:
         with torch.inference_mode():
-            logits = placed(view.to(machine.device)).double()
+            logits = placed(view.to(machine.device)).cpu().double()  # Apple's MPS knows no float64
             said: Tensor = about.task.said(logits / about.temperature)
-            return said.float().cpu().numpy()
+            return said.float().numpy()
 
     for start in machine.team.turns(range(0, len(rows), batch_size)):
         low, high = rows[start], rows[min(start + batch_size, len(rows)) - 1] + 1

@@ -46,14 +46,15 @@ def _steps(trainer: Trainer, keeper: Keeper, seen: list[Epoch]) -> Iterator[Even
     for event in trainer.run():
         if isinstance(event, Epoch):
             seen.append(event)
-        if isinstance(event, Epoch) or _due(trainer, keeper):
+        if _due(trainer, keeper, isinstance(event, Epoch)):
             _save(trainer, keeper, seen)
         yield event
 
 
-def _due(trainer: Trainer, keeper: Keeper) -> bool:
+def _due(trainer: Trainer, keeper: Keeper, epoch_ends: bool) -> bool:
     """By the first process's clock, if the state has to be put together by all."""
-    return team().gather(keeper.due())[0] if trainer.machine.shard else keeper.due()
+    due = keeper.due(epoch_ends)
+    return team().gather(due)[0] if trainer.machine.shard else due
 
 
 def _save(trainer: Trainer, keeper: Keeper, seen: list[Epoch]) -> None:

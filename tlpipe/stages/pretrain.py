@@ -127,7 +127,7 @@ def _pretrain(trainer: LanguageTrainer, keeper: Keeper, journal: Recorder) -> No
                 f"epoch {event.epoch}: loss {event.train_loss:.3f}, held out: MLM accuracy {event.mlm_accuracy:.4f}, "
                 f"perplexity {event.perplexity:.1f}, NSP accuracy {event.nsp_accuracy:.4f}"
             )
-        if team.first and (isinstance(event, LanguageEpoch) or keeper.due()):
+        if team.first and (keeper.due(isinstance(event, LanguageEpoch))):
             keeper.save(trainer.state())
 
 

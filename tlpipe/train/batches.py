@@ -30,10 +30,17 @@ class Rows:
     Tokens are no array: a batch of them is padded when it is read, so they are never copied whole.
     """
 
-    def __init__(self, array: Any, device: torch.device) -> None:
+    def __init__(self, array: Any, device: torch.device, held: int = 0) -> None:
+        """`held` bytes of the device's memory are taken by other arrays that stay there."""
         self.array = array
         self.device = device
-        self._resident = torch.from_numpy(np.ascontiguousarray(array)).to(device) if _fits(array, device) else None
+        fits = _fits(array, device, held)
+        self._resident = torch.from_numpy(np.array(array)).to(device) if fits else None
+
+    @property
+    def held(self) -> int:
+        """Bytes of the device's memory that the array takes."""
+        return 0 if self._resident is None else int(self._resident.nbytes)
 
     def take(self, rows: RowNumbers) -> Tensor:
         """(len(rows), ...) on the device."""
@@ -60,11 +67,12 @@ class Rows:
         return read.pin_memory() if self.device.type == "cuda" else read
 
 
-def _fits(array: Any, device: torch.device) -> bool:
+def _fits(array: Any, device: torch.device, held: int) -> bool:
+    """Whether an array may stay on the GPU: with those that do, it takes at most a share of what was free before."""
     return (
         device.type == "cuda"
         and isinstance(array, np.ndarray)
-        and array.nbytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+        and array.nbytes + held <= RESIDENT_SHARE * (torch.cuda.mem_get_info(device)[0] + held)
     )
 
 

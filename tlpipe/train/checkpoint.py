@@ -17,6 +17,8 @@ from tlpipe.config import PARAMS, ConfigError, read
 from tlpipe.locks import lock_within
 
 WORK = Path(".tlpipe/work")
+COST = 20
+"""A state that takes a second to save is saved at the ends of epochs that are at least so many seconds apart."""
 PATIENCE = 10.0
 """Seconds that a dying process may still hold its stage."""
 
@@ -73,6 +75,8 @@ class Keeper:
         self.path = self.folder / "state.pt"
         self.every = every
         self._saved = time.monotonic()
+        self._cost = 0.0
+        """Seconds that the last save took."""
 
     def load(self) -> dict[str, Any] | None:
         """The last state that was saved whole, or None."""
@@ -81,12 +85,17 @@ class Keeper:
         state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
         return state
 
-    def due(self) -> bool:
-        """Whether `every` seconds have passed since the last save."""
-        return time.monotonic() - self._saved >= self.every
+    def due(self, epoch_ends: bool = False) -> bool:
+        """Whether `every` seconds have passed since the last save.
+
+        An epoch's end is due earlier, where a save is cheap: at most one part in COST of the time goes into it.
+        """
+        wait = min(self.every, COST * self._cost) if epoch_ends else self.every
+        return time.monotonic() - self._saved >= wait
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the saved state in one step: a kill leaves the old one or the new one, never half of one."""
+        begun = time.monotonic()
         self.folder.mkdir(parents=True, exist_ok=True)
         half = self.path.with_suffix(".half")
         with half.open("wb") as file:
@@ -95,6 +104,7 @@ class Keeper:
             os.fsync(file.fileno())
         half.replace(self.path)
         self._saved = time.monotonic()
+        self._cost = self._saved - begun
 
     def drop(self) -> None:
         """Forget the state: the outs are written."""

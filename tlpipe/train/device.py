@@ -22,8 +22,9 @@ class Runtime(Spec):
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of the matrix products; auto = bf16 on CUDA devices that have it and on CPUs that have it in hardware and
-    measure faster with it (once a kind of network; `.tlpipe/machine.json`), fp32 elsewhere. Weights stay fp32."""
+    """Of the matrix products; auto = bf16 on CUDA devices that have it, and on CPUs that have it in hardware (networks
+    of convolutions, and transformers at least 128 wide); fp32 elsewhere. It follows from the hardware alone and is
+    recorded with each training. Weights stay fp32."""
     compile: bool = False
     """torch.compile the network: a minute at the start, faster steps after; for long trainings on a GPU."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0

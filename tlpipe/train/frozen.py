@@ -69,6 +69,8 @@ class Frozen:
         self.shelf = Shelf(root)
         self._code = hash_code("finetune")
         self._digests: dict[int, str] = {}
+        self._open: dict[Path, Stored] = {}
+        """What the phase reads, by folder: on a GPU it is copied there once, not once an epoch."""
         # the team's smallest room, and the first one's choice: rounding must not make the processes differ
         room = min(self.team.gather(self.shelf.room(self._reserve)), key=lambda each: each.bytes)
         self.choice = Choice(model, plan, task, training, batches, machine, room)
@@ -104,10 +106,16 @@ class Frozen:
     def begin(self) -> None:
         """A phase begins: the weights below its boundary may have changed since the last one."""
         self._digests.clear()
+        self._open.clear()
 
     def stored(self, cut: int, view: int) -> Stored:
         """The activations of one view at a boundary, by row of `Packed.cached`. They must have been looked at."""
-        return Stored(self.shelf.folder(self._key(cut, view)), self.machine.device)
+        folder = self.shelf.folder(self._key(cut, view))
+        if folder not in self._open:
+            held = sum(each.held for each in self._open.values())
+            self._open[folder] = Stored(folder, self.machine.device, held)
+        self._open[folder].touch()
+        return self._open[folder]
 
     def look(self, cut: int, view: int) -> Iterator[Look]:
         """Compute what is not there yet of one view at a boundary, and at the boundaries below it, on the way up."""

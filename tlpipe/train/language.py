@@ -188,8 +188,8 @@ class LanguageTrainer:
         words, ids, related, unrelated = self._logits(batch, self.objectives)
         found = {}
         for name, logits, labels in (("mlm", words, ids), ("nsp", related, unrelated)):
-            found[f"{name}_loss"] = functional.cross_entropy(logits, labels, reduction="none").double().cpu()
-            found[f"{name}_accuracy"] = (logits.argmax(1) == labels).double().cpu()
+            found[f"{name}_loss"] = functional.cross_entropy(logits, labels, reduction="none").cpu().double()
+            found[f"{name}_accuracy"] = (logits.argmax(1) == labels).cpu().double()
         return found
 
     def state(self) -> dict[str, Any]:

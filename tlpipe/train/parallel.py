@@ -65,7 +65,15 @@ class Team:
         return [value for each in rounds for value in each if value is not None]
 
     def share(self, count: int) -> slice:
-        """This process's part of `count` samples; the parts differ by at most one."""
+        """This process's part of `count` samples; the parts differ by at most one.
+
+        Raises ConfigError when a process would get none: it could not take part in the step.
+        """
+        if count < self.size:
+            raise ConfigError(
+                f"runtime.processes: a batch of {count} samples cannot be shared out between {self.size} processes; "
+                f"set training.batch_size to at least {2 * self.size}, or runtime.processes to at most {count}"
+            )
         each, more = divmod(count, self.size)
         start = self.rank * each + min(self.rank, more)
         return slice(start, start + each + (self.rank < more))
@@ -107,6 +115,7 @@ def team() -> Team:
     _die_with_parent()
     local = int(os.environ["LOCAL_RANK"])
     if torch.cuda.is_available():
+        require_device(local)
         torch.cuda.set_device(local)
     store, rank, _ = next(rendezvous("env://"))
     if os.environ.get("GROUP_WORLD_SIZE", "1") == "1":
@@ -117,6 +126,16 @@ def team() -> Team:
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=store, rank=rank, world_size=size)
     return Team(dist.get_rank(), size, local, int(os.environ["LOCAL_WORLD_SIZE"]))
+
+
+def require_device(number: int) -> None:
+    """Raise ConfigError when this machine has no GPU with this number: CUDA says only `invalid device ordinal`."""
+    if number >= (count := torch.cuda.device_count()):
+        raise ConfigError(
+            f"process {number + 1} on this machine would use GPU number {number}, and there are {count}: start at most "
+            f"{count} processes a machine (runtime.processes, or torchrun's --nproc-per-node), or make more GPUs "
+            f"visible (CUDA_VISIBLE_DEVICES is {os.environ.get('CUDA_VISIBLE_DEVICES')!r})"
+        )
 
 
 def launch(processes: int, module: str, arguments: Sequence[str]) -> None:

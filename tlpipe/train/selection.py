@@ -10,7 +10,7 @@ from tlpipe.strategies.plan import Plan
 from tlpipe.tasks.base import Scores
 from tlpipe.train.events import Position
 from tlpipe.train.poststeps import Candidate, Score, Weights, average, finish, interpolate, verdict_on
-from tlpipe.train.shard import parts
+from tlpipe.train.shard import is_part, parts
 
 
 class Selection:
@@ -36,7 +36,7 @@ class Selection:
         if self.monitor in scores and (not at.peak or verdict_on(scores, at.peak, self.monitor) > 0):
             at.peak, at.stale = scores, 0
         if self.plan.soup and at.phase == len(self.plan.phases) - 1:
-            self.recent = [*self.recent, (at.epochs, scores, copy.deepcopy(weights))][-self.plan.soup :]
+            self.recent = [*self.recent, (at.epochs, scores, on_host(weights))][-self.plan.soup :]
 
     def finish(self, at: Position, score: Score) -> Weights:
         """The weights that the plan's post-steps end with.
@@ -45,8 +45,9 @@ class Selection:
         """
         candidates = {each[0]: each for each in self.recent}
         if self.plan.soup:
-            candidates[at.best_epoch] = (at.best_epoch, at.best, self.best)
-        weights, self.ending = finish(self.best, list(candidates.values()), self.start, score, self.monitor)
+            candidates[at.best_epoch] = (at.best_epoch, at.best, on_host(self.best))
+        start = on_host(self.start) if self.start is not None and candidates else self.start
+        weights, self.ending = finish(self.best, list(candidates.values()), start, score, self.monitor)
         return weights
 
     def settle(self, alpha: float | None) -> Weights:
@@ -73,7 +74,15 @@ class Selection:
     def restore(self, state: dict[str, Any], like: Weights) -> None:
         """Go on from `state()`, with tensors that are where those of `like`, the model's, are."""
         self.best = placed(state["best"], like)
-        self.recent = [(epoch, scores, placed(kept, like)) for epoch, scores, kept in state["recent"]]
+        self.recent = [(epoch, scores, on_host(placed(kept, like))) for epoch, scores, kept in state["recent"]]
+
+
+def on_host(weights: Weights) -> Weights:
+    """A copy in the host's memory, where many checkpoints have room; what is shared out between GPUs stays there."""
+    return {
+        name: value.detach().clone() if is_part(value) else value.detach().to("cpu", copy=True)
+        for name, value in weights.items()
+    }
 
 
 def placed(weights: Weights, like: Weights) -> Weights:

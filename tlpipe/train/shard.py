@@ -48,7 +48,7 @@ def whole(value: Any) -> Any:
         return {key: whole(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(whole(each) for each in value)
-    return value.full_tensor() if _is_part(value) else value
+    return value.full_tensor() if is_part(value) else value
 
 
 def parts(weights: dict[str, Tensor], like: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -58,7 +58,7 @@ def parts(weights: dict[str, Tensor], like: dict[str, Tensor]) -> dict[str, Tens
 
 def part(value: Tensor, like: Tensor) -> Tensor:
     """This process's part of a whole tensor, if `like` is shared out."""
-    if not _is_part(like) or _is_part(value):
+    if not is_part(like) or is_part(value):
         return value
     from torch.distributed.tensor import distribute_tensor
 
@@ -66,7 +66,8 @@ def part(value: Tensor, like: Tensor) -> Tensor:
     return distribute_tensor(value.to(like.device), of.device_mesh, of.placements, src_data_rank=None)
 
 
-def _is_part(value: object) -> bool:
+def is_part(value: object) -> bool:
+    """Whether a tensor is shared out between processes."""
     return hasattr(value, "full_tensor")
 
 

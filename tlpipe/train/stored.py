@@ -60,12 +60,12 @@ class Layout:
             x = x.half()
         stored = x.permute(self.order).contiguous().cpu()
         if stored.dtype is torch.bfloat16:
-            stored = stored.view(torch.uint16)
+            stored = stored.view(torch.int16)  # CUDA gathers no rows of uint16
         return stored.numpy(), ranges
 
     def decode(self, values: Tensor, ranges: Tensor | None) -> Tensor:
         """What `encode` was given, as near as the storage keeps it: float32, or bfloat16 if it was."""
-        if values.dtype is torch.uint16:
+        if values.dtype is torch.int16:
             values = values.view(torch.bfloat16)
         x = values.permute([self.order.index(axis) for axis in range(values.ndim)])
         if ranges is None:
@@ -164,12 +164,24 @@ def _set_aside(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> tupl
 class Stored:
     """Activations of one split and view, by row of that split."""
 
-    def __init__(self, folder: Path, device: torch.device) -> None:
+    def __init__(self, folder: Path, device: torch.device, held: int = 0) -> None:
+        """Map them; `held` bytes of the device's memory are taken by others that stay there."""
         self.layout = Layout.read(json.loads((folder / ABOUT).read_text()))
-        os.utime(folder)
-        self._values = Rows(np.load(folder / VALUES, mmap_mode="r"), device)
-        ranges = folder / RANGES
-        self._ranges = Rows(np.load(ranges, mmap_mode="r"), device) if ranges.is_file() else None
+        self.folder = folder
+        self.touch()
+        self._values = Rows(np.load(folder / VALUES, mmap_mode="r"), device, held)
+        ranges, held = folder / RANGES, held + self._values.held
+        self._ranges = Rows(np.load(ranges, mmap_mode="r"), device, held) if ranges.is_file() else None
+
+    @property
+    def held(self) -> int:
+        """Bytes of the device's memory that they take for as long as they are used."""
+        return self._values.held + (self._ranges.held if self._ranges else 0)
+
+    def touch(self) -> None:
+        """They are used now: what was not for longest goes first where room is needed."""
+        with suppress(FileNotFoundError):  # another process needed the room; what is mapped stays
+            os.utime(self.folder)
 
     def stream(self, batches: Iterable[RowNumbers]) -> Iterator[Tensor]:
         """Activations (B, ...) of each batch of rows, on the device, read ahead."""
