@@ -35,6 +35,7 @@ class AboutLike(SimpleNamespace):
 @pytest.fixture
 def fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Fit:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Keeper, "due", lambda *_: True)
     monkeypatch.setattr(crossfit, "Starts", lambda *_: Begin(STRATEGY))
     runtime, head = (
         Runtime(device="cpu", precision="fp32", threads=1),

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from tlpipe.data.packed import Packed
-from tlpipe.stages.follow import follow, resume
+from tlpipe.stages.follow import follow, resume, save
 from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.plan import Plan
 from tlpipe.tasks.base import Scores
@@ -109,7 +109,8 @@ class Run:
             return
         for _ in follow(self.trainer, self.keeper, self.title, self.epochs):
             if len(self.epochs) >= epochs:
-                return
+                break
+        save(self.trainer, self.keeper, self.epochs)
 
     @cached_property
     def finished(self) -> HeldOut | None:
