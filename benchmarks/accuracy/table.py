@@ -100,7 +100,7 @@ def claims(cells: list[Record]) -> Iterator[str]:
         for labels in SIZES:
             found = gaps(cells, OURS, rival, labels)
             means = [sum(each) / len(each) for each in found.values()]
-            yield _claim(f"over {rival}, {labels} labels a class, mean of held-out sets", found, means, 1.0)
+            yield _claim(f"all_layers by auto over {rival}, {labels} a class, held-out sets", found, means, 1.0)
     yield from _reported(cells)
     lost = [regret(row)[2] for row in crossed(cells).values()]
     figure = f"{sum(lost) / len(lost):.1f} ({len(lost)} cells, three strategies)" if lost else MISSING
