@@ -28,7 +28,8 @@ def test_no_bytes_end_or_confuse_the_server(server: Any):
     assert sum(seen.values()) == 2_500
     assert seen["200"] > 100
     assert seen["400"] > 1_000
-    assert not [line for line in server.lines() if line["level"] == "error"]
+    errors = [line for line in server.lines() if line["level"] == "error"]
+    assert not errors, errors[0]
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -40,7 +41,8 @@ def test_no_texts_and_tokens_do_either_and_the_interface_is_as_described(task: s
         assert seen["200"] > 60
         assert seen["400"] > 200
         assert_as_described(server, tmp_path)
-        assert not [line for line in server.lines() if line["level"] == "error"]
+        errors = [line for line in server.lines() if line["level"] == "error"]
+    assert not errors, errors[0]
 
 
 def test_the_interface_is_what_its_document_says(server: Any, tmp_path: Path):

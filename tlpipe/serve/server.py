@@ -64,6 +64,17 @@ class Patient(H11Protocol):
         elif not waiting and not self._answered_early():
             self._stop()
 
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP; a body that turns out to be none has its request answered by nobody else."""
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+            if cycle.response_started:
+                self.transport.close()
+                return
+        super().send_400_response(msg)
+
     def on_response_complete(self) -> None:
         """The client is owed nothing more: what it still sends of its body has little time."""
         super().on_response_complete()
