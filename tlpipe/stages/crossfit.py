@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tlpipe.data.packed import Packed
-from tlpipe.stages.follow import follow, resume
+from tlpipe.stages.follow import follow, resume, save
 from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.counting import Sizes, summary
 from tlpipe.strategies.ending import Ending
@@ -118,6 +118,7 @@ class Run:
             return
         for _ in follow(self.trainer, self.keeper, self.title, self.epochs):
             if len(self.epochs) >= epochs:
+                save(self.trainer, self.keeper, self.epochs)  # here it pauses, whatever was due
                 return
 
     @cached_property

@@ -22,7 +22,7 @@ def follow(trainer: Trainer, keeper: Keeper, description: str, seen: list[Epoch]
             print(f"{description}: {event.text}", file=sys.stderr)
         if isinstance(event, Epoch):
             yield event
-    _save(trainer, keeper, seen)
+    save(trainer, keeper, seen)
 
 
 def resume(trainer: Trainer, keeper: Keeper) -> list[Epoch]:
@@ -47,7 +47,7 @@ def _steps(trainer: Trainer, keeper: Keeper, seen: list[Epoch]) -> Iterator[Even
         if isinstance(event, Epoch):
             seen.append(event)
         if _due(trainer, keeper, isinstance(event, Epoch)):
-            _save(trainer, keeper, seen)
+            save(trainer, keeper, seen)
         yield event
 
 
@@ -57,7 +57,8 @@ def _due(trainer: Trainer, keeper: Keeper, epoch_ends: bool) -> bool:
     return team().gather(due)[0] if trainer.machine.shard else due
 
 
-def _save(trainer: Trainer, keeper: Keeper, seen: list[Epoch]) -> None:
+def save(trainer: Trainer, keeper: Keeper, seen: list[Epoch]) -> None:
+    """Write the recovery state now; every process must call it where the weights are shared out."""
     if not (team().first or trainer.machine.shard):
         return
     state = {"trainer": trainer.state(), "history": [vars(epoch) for epoch in seen]}
