@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -13,6 +14,7 @@ import pytest
 
 from tests.pipeline.conftest import Project
 from tests.pipeline.test_kill import stage_of
+from tlpipe.code.names import PACKAGE
 
 pytestmark = pytest.mark.slow
 CHANGES = {
@@ -30,7 +32,9 @@ def digest(folder: Path, name: str) -> str:
 
 
 def make_a_tie(project: Project) -> None:
-    """Whatever the rules say, two trainings and the head are too close to call."""
+    """Whatever the rules say, two trainings and the head are too close to call: in a copy of the package."""
+    shutil.copytree(PACKAGE, project.folder / "tlpipe", ignore=shutil.ignore_patterns("__pycache__"))
+    project.environment["PYTHONPATH"] = str(project.folder)
     path = project.folder / "tlpipe/advise/experience.json"
     rules = json.loads(path.read_text())
     for rule in rules["rules"].values():
