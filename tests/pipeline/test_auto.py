@@ -58,7 +58,6 @@ def kill_in_the_race(project: Project) -> None:
     assert process.wait() != 0
 
 
-@pytest.mark.xfail(strict=False, reason="ties its contenders in a copy of the package, which was not run to its end")
 def test_auto_is_a_strategy_like_any_other_and_survives_a_kill(project: Any) -> None:
     project.set(CHANGES)
     make_a_tie(project)
