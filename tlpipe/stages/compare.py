@@ -14,7 +14,7 @@ from typing import Any
 from tlpipe.config import PARAMS, ConfigError, load, read
 from tlpipe.evaluate.compare import EVALUATION, FINETUNED, TRAINING, Compare, Result, compare, read_result
 from tlpipe.evaluate.tables import write_json
-from tlpipe.tasks.base import FACTS
+from tlpipe.metric_facts import FACTS
 from tlpipe.tracking import (
     PARENT_KEY,
     RunPayload,
