@@ -141,7 +141,8 @@ class Bundle(Spec):
     def of_itself(self) -> dict[str, str]:
         """What the graph's own metadata say too, as they say it."""
         labels = json.dumps(self.labels, ensure_ascii=False)
-        return {"labels": labels, "task": self.task, **metadata(self.temperature, self.preprocessing, self.limits)}
+        read = metadata(self.temperature, self.preprocessing, self.limits, self.fitted)
+        return {"labels": labels, "task": self.task, **read}
 
     @property
     def version(self) -> str:
@@ -149,16 +150,19 @@ class Bundle(Spec):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
 
-def metadata(temperature: float, preprocessing: Any, limits: SampleLimits) -> dict[str, str]:
+def metadata(
+    temperature: float, preprocessing: Any, limits: SampleLimits, fitted: Mapping[str, float]
+) -> dict[str, str]:
     """What the graph's file says of itself besides labels and task: clients may have it alone, contradictions show.
 
-    `limits` is what `tlpipe.preprocess.decode.decode` takes besides the bytes.
+    `limits` is what `tlpipe.preprocess.decode.decode` takes besides the bytes, `fitted` is `Bundle.fitted`.
     """
     readable = {"max_pixels": limits.max_pixels, "edge": getattr(preprocessing, "edge", None)}
     return {
         "temperature": repr(temperature),
         "preprocessing": preprocessing.model_dump_json(),
         "limits": json.dumps(readable),
+        "fitted": json.dumps(dict(fitted), sort_keys=True),
     }
 
 

@@ -47,6 +47,11 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_bundle_of("text_classification", tmp_path_factory.mktemp("texts"))
 
 
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle_of("question_answering", tmp_path_factory.mktemp("questions"))
+
+
 def say(*path: Any, value: Any) -> Change:
     """bundle.json says `value` there."""
 
@@ -188,6 +193,14 @@ def test_a_tokenizer_that_is_not_the_networks_is_refused(texts: Path, tmp_path: 
     with pytest.raises(ConfigError) as caught:
         load(changed(texts, tmp_path / "bundle", change), CPU)
     assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("fitted", [{"no_answer_threshold": 0.4}, {}, {"no_answer_threshold": 0.3, "other": 1.0}])
+def test_another_threshold_is_refused(questions: Path, tmp_path: Path, fitted: Any):
+    assert load(questions, CPU).bundle.fitted == {"no_answer_threshold": 0.3}
+    with pytest.raises(ConfigError, match=r"in the graph; export the bundle again") as caught:
+        load(changed(questions, tmp_path / "bundle", say("fitted", value=fitted)), CPU)
+    assert f"fitted is {json.dumps(fitted, sort_keys=True)} there" in str(caught.value)
 
 
 def test_other_devices_may_differ_as_their_arithmetic_does(exported: Path):
