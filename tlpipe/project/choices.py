@@ -124,7 +124,7 @@ def _backbone(kind: str, name: str, reason: str, seen: Survey, base: Mapping[str
             kept = [line for line in text.splitlines() if not line.strip().startswith(("corpus:", "max_length:"))]
             text = "\n".join([kept[0], kept[1], f"  corpus: [{CORPUS}]", *kept[2:]]) + "\n" + length
     elif kind == "huggingface":
-        tasked = "none" if seen.task in ("token_classification", "question_answering") else "pooler"
+        tasked = "none" if seen.task in ("token_classification", "question_answering") else "auto"
         text = f"backbone:\n  kind: huggingface              # {reason}\n  name: {name}\n  pooling: {tasked}\n{length}"
     else:
         small = seen.size <= SMALL
