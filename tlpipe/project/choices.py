@@ -20,7 +20,12 @@ SMALL = 64
 LENGTHS = (32, 64, 96, 128, 192, 256, 384, 512)
 TOKENS = 1.4
 """Tokens that a word of English takes, about."""
-HOSTS = {"torchvision": "download.pytorch.org", "timm": "huggingface.co", "huggingface": "huggingface.co"}
+HOSTS = {
+    "torchvision": "download.pytorch.org",
+    "timm": "huggingface.co",
+    "huggingface": "huggingface.co",
+    "static": "huggingface.co",
+}
 """Where published weights come from."""
 OFFLINE = {"image": "letters", "text": "bert"}
 """Backbones that are pretrained here, by what the samples are."""
