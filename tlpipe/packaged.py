@@ -21,6 +21,8 @@ from tlpipe.config import ConfigError
 from tlpipe.wording import either, nearest
 
 PREFIX = "package:"
+SOLAR_CELLS = "package:elpv-dataset/elpv_dataset/data"
+"""The photographs that the stage sample_solar draws from."""
 NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 """A distribution's name (packaging.python.org, name normalization)."""
 WEIGHTS = (".safetensors", ".pth", ".pt", ".bin", ".zip")
@@ -134,6 +136,14 @@ def _near(path: str, files: frozenset[str]) -> str:
     if near:
         return f"; did you mean {either(near)}?"
     return f"; it has {', '.join(weights[:OFFERED])}" if weights else ""
+
+
+def members_of(archive: Path) -> tuple[str, ...]:
+    """Names of the files in a zip file, sorted; none where it is no zip file."""
+    if not archive.is_file() or not zipfile.is_zipfile(archive):
+        return ()
+    with zipfile.ZipFile(archive) as content:
+        return tuple(sorted(item.filename for item in content.infolist() if not item.is_dir()))
 
 
 def cache_folder() -> Path:

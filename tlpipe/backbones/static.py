@@ -119,6 +119,14 @@ class Static(Backbone):
         return Table(rows=rows, width=width, silent=silent, normalize=normalize)
 
 
+def is_table(folder: Path) -> bool:
+    """Whether a folder holds a table of token vectors and its tokenizer."""
+    try:
+        return (folder / TOKENIZER).is_file() and bool(_shape(folder / WEIGHTS))
+    except (ConfigError, OSError):
+        return False
+
+
 def _shape(path: Path) -> tuple[int, int]:
     """Rows by tokens, and width, from the head of the file. Raises ConfigError when it holds no table."""
     from safetensors import SafetensorError, safe_open

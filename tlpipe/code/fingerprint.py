@@ -15,7 +15,7 @@ from typing import Any
 
 from tlpipe.code.closure import closure, kinds_used, relative
 from tlpipe.code.names import PACKAGE, all_kinds
-from tlpipe.packaged import packaged_in, record_of
+from tlpipe.packaged import SOLAR_CELLS, packaged_in, record_of
 
 OUT = Path("data/code.json")
 DECIDES = {
@@ -46,6 +46,8 @@ OWN_MODULES = "tlpipe/backbones/own.py"
 """Runs a module of the project's own, which then counts as code too."""
 PACKAGED = "tlpipe/packaged.py"
 """Reads files of installed packages, which count by the record of their package."""
+OWN_PACKAGED = {"sample_solar": (SOLAR_CELLS,)}
+"""Stages that read a package's files whatever params.yaml says."""
 
 
 def code_of(stages: Iterable[str], params: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,7 +89,9 @@ def installed(params: Mapping[str, Any]) -> str:
     """Hash of everything that a fingerprint can depend on."""
     own = own_module(params)
     parts = {relative(path): _file_hash(path) for path in sorted(PACKAGE.rglob("*")) if _is_code(path)}
-    versions = {name: package_version(name) for name in DECIDES} | _records(packaged_in(params.get("backbone")))
+    versions = {name: package_version(name) for name in DECIDES} | _records(
+        (*packaged_in(params.get("backbone")), SOLAR_CELLS)
+    )
     return _digest({**parts, **versions, **_own_part(own), "python": python(), "kinds": sorted(kinds_in(params))})
 
 
@@ -136,7 +140,7 @@ def _parts(stage: str, kinds: frozenset[str], own: Path | None, named: tuple[str
     if OWN_MODULES in names:
         yield from _own_part(own).items()
     if PACKAGED in names:
-        yield from _records(named).items()
+        yield from _records(OWN_PACKAGED.get(stage, named)).items()
 
 
 def _own_part(own: Path | None) -> dict[str, str]:

@@ -11,7 +11,7 @@ from tlpipe.packaged import is_packaged
 from tlpipe.yaml_text import load_yaml
 
 TEMPLATE = Path(__file__).with_name("pipeline.yaml")
-SAMPLES = {"data/digits": "sample_data", "data/docstrings": "sample_text"}
+SAMPLES = {"data/digits": "sample_data", "data/solar_cells": "sample_solar", "data/docstrings": "sample_text"}
 """By the path that the offline defaults read, the stage that makes it."""
 CONDITION = "  #? "
 """Ends the first line of a stage of the template that not every project has."""

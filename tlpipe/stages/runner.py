@@ -40,6 +40,7 @@ STAGES = {
     "code": Stage(),
     "check": Stage(),
     "sample_data": Stage(),
+    "sample_solar": Stage(),
     "sample_text": Stage(),
     "tokenizer": Stage(),
     "prepare": Stage(),
