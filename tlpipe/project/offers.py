@@ -164,8 +164,9 @@ def _torchvision(file: str) -> tuple[str, str] | None:
 
 def _licence(owner: Distribution) -> str:
     """Of a package: what its metadata state, else the licence that its text begins with."""
-    stated = owner.metadata.get("License-Expression") or owner.metadata.get("License")
-    if stated and stated.strip().upper() != "UNKNOWN":
+    facts = {key: owner.metadata[key] for key in ("License-Expression", "License") if key in owner.metadata}
+    stated = next((text for text in facts.values() if text and text.strip().upper() != "UNKNOWN"), "")
+    if stated:
         return f"{stated.partition(chr(10))[0]} (package)"
     texts = [owner.read_text(name) or "" for name in ("LICENSE", "LICENSE.txt", "LICENSE.md")]
     return next((short for text in texts for long, short in LICENCE_TEXTS.items() if long in text), "")
