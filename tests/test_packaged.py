@@ -22,6 +22,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         archive.writestr("folder/config.json", '{"a": 1}')
         archive.writestr("folder/deep/model.bin", b"inside")
         archive.writestr("evil/../../out.txt", b"out")
+    with zipfile.ZipFile(site / "some_weights/model.zip", "w") as archive:
+        archive.writestr("config.json", "{}")
     info = site / "some_weights-1.2.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: some-weights\nVersion: 1.2\n")
@@ -32,7 +34,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def record(site: Path, digest: str) -> None:
-    files = ("some_weights/model/config.json", "some_weights/net.pth", "some_weights/all.zip", "some_weights/gone.pth")
+    files = ("some_weights/model/config.json", "some_weights/net.pth", "some_weights/all.zip", "some_weights/gone.pth",
+             "some_weights/model.zip")  # fmt: skip
     lines = [f"{file},sha256={digest},1\n" for file in files] + ["../../bin/some-weights,,\n"]
     (site / "some_weights-1.2.dist-info/RECORD").write_text("".join(lines))
 
@@ -52,6 +55,8 @@ def test_members_of_a_zip_are_extracted_below_its_hash(site: Path, tmp_path: Pat
     (folder / "deep/model.bin").write_bytes(b"cut")
     assert local_path("package:some-weights/some_weights/all.zip/folder/deep/model.bin").read_bytes() == b"inside"
     assert sorted(path.name for path in folder.rglob("*") if path.is_file()) == ["config.json", "model.bin"]
+    whole = local_path("package:some-weights/some_weights/model.zip")
+    assert [path.name for path in whole.iterdir()] == ["config.json"]
     with pytest.raises(ConfigError, match="leads out of it"):
         local_path("package:some-weights/some_weights/all.zip/evil")
     assert not list(tmp_path.rglob("out.txt"))

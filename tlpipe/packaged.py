@@ -1,7 +1,8 @@
 """Files of installed packages: `package:DISTRIBUTION/PATH` in the place of a path.
 
 A path is one that the distribution's own record (RECORD) lists, or a folder of such paths, so that no name reaches
-anything else on the machine. Members of zip files are extracted to a cache, below the hash of the zip.
+anything else on the machine. A zip file stands for the folder of its members, which are extracted to a cache, below
+the hash of the zip.
 """
 
 import hashlib
@@ -75,12 +76,12 @@ def local_path(name: str) -> Path:
     wanted = split_name(name)
     owner = _distribution(wanted.distribution)
     files = _files(owner)
+    parents = [wanted.path, *map(str, PurePosixPath(wanted.path).parents)]
+    archive = next((parent for parent in parents if parent in files and parent.endswith(".zip")), None)
+    if archive is not None and zipfile.is_zipfile(path := _located(owner, archive, name)):
+        return _extracted(path, wanted.path.removeprefix(archive).removeprefix("/"), name)
     if wanted.path in files or any(file.startswith(f"{wanted.path}/") for file in files):
         return _located(owner, wanted.path, name)
-    parents = [str(parent) for parent in PurePosixPath(wanted.path).parents]
-    archive = next((parent for parent in parents if parent in files), None)
-    if archive is not None and zipfile.is_zipfile(path := _located(owner, archive, name)):
-        return _extracted(path, wanted.path.removeprefix(f"{archive}/"), name)
     raise ConfigError(f"{name!r}: {_title(owner)} has no such file or folder{_near(wanted.path, files)}")
 
 
@@ -153,13 +154,13 @@ def cache_folder() -> Path:
 
 
 def _extracted(archive: Path, member: str, name: str) -> Path:
-    """A member of a zip file, or all members of a folder in it, below the hash of the whole zip."""
+    """A member of a zip file, or all members of a folder in it ("" = all), below the hash of the whole zip."""
     folder = cache_folder() / _zip_hash(archive, archive.stat().st_mtime_ns)
     with zipfile.ZipFile(archive) as content:
         wanted = [
             item
             for item in content.infolist()
-            if not item.is_dir() and (item.filename == member or item.filename.startswith(f"{member}/"))
+            if not item.is_dir() and (member in ("", item.filename) or item.filename.startswith(f"{member}/"))
         ]
         if not wanted:
             raise ConfigError(f"{name!r}: {archive.name} has no member {member!r}")
