@@ -48,6 +48,7 @@ def collect(root: Path) -> dict[str, Any]:
         "overview_caption": caption(metric, seeds),
         "strategies": [_strategy(root, name) for name in names],
         "test_samples": tests[champion].size,
+        "grouped": not tests[champion].design.independent,
         "validation_samples": evaluated[champion].of("validation").size,
         "held_out": "out-of-fold" if task.get("folds") else "validation",
         "errors": errors.facts(root, champion, tests),
