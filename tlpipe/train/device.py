@@ -50,6 +50,11 @@ class Runtime(Spec):
                 f"runtime.processes: {self.processes} were asked for, but this machine has "
                 f"{torch.cuda.device_count()} GPUs; give at most as many, or set runtime.device to cpu"
             )
+        if self.processes > 1 and device.type == "mps":
+            raise ConfigError(
+                f"runtime.processes: {self.processes} were asked for, and Apple's GPU is one, which has no float64 for "
+                "norms over several processes either; set it to 1, or runtime.device to cpu"
+            )
         hold_on()
         if not self.compile:
             lean_optimizers()
