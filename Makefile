@@ -65,7 +65,7 @@ abuse: $(VENV)/.ready ## Mutated params files, hostile files, kills, hostile req
 	python -m benchmarks.abuse --seconds $(or $(SECONDS),0)
 
 clean: ## Remove what the pipeline made (not the DVC cache, not MLflow's store)
-	rm -rf data/packed data/features data/preprocess.json data/monitor.json reports .tlpipe/work .tlpipe/cache
+	rm -rf data/packed data/features data/preprocess.json data/monitor.json reports .tlpipe/work .tlpipe/cache .tlpipe/reuse
 	rm -rf models/source models/head models/finetuned models/seeds models/champion models/bundle demo demo-text
 
 # uv comes from the system if it is there, else from PyPI into the environment that it then fills
