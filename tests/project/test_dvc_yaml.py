@@ -57,10 +57,16 @@ def test_the_offline_defaults_make_their_samples() -> None:
         "tokenizer",
         "baseline",
     }
+    assert set(stages(ROOT / "recipes/solar_cells.yaml")) - set(IMAGES) == {"sample_solar"}
+
+
+def test_files_of_packages_are_no_dependencies_of_dvc() -> None:
+    assert stages(ROOT / "recipes/solar_cells.yaml")["pretrain"]["deps"] == ["data/preprocess.json"]
+    assert stages(ROOT / "recipes/text_classification.yaml")["tokenizer"].get("deps") is None
 
 
 def test_files_of_ones_own_are_dependencies(tmp_path: Path) -> None:
-    params = read(ROOT / "recipes/sst2.yaml")
+    params = read(ROOT / "recipes/sst2_bert.yaml")
     corpora = [f"${{backbone.corpus[{at}]}}" for at in range(len(params["backbone"]["corpus"]))]
     found = YAML(typ="safe").load(pipeline(params))["stages"]
     assert found["tokenizer"]["deps"] == corpora
@@ -77,7 +83,8 @@ def test_files_of_ones_own_are_dependencies(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [name for name in STAGES if name not in ("code", "check")])
 def test_every_section_that_a_stage_loads_is_declared(name: str) -> None:
-    recipe = ROOT / "params.yaml" if name == "sample_data" else ROOT / "recipes/text_classification.yaml"
+    own = {"sample_data": "params.yaml", "sample_solar": "recipes/solar_cells.yaml"}
+    recipe = ROOT / own.get(name, "recipes/text_classification.yaml")
     tree = ast.parse((PACKAGE / "stages" / f"{name}.py").read_text())
     loaded = {
         call.args[0].value.split(".")[0] if isinstance(call.args[0], ast.Constant) else "finetune"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tlpipe.config import ConfigError
-from tlpipe.data.base import Sample, Track, listing, silently
+from tlpipe.data.base import TERMS, Sample, Track, listing, silently
 from tlpipe.data.duplicates import exact_copies, reject_exact, reject_near
 from tlpipe.data.findings import Findings, check_classes, check_folds, check_groups
 from tlpipe.data.label_notes import label_notes
@@ -85,7 +85,8 @@ def pack(
         fingerprint = write(partial, rows, reader.classes, preprocess, reader.columns, assigned.refit)
     known_by = {"fingerprint": fingerprint, "sets": split_sets(rows)}
     notes = [*label_notes(reader.classes), *about.pop("notes", ()), *data.source.notes()]
-    return {**found.report(), **about, "notes": notes, "ignored": data.source.ignored(), **known_by}
+    left = {"ignored": [name for name in data.source.ignored() if name != TERMS], "terms": data.source.terms()}
+    return {**found.report(), **about, "notes": notes, **left, **known_by}
 
 
 def check_samples(samples: Sequence[Sample], data: Data) -> tuple[str, ...]:

@@ -14,12 +14,10 @@ from tlpipe.data.packed import Split
 from tlpipe.evaluate.judged import JUDGED, Judged, difference
 from tlpipe.evaluate.spec import Resamples
 from tlpipe.evaluate.tables import SPREAD, predictions_of
-from tlpipe.intervals import Interval
+from tlpipe.intervals import NORMAL, Interval
 from tlpipe.metric_facts import FACTS
 from tlpipe.train.trained import Trained, load_trained
 
-WIDTH = 2 * 1.96
-"""Standard errors in a 95 % interval."""
 EVALUATION, TRAINING, FINETUNED = Path("reports/evaluation"), Path("reports/training"), Path("models/finetuned")
 
 
@@ -142,7 +140,8 @@ def _cost(result: Result) -> tuple[int, int]:
 
 def _within(best: Result, other: Result, spec: Compare) -> bool:
     behind = _difference(best, other, spec, "validation")
-    error = (behind.high - behind.low) / WIDTH
+    quantile = best.trainings[0].of("validation").design.critical if FACTS[spec.metric].share else NORMAL
+    error = (behind.high - behind.low) / (2 * quantile)
     return bool(np.isfinite(error)) and abs(behind.value) <= spec.standard_errors * error
 
 
