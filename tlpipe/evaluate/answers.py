@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tlpipe.answer_metrics import ADDED, ANSWER_METRICS, Scored, Version, columns, outcomes, score
+from tlpipe.answer_metrics import ADDED, ANSWER_METRICS, THRESHOLD, Scored, Version, columns, outcomes, score
 from tlpipe.config import ConfigError
 from tlpipe.csv_files import read_rows, write_rows
 from tlpipe.data.asked import Asked, asked, find, version_of
@@ -21,7 +21,6 @@ from tlpipe.evaluate.predictions import Predictions
 from tlpipe.intervals import Design, clusters, uniform
 from tlpipe.preprocess.answers import Answers
 from tlpipe.sums import Floats, draw_sums, measure_sums
-from tlpipe.tasks.question_answering import THRESHOLD
 
 HEADER = ("row", "id", "split", "group", "label", "predicted", "said", "right", "exact_match", "f1", "p_unanswered")
 

@@ -132,6 +132,7 @@ def data_findings(data: Mapping[str, Any]) -> dict[str, Any]:
         "ignored": len(data.get("ignored", ())),
         "imbalance": data.get("imbalance"),
         "notes": data.get("notes", ()),
+        "terms": data.get("terms", ""),
         "images": data.get("images"),
         "texts": data.get("texts"),
         "questions": data.get("questions"),

@@ -14,7 +14,7 @@ from tlpipe.config import PARAMS, ConfigError, load, read
 from tlpipe.csv_files import write_rows
 from tlpipe.evaluate.compare import EVALUATION, FINETUNED, TRAINING, Compare, Result, compare, read_result
 from tlpipe.evaluate.tables import write_json
-from tlpipe.tasks.base import FACTS
+from tlpipe.metric_facts import FACTS
 from tlpipe.tracking import (
     PARENT_KEY,
     RunPayload,

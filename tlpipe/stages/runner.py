@@ -39,6 +39,7 @@ STAGES = {
     "code": Stage(),
     "check": Stage(),
     "sample_data": Stage(),
+    "sample_solar": Stage(),
     "sample_text": Stage(),
     "tokenizer": Stage(),
     "prepare": Stage(),

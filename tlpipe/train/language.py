@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tlpipe.backbones.bert import Bert
-from tlpipe.backbones.huggingface import WEIGHTS, fetch, refuse_gaps
+from tlpipe.backbones.folders import local_folder, pickled_state, weights_path
+from tlpipe.backbones.huggingface import refuse_gaps
 from tlpipe.backbones.lean import step
+from tlpipe.backbones.weights import check_hash
 from tlpipe.config import ConfigError
 from tlpipe.data.corpus import Corpus
 from tlpipe.schedule import factor
@@ -236,7 +238,7 @@ def _groups(model: nn.Module) -> list[dict[str, object]]:
 def pretraining_model(backbone: Bert) -> nn.Module:
     """A `BertForPreTraining` with fresh weights, or those of `backbone.start`; heads that a file lacks are fresh.
 
-    Raises ConfigError when `start` has no safetensors, or they lack anything else.
+    Raises ConfigError when `start` has no weights, others than its hash says, or they lack anything else.
     """
     from transformers import AutoConfig, BertForPreTraining
     from transformers.utils import logging
@@ -245,12 +247,19 @@ def pretraining_model(backbone: Bert) -> nn.Module:
     torch.manual_seed(derive(backbone.seed, "initialise"))
     dropout = {"hidden_dropout_prob": backbone.dropout, "attention_probs_dropout_prob": backbone.dropout}
     if backbone.start is not None:
-        fetch(backbone.start, WEIGHTS, None)
+        path = weights_path(backbone.start, None)
+        check_hash(path, backbone.sha256, "backbone.sha256")
+        state, config = pickled_state(path), AutoConfig.for_model("bert", **(_settings(backbone) | dropout))
+        source: dict[str, Any] = {"use_safetensors": True} if state is None else {"state_dict": state}
         given, found = BertForPreTraining.from_pretrained(
-            backbone.start, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True, **dropout
-        )
+            str(local_folder(backbone.start) or backbone.start) if state is None else None, config=config,
+            output_loading_info=True, ignore_mismatched_sizes=True, **source,
+        )  # fmt: skip
         refuse_gaps(backbone.start, found, fresh=("cls.", "bert.pooler."))
         return cast(nn.Module, given.float())
-    settings = {key: value for key, value in backbone.architecture().items() if key != "model_type"} | dropout
-    fresh: nn.Module = BertForPreTraining(AutoConfig.for_model("bert", **settings))
+    fresh: nn.Module = BertForPreTraining(AutoConfig.for_model("bert", **(_settings(backbone) | dropout)))
     return fresh
+
+
+def _settings(backbone: Bert) -> dict[str, Any]:
+    return {key: value for key, value in backbone.architecture().items() if key != "model_type"}
