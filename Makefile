@@ -61,11 +61,11 @@ bench: $(VENV)/.ready ## Benchmarks: the step, the arithmetic limit, growth, the
 	python -m benchmarks.peers.texts
 	python -m benchmarks.gpu
 
-abuse: $(VENV)/.ready ## Mutated params files and hostile files, offline: no traceback, nothing hangs (about half an hour)
-	python -m benchmarks.abuse
+abuse: $(VENV)/.ready ## Mutated params files, hostile files, kills, hostile requests, offline: an hour, or in pieces with SECONDS=450
+	python -m benchmarks.abuse --seconds $(or $(SECONDS),0)
 
 clean: ## Remove what the pipeline made (not the DVC cache, not MLflow's store)
-	rm -rf data/packed data/features data/preprocess.json data/monitor.json reports .tlpipe/work .tlpipe/cache
+	rm -rf data/packed data/features data/preprocess.json data/monitor.json reports .tlpipe/work .tlpipe/cache .tlpipe/reuse
 	rm -rf models/source models/head models/finetuned models/seeds models/champion models/bundle demo demo-text
 
 # uv comes from the system if it is there, else from PyPI into the environment that it then fills

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -340,3 +342,9 @@ def test_why_mlflow_refuses_is_said(own: Path, monkeypatch: pytest.MonkeyPatch, 
     said = capsys.readouterr()
     assert "tracking: MLflow does not have all_layers, comparison: PERMISSION_DENIED" in said.err
     assert "alias now" not in said.out
+
+
+def test_comparing_loads_no_torch(own: Path) -> None:
+    code = "import sys; from tlpipe.stages.compare import main; main(); print({'torch', 'mlflow'} & set(sys.modules))"
+    said = subprocess.run([sys.executable, "-c", code], cwd=own, check=True, capture_output=True, text=True)
+    assert said.stdout.splitlines()[-1] == "set()"

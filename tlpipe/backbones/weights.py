@@ -128,13 +128,15 @@ def load_backbone(model: nn.Module, heads: set[str], state: State, source: str, 
     skipped = sorted(name for name in state if _of_head(name, heads))
     rest = {name: value for name, value in state.items() if not _of_head(name, heads)}
     wrong = {name for name in rest.keys() & own if rest[name].shape != own[name].shape}
+    odd = {name for name in rest.keys() & own if own[name].is_floating_point() and not rest[name].is_floating_point()}
     # The model renames what its older versions saved (DenseNet, ViT); only its own load knows that.
-    fitting = {name: value for name, value in rest.items() if name not in wrong}
+    fitting = {name: value for name, value in rest.items() if name not in wrong | odd}
     result = model.load_state_dict(fitting, strict=False)
-    absent = [name for name in result.missing_keys if name in own.keys() - wrong]
+    absent = [name for name in result.missing_keys if name in own.keys() - wrong - odd]
     missing = [name for name in absent if not name.endswith("num_batches_tracked")]
     shapes = [f"{name} (file {tuple(rest[name].shape)}, model {tuple(own[name].shape)})" for name in sorted(wrong)]
-    _refuse(source, type(model).__name__, missing, list(result.unexpected_keys), shapes, hint)
+    types = [f"{name} (file {_type(rest[name])}, model {_type(own[name])})" for name in sorted(odd - wrong)]
+    _refuse(source, type(model).__name__, missing, list(result.unexpected_keys), shapes, types, hint=hint)
     return Loaded(skipped, notes if skipped else [*notes, "no classifier in the file"])
 
 
@@ -176,12 +178,13 @@ def _common_prefix(state: Iterable[str]) -> str | None:
     return next((prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in state)), None)
 
 
-def _refuse(source: str, model: str, missing: list[str], unexpected: list[str], shapes: list[str], hint: str) -> None:
-    problems = [
-        f"{title}: {listed(names)}"
-        for title, names in (("missing", missing), ("unexpected", unexpected), ("wrong shape", shapes))
-        if names
-    ]
+def _type(value: Tensor) -> str:
+    return str(value.dtype).removeprefix("torch.")
+
+
+def _refuse(source: str, model: str, *problems_of: list[str], hint: str) -> None:
+    titles = ("missing", "unexpected", "wrong shape", "wrong type")
+    problems = [f"{title}: {listed(names)}" for title, names in zip(titles, problems_of, strict=True) if names]
     if problems:
         way = hint or " Is it another architecture?"
         raise ConfigError(f"{source} does not fit {model}; " + "; ".join(problems) + f".{way}")

@@ -15,8 +15,8 @@ from tlpipe.evaluate.judged import JUDGED, Judged, difference
 from tlpipe.evaluate.spec import Resamples
 from tlpipe.evaluate.tables import SPREAD, predictions_of
 from tlpipe.intervals import NORMAL, Interval
-from tlpipe.tasks.base import FACTS
-from tlpipe.train.model import About, load_about
+from tlpipe.metric_facts import FACTS
+from tlpipe.train.trained import Trained, load_trained
 
 EVALUATION, TRAINING, FINETUNED = Path("reports/evaluation"), Path("reports/training"), Path("models/finetuned")
 
@@ -45,7 +45,7 @@ class Result:
     """What is known of one strategy."""
 
     name: str
-    about: About
+    about: Trained
     trainings: tuple[Judged, ...]
     """What each training said, the first one's first: its model is the strategy's."""
     metrics: dict[str, dict[str, float]]
@@ -62,7 +62,7 @@ def read_result(root: Path, name: str) -> Result:
     Raises:
         ConfigError: a file is missing, which it names.
     """
-    about = load_about(root / FINETUNED / name)
+    about = load_trained(root / FINETUNED / name)
     before = ("embed", "head") if about.plan.start == "head" else ()
     seconds = sum(_seconds(root, stage) for stage in (name, *before))
     evaluation = root / EVALUATION / name

@@ -26,6 +26,7 @@ from tlpipe.train.batches import RowNumbers, chunks, epoch_order
 from tlpipe.train.device import Machine
 from tlpipe.train.pairs import IGNORED, Masked, Pair, collate, pairs
 from tlpipe.train.randomness import derive, numpy_generator, seed_device
+from tlpipe.train.scaling import LossScaling
 
 HELD_OUT = 0.05
 """Share of the documents that are held out, at least one; what is measured is measured on them."""
@@ -85,6 +86,7 @@ class LanguageTrainer:
             raise ConfigError(f"backbone.corpus: {len(order)} documents are too few; two are held out, two train")
         self.held_out, self.documents = sorted(order[:held]), sorted(order[held:])
         self.optimizer = torch.optim.AdamW(_groups(self.model), lr=0.0, betas=(0.9, 0.999), eps=1e-6)
+        self.scaling = LossScaling(machine.device, machine.dtype)
         self.at = Place()
         self.per_epoch = -(-len(self._pairs(0)) // backbone.batch_size)
 
@@ -131,9 +133,8 @@ class LanguageTrainer:
         self.optimizer.zero_grad(set_to_none=True)
         masked, related = self._losses(batch.part(self.team.share(len(chosen))))
         loss = masked.sum() / words + related.sum() / len(chosen)
-        (loss * self.team.size).backward()  # a team's gradients are means over its processes
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
-        step(self.optimizer)
+        self.scaling.scaled(loss * self.team.size).backward()  # a team's gradients are means over its processes
+        self.scaling.step(self.model.parameters(), self._move)
         self.at.loss_sum += float(self.team.sum(loss.detach()))
         if not math.isfinite(self.at.loss_sum):
             raise ConfigError(
@@ -143,6 +144,10 @@ class LanguageTrainer:
         self.at.tokens += int(batch.tokens[:, 1].sum())
         self.at.batch += 1
         self.at.steps += 1
+
+    def _move(self) -> None:
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
+        step(self.optimizer)
 
     def _collate(self, chosen: Sequence[Pair], seed: tuple[int | str, ...]) -> Masked:
         masking = (self.backbone.mask_share, self.backbone.whole_words)
@@ -196,13 +201,15 @@ class LanguageTrainer:
 
     def state(self) -> dict[str, Any]:
         """Everything that `restore` needs, as tensors and plain values."""
-        return {"at": asdict(self.at), "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        weights, moments = self.model.state_dict(), self.optimizer.state_dict()
+        return {"at": asdict(self.at), "model": weights, "optimizer": moments, "scaling": self.scaling.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state()` of a pretraining with the same backbone and corpus."""
         self.at = Place(**state["at"])
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.scaling.restore(state["scaling"])
 
 
 class _Objectives(nn.Module):
