@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.abuse import kills, record
 from benchmarks.abuse.outcome import Tally
-from benchmarks.serve.fuzz import fuzz
+from benchmarks.serve.fuzz import OPTIONS, fuzz
 from benchmarks.serve.process import started
 
 PART, ROUND = "requests", 1000
@@ -24,7 +24,7 @@ def run(count: int, seconds: float = 0, bundle: Path | None = None) -> dict[str,
     served = bundle or kills.bundle()
 
     def work(first: int, size: int) -> Tally:
-        with started(served, "--no-requests-log") as port:
+        with started(served, *OPTIONS) as port:
             seen, bad = fuzz(port, size, seed=first // ROUND)
         return Tally(Counter(seen), [{"case": f"requests from {first} on", "detail": line[:700]} for line in bad])
 

@@ -22,6 +22,8 @@ from benchmarks.serve.asked import HEAVY, INFER, KINDS, File, Request, heavy, mu
 from benchmarks.serve.process import started
 from benchmarks.serve.wire import WIRE, exchange, hostile
 
+OPTIONS = ("--no-requests-log", "--body-seconds", "5")
+"""Of the server: a body that never ends is given up before the clients lose patience."""
 TYPES = (
     "", "image/png", "multipart/form-data", "multipart/form-data; boundary=" + "a" * 5000, "text/html; charset=\xff",
     "a/b/c",
@@ -172,7 +174,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON file of counts by task, of which this task's are replaced")
     arguments = parser.parse_args()
     begun = time.monotonic()
-    with started(arguments.bundle, "--no-requests-log") as port:
+    with started(arguments.bundle, *OPTIONS) as port:
         task = _about(port)["parameters"]["task"]
         seen, bad = fuzz(port, arguments.requests, arguments.seed)
     if arguments.out:
