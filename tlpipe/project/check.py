@@ -9,7 +9,7 @@ from tlpipe.advise.told import outcome, told
 from tlpipe.config import PARAMS, ConfigError, read
 from tlpipe.data.known import known_classes, known_samples
 from tlpipe.params import Params, load_params, outline
-from tlpipe.plan_table import line
+from tlpipe.plan_table import NO_NETWORK, line
 from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.project.first_look import look_at_data, require_weights
 from tlpipe.project.pipeline import pipeline, stages_of
@@ -48,6 +48,7 @@ def _strategies(loaded: Params, path: Path) -> list[str]:
     shown: Mapping[str, str] = {
         **{name: outcome(contenders) for name, contenders in waiting.items()},
         **{name: line(summary(*plan)) for name, plan in plans.items()},
+        **{name: NO_NETWORK for name in loaded.strategies if not loaded.finetune[name].network},
     }
     idle = unlisted(loaded.strategies, loaded.finetune)
     return [

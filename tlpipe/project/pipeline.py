@@ -20,12 +20,14 @@ def pipeline(params: Mapping[str, Any], root: Path = Path()) -> str:
     """The text of dvc.yaml for these params, which must be valid ones; `root`: the project's folder."""
     source, backbone = params["data"]["source"], params["backbone"]
     texts = modality(source["kind"]) == "text"
+    baselines = texts and params["task"]["kind"] != "text_classification"
     own = own_files(backbone, root)
     read = [str(source["path"]), *own.values()]
-    true = {"", *(["texts"] if texts else []), *(stage for path, stage in SAMPLES.items() if _below(path, read))}
+    made = {stage for path, stage in SAMPLES.items() if _below(path, read)}
+    true = {"", *(["texts"] if texts else []), *(["baselines"] if baselines else []), *made}
     deps = {
         "tokenizer": ["data/tokenizer"] if texts else [],
-        "baseline": ["reports/baseline.json"] if texts else [],
+        "baseline": ["reports/baseline.json"] if baselines else [],
         "files": [f'"${{backbone.{key}}}"' for key in own],
     }
     blocks = TEMPLATE.read_text(encoding="utf-8").split("\n\n")

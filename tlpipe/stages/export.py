@@ -24,10 +24,11 @@ from tlpipe.export.word_parity import HeldOutWords
 from tlpipe.export.write import export_bundle
 from tlpipe.preprocess.decode import UnreadableImage
 from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.preprocess.ngrams import VOCABULARY
 from tlpipe.preprocess.text import TOKENIZER
 from tlpipe.progress import plain_console, track
 from tlpipe.tracking import Tracking, log_bundle
-from tlpipe.train.model import About, load_model
+from tlpipe.train.model import About, load_any
 
 PACKED, CHAMPION = Path("data/packed"), Path("models/champion")
 BUNDLE, PARITY = Path("models/bundle"), Path("reports/parity.json")
@@ -38,10 +39,10 @@ def main() -> None:
     spec: Export = config.load("export", Export)
     source: Source = config.load("data.source", AnySource)
     checks: Checks = config.load("data.checks", Checks)
-    packed, (model, about) = Packed.open(PACKED), load_model(CHAMPION)
+    packed, (model, about) = Packed.open(PACKED), load_any(CHAMPION)
     require_same_data(packed, about)
     rows = spread(packed.rows("test"), spec.samples)
-    samples = HELD_OUT[packed.preprocess.kind](source, packed, rows, checks)
+    samples = HELD_OUT[about.preprocess.kind](source, packed, rows, checks)
     try:
         bundle = export_bundle(BUNDLE, PARITY, model, about, samples, champion_figures(), spec)
     except ParityError as error:
@@ -60,7 +61,8 @@ def publish(about: About) -> None:
 
 def require_same_data(packed: Packed, about: About) -> None:
     """Raises ConfigError when the packed images were not made for this model."""
-    if packed.classes != about.labels or packed.preprocess != about.preprocess:
+    raw = about.preprocess.kind == "ngrams" and packed.preprocess.kind == about.task.form  # reads no packed tokens
+    if packed.classes != about.labels or (packed.preprocess != about.preprocess and not raw):
         raise ConfigError(
             f"{CHAMPION} was trained on other data than {PACKED} holds: it knows the classes {list(about.labels)} with "
             f"{about.preprocess!r}, the data have {list(packed.classes)} with {packed.preprocess!r}; run `dvc repro`"
@@ -95,6 +97,11 @@ def held_out_texts(source: Source, packed: Packed, rows: list[int], checks: Chec
     return HeldOutTexts(texts, packed.folder / TOKENIZER)
 
 
+def held_out_ngrams(source: Source, packed: Packed, rows: list[int], checks: Checks) -> HeldOutTexts:
+    """As `held_out_texts`, with the champion's vocabulary in the place of a tokenizer."""
+    return HeldOutTexts(held_out_texts(source, packed, rows, checks).raw, CHAMPION / VOCABULARY)
+
+
 def held_out_words(source: Source, packed: Packed, rows: list[int], checks: Checks) -> HeldOutWords:
     """The words of these rows' sentences, read from the source again, and the tokenizer of the packed tokens."""
     names = dict.fromkeys(packed.ids[row] for row in rows)
@@ -113,6 +120,7 @@ HELD_OUT: dict[str, Callable[[Source, Packed, list[int], Checks], Held]] = {
     "text": held_out_texts,
     "words": held_out_words,
     "questions": held_out_questions,
+    "ngrams": held_out_ngrams,
 }
 """Raw test samples for the gate, by the kind of preprocessing."""
 
