@@ -39,7 +39,7 @@ def across(raw: Mapping[str, Any], sections: Mapping[str, Any], path: Path | Non
         yield from _names(sections["strategies"], there, unsettled, without, path)
     if task is not None:
         yield from _without_network(task, sections["finetune"], path)
-    if backbone is not None:
+    if backbone is not None and backbone.settled:
         yield from _unplannable(backbone, sections["finetune"], path)
 
 

@@ -13,6 +13,7 @@ PHASES_A_TABLE = 6
 """A staged unfreeze of a deep network has dozens of phases: tables follow each other instead of growing wide."""
 PARTS = {"all": "", "norms": " norms", "lora": " adapters"}
 
+UNSETTLED = "the plan comes with the backbone, which the stage choose takes first: run `dvc repro choose`"
 NO_NETWORK = "no network and no phase; the training texts decide how many n-grams there are"
 
 

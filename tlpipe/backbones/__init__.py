@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from tlpipe.backbones.auto import Auto
 from tlpipe.backbones.bert import Bert
 from tlpipe.backbones.checkpoint import Checkpoint
 from tlpipe.backbones.huggingface import HuggingFace
@@ -11,4 +12,6 @@ from tlpipe.backbones.letters import Letters
 from tlpipe.backbones.timm import Timm
 from tlpipe.backbones.torchvision import Torchvision
 
-AnyBackbone = Annotated[Letters | Torchvision | Timm | Checkpoint | HuggingFace | Bert, Field(discriminator="kind")]
+AnyBackbone = Annotated[
+    Letters | Torchvision | Timm | Checkpoint | HuggingFace | Bert | Auto, Field(discriminator="kind")
+]

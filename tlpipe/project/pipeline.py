@@ -21,13 +21,17 @@ def pipeline(params: Mapping[str, Any], root: Path = Path()) -> str:
     source, backbone = params["data"]["source"], params["backbone"]
     texts = modality(source["kind"]) == "text"
     baselines = texts and params["task"]["kind"] != "text_classification"
+    chosen = backbone["kind"] == "auto"
     own = own_files(backbone, root)
     read = [str(source["path"]), *own.values()]
     made = {stage for path, stage in SAMPLES.items() if _below(path, read)}
-    true = {"", *(["texts"] if texts else []), *(["baselines"] if baselines else []), *made}
+    conditions = {"texts": texts, "baselines": baselines, "choose": chosen}
+    true = {"", *(name for name, holds in conditions.items() if holds), *made}
     deps = {
         "tokenizer": ["data/tokenizer"] if texts else [],
         "baseline": ["reports/baseline.json"] if baselines else [],
+        "choice": ["data/backbone.json"] if chosen else [],
+        "choice report": ["reports/backbone.json"] if chosen else [],
         "files": [f'"${{backbone.{key}}}"' for key in own],
     }
     blocks = TEMPLATE.read_text(encoding="utf-8").split("\n\n")
@@ -48,6 +52,9 @@ def modality(source: str) -> str:
 
 def own_files(backbone: Mapping[str, Any], root: Path) -> dict[str, str]:
     """Local files that a backbone is made from, by their key in its section, as dvc.yaml names it."""
+    if backbone["kind"] == "auto":
+        each = enumerate(backbone["among"])
+        return {f"among[{at}].{key}": path for at, one in each for key, path in own_files(one, root).items()}
     files = {f"corpus[{at}]": path for at, path in enumerate(backbone.get("corpus") or ())}
     size = backbone.get("size")
     if isinstance(size, Mapping) and size.get("tokenizer") is not None:

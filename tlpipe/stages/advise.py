@@ -7,6 +7,7 @@ import torch
 
 from tlpipe import config
 from tlpipe.advise.advice import Advice, advise
+from tlpipe.advise.choice import read_choice
 from tlpipe.advise.cost import Clock, views_of
 from tlpipe.advise.decision import Decision
 from tlpipe.advise.evidence import gather, subject
@@ -48,7 +49,8 @@ def main() -> None:
     candidates = {name: strategy for name, strategy in strategies.items() if strategy.settled and strategy.network}
     scale = training.scale(packed.learnt, encoder.batch_norms)
     advice = advise(candidates, source.groups, evidence, load_experience(), clock, views, scale)
-    write_json(REPORT, advice.summary())
+    chosen = read_choice(Path(), source.backbone.kind)
+    write_json(REPORT, {**advice.summary(), **({"backbone": chosen} if chosen else {})})
     for name, strategy in strategies.items():
         decision = Decision(contenders=())
         if isinstance(strategy, Advised):

@@ -134,11 +134,18 @@ def champion_figures() -> dict[str, dict[str, Figure]]:
     return figures(metrics, intervals)
 
 
+def truth_of(bundle: Bundle) -> str:
+    """What the exported file was compared with."""
+    return "scikit-learn" if bundle.preprocessing.kind == "ngrams" else "torch"
+
+
 def summary(bundle: Bundle) -> Table:
     """The gate's figures, and where the bundle is."""
     size = (BUNDLE / MODEL).stat().st_size / 2**20
     title = f"{BUNDLE / MODEL}: {bundle.strategy}, {len(bundle.labels)} classes, {size:.1f} MiB"
-    table = Table(title=title, caption="onnxruntime against torch", title_justify="left", caption_justify="left")
+    table = Table(
+        title=title, caption=f"onnxruntime against {truth_of(bundle)}", title_justify="left", caption_justify="left"
+    )
     for heading in ("case", "a call", "samples", "largest difference", "allowed", "same first label"):
         table.add_column(heading, justify="left" if heading == "case" else "right")
     for case in bundle.parity:

@@ -38,6 +38,7 @@ class Stage:
 
 STAGES = {
     "code": Stage(),
+    "choose": Stage(),
     "check": Stage(),
     "sample_data": Stage(),
     "sample_text": Stage(),
