@@ -135,8 +135,8 @@ class Member(NamedTuple):
     weights: dict[str, Tensor]
     logits: Tensor
     """Of the test split."""
-    right: int
-    """Of its held-out samples."""
+    held_out: Tensor
+    """Logits of the samples of its fold; of none for a refit."""
     labelled: float
     """Loss on all labelled samples, evaluation view."""
 
@@ -145,7 +145,7 @@ def soup(cell: Cell, chosen: Setting) -> dict[str, Any]:
     """K fold trainings and a refit on everything: test of each and of averages (`test` = the folds')."""
     trained = [_member(cell, chosen, part) for part in range(FOLDS)]
     refit = _member(cell, chosen, None)
-    pooled = sum(member.right for member in trained) / cell.packed.labelled
+    held_out = cell.held_out(torch.cat([member.held_out for member in trained]))
     mixed = torch.stack([member.logits.log_softmax(1) for member in trained]).exp().mean(0).log()
     model = cell.start(chosen)
     model.load_state_dict(average([member.weights for member in trained]))
@@ -154,22 +154,20 @@ def soup(cell: Cell, chosen: Setting) -> dict[str, Any]:
     return {
         **folds, "members": [cell.figures(member.logits)["test"] for member in trained],
         "ensemble": cell.figures(mixed), "refit": cell.figures(refit.logits), "six": cell.figures(cell.logits(model)),
-        "pooled": round(pooled, 4), "labelled": {"soup": labelled, "members": [m.labelled for m in trained]},
+        **held_out, "labelled": {"soup": labelled, "members": [m.labelled for m in trained]},
     }  # fmt: skip
 
 
 def _member(cell: Cell, chosen: Setting, part: int | None) -> Member:
-    trainer, right = cell.trainer(chosen, part), 0
+    trainer, held_out = cell.trainer(chosen, part), torch.empty(0)
     for _ in epochs_of(trainer):
         pass
     model = trainer.model
     shutil.rmtree(cell.work / "cache", ignore_errors=True)
     if part is not None:
-        view = cell.packed.parts[part]
-        labels = torch.from_numpy(view.labels[view.rows("validation")])
-        right = int((cell.logits(model, view, "validation").argmax(1) == labels).sum())
+        held_out = cell.logits(model, cell.packed.parts[part], "validation")
     weights = {name: value.clone() for name, value in model.state_dict().items()}
-    return Member(weights, cell.logits(model), right, cell.labelled_loss(model))
+    return Member(weights, cell.logits(model), held_out, cell.labelled_loss(model))
 
 
 def average(states: list[dict[str, Tensor]]) -> dict[str, Tensor]:

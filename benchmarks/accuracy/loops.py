@@ -61,6 +61,7 @@ class Setting:
     steps: int = 0
     """In place of `epochs`, if not 0: about so many optimizer steps."""
     decay: float = 0.02
+    warmup: float = 0.1
     smoothing: float = 0.1
     dropout: float = 0.2
     batch: int = 16
@@ -84,7 +85,7 @@ class Setting:
         decay: float | Literal["auto"] = "auto" if self.auto else self.decay
         return Training(
             seed=seed, batch_size=self.batch, optimizer="adamw", weight_decay=decay, schedule="cosine",
-            warmup=0.1, label_smoothing=self.smoothing, clip_norm=1.0, norm_statistics="source", balance="none",
+            warmup=self.warmup, label_smoothing=self.smoothing, clip_norm=1.0, norm_statistics="source", balance="none",
             dropout=self.dropout, ema=self.ema or None, monitor="accuracy", patience=10_000, augment=augment,
             cache=Cache(views=self.views, noise=0, storage="auto", gigabytes=2),
         )  # fmt: skip
@@ -183,10 +184,14 @@ class Cell:
         every = name == "all_depth_head"
         fitted = self.depths if every else self.head
         model = self.start(Setting(strategy="all_depth_tuning" if every else "all_layers", dropout=0.0))
+        about = {"penalty": fitted.fitted.penalty, "tilt": str(fitted.tilt)}
+        return {**self.figures(self.logits(model)), **self.held_out(fitted.logits), **about}
+
+    def held_out(self, logits: Tensor) -> dict[str, Any]:
+        """Pooled accuracy of out-of-fold logits (N, C) in packed order, and a 1 for every sample that is right."""
         labels = torch.from_numpy(self.packed.labels[: self.packed.labelled])
-        pooled = float((fitted.logits.argmax(1) == labels).double().mean())
-        about = {"pooled": round(pooled, 4), "penalty": fitted.fitted.penalty, "tilt": str(fitted.tilt)}
-        return {**self.figures(self.logits(model)), **about}
+        right = (logits.argmax(1) == labels).int().tolist()
+        return {"pooled": round(sum(right) / len(right), 4), "right": "".join(map(str, right))}
 
 
 def plain() -> ModuleType:

@@ -38,10 +38,12 @@ def test_rates_follow_the_batch_by_its_root_or_linearly(optimizer: str, batch: i
     assert scale.lr("all") == pytest.approx(lr)
 
 
-@pytest.mark.parametrize(("samples", "epochs"), [(None, 8), (16, 40), (44, 40), (80, 30), (175, 20), (10**5, 3)])
+@pytest.mark.parametrize(
+    ("samples", "epochs"), [(None, 8), (16, 60), (24, 40), (44, 40), (80, 30), (175, 20), (10**5, 3)]
+)
 def test_networks_with_batch_norms_take_the_high_rate_and_passes_by_the_root_of_the_samples(
     samples: int | None, epochs: int
 ) -> None:
     scale = Scale(samples=samples, batch_size=16, batch_norms=True)
-    assert (scale.lr("all"), scale.lr("top"), scale.epochs()) == (1e-3, 1e-3, epochs)
+    assert (scale.lr("all"), scale.lr("top"), scale.epochs()) == (5e-4, 5e-4, epochs)
     assert scale.lr("norms") == Scale(samples=samples, batch_size=16).lr("norms")

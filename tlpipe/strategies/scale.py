@@ -11,12 +11,13 @@ REFERENCE = 1000
 BASE_BATCH = 32
 BASE: dict[str, float] = {"head": 1e-3, "norms": 1e-3, "lora": 1e-3, "scratch": 1e-3, "all": 3e-4, "top": 3e-4}
 """Peak rate of the head with AdamW at a batch of 32, by what trains below it."""
-NORMED = 1.414e-3
-"""In place of `all` and `top`, for networks with batch norms: 1e-3 at a batch of 16."""
+NORMED = 7.07e-4
+"""In place of `all` and `top`, for networks with batch norms: 5e-4 at a batch of 16."""
 STEPS, FEWEST, MOST = 600, 3, 60
 """Steps that a fine-tuning needs, and the bounds of the epochs that give them."""
-PASSES, LONGEST = 265, 40
-"""For networks with batch norms: epochs at one sample, which fall with the root of their number, and the most."""
+PASSES, LONGEST, LEAST_STEPS = 265, 40, 60
+"""For networks with batch norms: epochs at one sample, which fall with the root of their number, and the most of them,
+where these make enough steps."""
 
 
 class Scale(Spec):
@@ -55,11 +56,12 @@ class Scale(Spec):
         BiT-HyperRule trains for 500 steps whatever the size up to 20,000 samples, few-sample BERT needs at least 400
         (Zhang et al. 2021, arXiv 2006.05987), and 20 passes (Mosbach et al. 2021); large sets get the usual 3.
         Networks with batch norms, at their higher rate, need fewer where samples are few: 265 / sqrt(n), 3 to 40, which
-        is 40 at 44 samples, 20 at 175 and 8 at 1,000 (docs/strategies.md).
+        is 40 at 44 samples, 20 at 175 and 8 at 1,000; but at least 60 steps are made (docs/strategies.md).
         """
-        if self.batch_norms:
-            return round(min(LONGEST, max(FEWEST, PASSES / math.sqrt(self.count))) * factor)
         steps = math.ceil(self.count / self.batch_size)
+        if self.batch_norms:
+            passes = min(LONGEST, max(FEWEST, PASSES / math.sqrt(self.count)))
+            return round(max(passes, LEAST_STEPS / steps) * factor)
         return round(min(MOST, max(FEWEST, math.ceil(STEPS / steps))) * factor)
 
     def stage_epochs(self) -> int:
