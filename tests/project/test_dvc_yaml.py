@@ -73,12 +73,16 @@ def test_files_of_ones_own_are_dependencies(tmp_path: Path) -> None:
     assert 'deps: ["${backbone.name}"]' in pipeline(params, tmp_path)
 
 
-RECIPES = {"sample_data": "params.yaml", "baseline": "recipes/token_classification.yaml"}
+HAVING = {"sample_data": "params.yaml", "choose": "params.yaml", "baseline": "recipes/token_classification.yaml"}
+"""Params whose project has the stage, or would with another backbone."""
 
 
 @pytest.mark.parametrize("name", [name for name in STAGES if name not in ("code", "check")])
 def test_every_section_that_a_stage_loads_is_declared(name: str) -> None:
-    recipe = ROOT / RECIPES.get(name, "recipes/text_classification.yaml")
+    params = read(ROOT / HAVING.get(name, "recipes/text_classification.yaml"))
+    if name == "choose":
+        params["backbone"] = {"kind": "auto", "among": [{"kind": "torchvision", "name": "mobilenet_v2"}]}
+    there = YAML(typ="safe").load(pipeline(params))["stages"]
     tree = ast.parse((PACKAGE / "stages" / f"{name}.py").read_text())
     loaded = {
         call.args[0].value.split(".")[0] if isinstance(call.args[0], ast.Constant) else "finetune"
@@ -87,5 +91,5 @@ def test_every_section_that_a_stage_loads_is_declared(name: str) -> None:
         and getattr(call.func, "attr", getattr(call.func, "id", "")) == "load"
         and call.args
     }
-    declared = {param.split(".")[0] for param in stages(recipe)[name].get("params", []) if isinstance(param, str)}
+    declared = {param.split(".")[0] for param in there[name].get("params", []) if isinstance(param, str)}
     assert loaded - ({"tracking"} if name in SHOWS else set()) == declared

@@ -12,6 +12,7 @@ from PIL import Image
 from ruamel.yaml import YAML
 from torch import nn
 
+from tlpipe.advise import passes
 from tlpipe.advise.choice import Cost, read_choice
 from tlpipe.backbones.auto import CHOSEN, Auto
 from tlpipe.config import ConfigError, read
@@ -130,11 +131,12 @@ def test_a_pass_is_kept(project: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
     quick(monkeypatch, EQUAL)
     choose.main()
     first = CHOSEN.read_bytes(), Path("reports/backbone.json").read_bytes()
-    monkeypatch.setattr(choose, "look", None)
+    monkeypatch.setattr(passes, "look", None)
     choose.main()
     assert first == (CHOSEN.read_bytes(), Path("reports/backbone.json").read_bytes())
 
 
+@pytest.mark.slow
 def test_costs_are_those_of_the_exported_model(project: Raw) -> None:
     cost = choose.measure_cost(load_params().backbone.among[0], ImageClassification(), ("red", "green"))
     assert 0 < cost.milliseconds < 1000

@@ -12,7 +12,7 @@ import torch
 from tlpipe import config
 from tlpipe.advise.choice import REPORT, Cost, Judged, choose, within
 from tlpipe.advise.evidence import subject
-from tlpipe.advise.passes import Depths, look
+from tlpipe.advise.passes import Depths, look_once
 from tlpipe.advise.probe import cross_fitted, measured
 from tlpipe.advise.spec import Advise
 from tlpipe.backbones import AnyBackbone
@@ -154,14 +154,5 @@ def _features(backbone: Backbone, packed: Packed, rows: Any, machine: Machine) -
     encoder = backbone.pretrained()[0]
     key = run_key(backbone.model_dump(mode="json"), fingerprint(encoder), packed.fingerprint, rows.tolist(),
                   machine.precision, hash_code("choose"))  # fmt: skip
-    path = CACHE / f"{key}.npz"
-    if path.is_file():
-        with np.load(path) as kept:
-            return {group: kept[group] for group in encoder.groups if group in kept}
     with torch.inference_mode():
-        depths = look(encoder, packed, rows, machine).depths
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_suffix(".half.npz")
-    np.savez(half, **depths)  # type: ignore[arg-type]
-    half.replace(path)
-    return depths
+        return look_once(CACHE / f"{key}.npz", encoder, packed, rows, machine)
