@@ -20,12 +20,13 @@ PYTHON ?= python3
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.ready ## A project of the offline default, in demo/, through to a verified ONNX bundle and its report
-	test -f demo/dvc.yaml || tlpipe init --no-scm demo
+demo: $(VENV)/.ready ## Photographs of solar cells with ImageNet weights, in demo/, through to a verified ONNX bundle and its report
+	test -f demo/dvc.yaml || tlpipe init --no-scm --recipe solar_cells demo
 	cd demo && dvc repro
 	@echo "Look at demo/reports/report.html, demo/models/bundle/ and: cd demo && mlflow ui --backend-store-uri sqlite:///mlflow.db"
+	@echo "The photographs are under CC BY-NC-SA 4.0, no commercial use; whom to cite: demo/data/solar_cells/SOURCE.md"
 
-demo-text: $(VENV)/.ready ## The same for texts, in demo-text/: a tiny BERT, pretrained and fine-tuned offline
+demo-text: $(VENV)/.ready ## The same for texts, in demo-text/: topics of documentation strings with MiniLM
 	test -f demo-text/dvc.yaml || tlpipe init --no-scm --recipe text_classification demo-text
 	cd demo-text && dvc repro
 	@echo "Look at demo-text/reports/report.html and demo-text/models/bundle/"
@@ -60,11 +61,11 @@ bench: $(VENV)/.ready ## Benchmarks: the step, the arithmetic limit, growth, the
 	python -m benchmarks.peers.texts
 	python -m benchmarks.gpu
 
-abuse: $(VENV)/.ready ## Mutated params files and hostile files, offline: no traceback, nothing hangs (about half an hour)
-	python -m benchmarks.abuse
+abuse: $(VENV)/.ready ## Mutated params files, hostile files, kills, hostile requests, offline: an hour, or in pieces with SECONDS=450
+	python -m benchmarks.abuse --seconds $(or $(SECONDS),0)
 
 clean: ## Remove what the pipeline made (not the DVC cache, not MLflow's store)
-	rm -rf data/packed data/features data/preprocess.json data/monitor.json reports .tlpipe/work .tlpipe/cache
+	rm -rf data/packed data/features data/preprocess.json data/monitor.json reports .tlpipe/work .tlpipe/cache .tlpipe/reuse
 	rm -rf models/source models/head models/finetuned models/seeds models/champion models/bundle demo demo-text
 
 # uv comes from the system if it is there, else from PyPI into the environment that it then fills

@@ -58,6 +58,9 @@ def refusal(folder: Path, place: str, value: object) -> str:
         ("runtime.device", "gpu", "did you mean 'cuda'?"),
         ("runtime.precision", "float32", "did you mean 'fp32'?"),
         ("training.optimizer", "adam", "did you mean 'adamw'?"),
+        ("tracking.experiment", "a\x1b[2Jb", "tracking.experiment"),
+        ("tracking.experiment", "\x00", "tracking.experiment"),
+        ("runtime.precision", "half", "did you mean 'fp16'?"),
     ],
 )
 def test_what_makes_no_sense_is_refused(tmp_path: Path, place: str, value: object, said: str):

@@ -9,9 +9,10 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
-    "troubles", "endings", "locks", "dvc_lock", "cores", "files", "wording", "yaml_text", "config", "code",
+    "troubles", "endings", "locks", "dvc_lock", "cores", "ram", "files", "csv_files", "wording", "yaml_text", "config",
+    "packaged", "code",
     "preprocess", "bundle", "golden", "intervals", "metrics", "sums", "entities", "tagging", "answer_metrics",
-    "schedule", "data", "backbones", "tasks", "strategies", "plan_table", "train", "advise", "evaluate",
+    "metric_facts", "schedule", "data", "backbones", "tasks", "strategies", "plan_table", "train", "advise", "evaluate",
     "export", "serve", "tracking", "report", "across", "params", "progress", "lr_range", "stages", "project",
     "project_commands", "serve_commands", "cli",
 )  # fmt: skip

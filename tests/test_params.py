@@ -196,7 +196,7 @@ def test_every_backbone_and_task_says_its_modality():
     assert {spec.modality for spec in members(AnyBackbone)} <= {"image", "text"}
 
 
-TOKENS = read(ROOT / "recipes/token_classification.yaml")
+TOKENS = read(ROOT / "recipes/token_classification_bert.yaml")
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ TOKENS = read(ROOT / "recipes/token_classification.yaml")
             "mean",
             ["backbone.pooling (line ", "reads the features of every token", "set it to none"],
         ),
-        ("task/kind", "text_classification", ["backbone.pooling", "set it to pooler, cls or mean"]),
+        ("task/kind", "text_classification", ["backbone.pooling", "set it to auto, pooler, cls or mean"]),
         ("data/source/kind", "text_table", ["data.source.kind (line ", "not labelled with", "the sources conll"]),
         ("training/balance", "sampling", ["training.balance (line ", "none, weights"]),
         ("training/monitor", "accuracy", []),

@@ -127,3 +127,9 @@ def test_a_folder_that_cannot_be_listed_is_no_empty_one(tmp_path: Path, monkeypa
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(PermissionError):
         ImageFolder(path=str(tmp_path)).scan()
+
+
+def test_a_name_of_any_length_is_said_in_short():
+    said = sentence(OSError(errno.ENAMETOOLONG, "File name too long", "a" * 5000)) or ""
+    assert "its name is too long for this file system: shorten it" in said
+    assert len(said) < 700

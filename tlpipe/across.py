@@ -103,7 +103,7 @@ def _pooling(task: Any, backbone: Any, path: Path | None) -> Iterator[str]:
         return
     what, do = "the task reads the features of every token, and this backbone pools them", "set it to none"
     if backbone.tokens:
-        what, do = "the task reads features of the whole text, and none are made", "set it to pooler, cls or mean"
+        what, do = "the task reads features of the whole text, and none are made", "set it to auto, pooler, cls or mean"
     yield block("backbone.pooling", what, {"given": backbone.pooling, "do": do}, line_of(path, "backbone", ["pooling"]))
 
 

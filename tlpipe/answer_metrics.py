@@ -20,6 +20,8 @@ from tlpipe.sums import SumMetric
 
 Version = Literal["v1.1", "v2.0"]
 Floats = NDArray[np.float64]
+THRESHOLD = "no_answer_threshold"
+"""How much better than the best span "no answer" must score to be said, on logits divided by the temperature."""
 PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 

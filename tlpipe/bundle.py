@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from tlpipe.config import ConfigError, Spec, parse
 from tlpipe.preprocess import AnyPreprocess
+from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.preprocess.limits import SampleLimits
 
 MODEL, ABOUT = "model.onnx", "bundle.json"
@@ -134,6 +135,11 @@ class Bundle(Spec):
                 raise ValueError(
                     f"there are {len(self.labels)} labels, and the output {port.name!r} has {classes} values a sample"
                 )
+        for port in (*self.inputs, *self.outputs):
+            if len(port.layout) != len(port.shape):
+                raise ValueError(f"{port.name!r} has {len(port.shape)} axes, and its layout names {port.layout!r}")
+        if isinstance(self.preprocessing, ImagePreprocess) and self.inputs[0].layout != "NHWC":
+            raise ValueError(f"images are taken as NHWC, and the layout of {self.inputs[0].name!r} is another")
         if MODEL not in self.sha256:
             raise ValueError(f"sha256 does not name {MODEL}, so nobody could tell whether it is the one")
         return self
@@ -141,7 +147,8 @@ class Bundle(Spec):
     def of_itself(self) -> dict[str, str]:
         """What the graph's own metadata say too, as they say it."""
         labels = json.dumps(self.labels, ensure_ascii=False)
-        return {"labels": labels, "task": self.task, **metadata(self.temperature, self.preprocessing, self.limits)}
+        read = metadata(self.temperature, self.preprocessing, self.limits, self.fitted)
+        return {"labels": labels, "task": self.task, **read}
 
     @property
     def version(self) -> str:
@@ -149,16 +156,19 @@ class Bundle(Spec):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
 
 
-def metadata(temperature: float, preprocessing: Any, limits: SampleLimits) -> dict[str, str]:
+def metadata(
+    temperature: float, preprocessing: Any, limits: SampleLimits, fitted: Mapping[str, float]
+) -> dict[str, str]:
     """What the graph's file says of itself besides labels and task: clients may have it alone, contradictions show.
 
-    `limits` is what `tlpipe.preprocess.decode.decode` takes besides the bytes.
+    `limits` is what `tlpipe.preprocess.decode.decode` takes besides the bytes, `fitted` is `Bundle.fitted`.
     """
     readable = {"max_pixels": limits.max_pixels, "edge": getattr(preprocessing, "edge", None)}
     return {
         "temperature": repr(temperature),
         "preprocessing": preprocessing.model_dump_json(),
         "limits": json.dumps(readable),
+        "fitted": json.dumps(dict(fitted), sort_keys=True),
     }
 
 
@@ -186,7 +196,7 @@ def read_bundle(folder: Path) -> Bundle:
         raise BundleError(f"{path} does not exist: {folder} is not a bundle; make one with `dvc repro export`")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"{path} is not JSON ({error}); export the bundle again") from None
     bundle: Bundle = parse(data, Bundle, str(path))
     verify(folder, bundle)

@@ -36,16 +36,20 @@ def _variable(value: str) -> Iterator[float]:
 
 def _quotas(root: Path) -> Iterator[float]:
     """Cores by the quota of each control group above this process, of both versions."""
-    for line in _lines(root / "proc/self/cgroup"):
+    for version, folder in control_groups(root, "cpu"):
+        yield from (_second_version if version == 2 else _first_version)(folder)
+
+
+def control_groups(root: Path, controller: str) -> Iterator[tuple[int, Path]]:
+    """Version (1 or 2) and folder of each control group above this process that may limit what `controller` names."""
+    for line in lines_of(root / "proc/self/cgroup"):
         number, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
         if number == "0" and not controllers:
-            for folder in _above(root / "sys/fs/cgroup", path):
-                yield from _second_version(folder)
-        elif "cpu" in controllers.split(","):
-            for name in {controllers, "cpu"}:
-                for folder in _above(root / "sys/fs/cgroup" / name, path):
-                    yield from _first_version(folder)
+            yield from ((2, folder) for folder in _above(root / "sys/fs/cgroup", path))
+        elif controller in controllers.split(","):
+            for name in {controllers, controller}:
+                yield from ((1, folder) for folder in _above(root / "sys/fs/cgroup" / name, path))
 
 
 def _above(mount: Path, path: str) -> Iterator[Path]:
@@ -55,12 +59,12 @@ def _above(mount: Path, path: str) -> Iterator[Path]:
 
 
 def _second_version(folder: Path) -> Iterator[float]:
-    for line in _lines(folder / "cpu.max")[:1]:
+    for line in lines_of(folder / "cpu.max")[:1]:
         yield from _share(*line.split()[:2])
 
 
 def _first_version(folder: Path) -> Iterator[float]:
-    values = [_lines(folder / name) for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")]
+    values = [lines_of(folder / name) for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us")]
     if all(values):
         yield from _share(values[0][0], values[1][0])
 
@@ -71,7 +75,8 @@ def _share(quota: str = "max", period: str = "100000") -> Iterator[float]:
         yield int(quota) / int(period)
 
 
-def _lines(path: Path) -> list[str]:
+def lines_of(path: Path) -> list[str]:
+    """The lines of a small file; none where it cannot be read."""
     try:
         return path.read_text(encoding="utf-8").split("\n")
     except (OSError, ValueError):

@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+import numpy as np
+from pydantic import Field, model_validator
 
 from tlpipe.config import Spec, parse
 
@@ -19,8 +20,24 @@ class GoldenSample(Spec):
     """Its content type."""
     raw: str
     """Its bytes, in base64."""
-    rows: Annotated[tuple[dict[str, list[Any]], ...], Field(min_length=1)]
+    rows: Annotated[tuple[Annotated[dict[str, list[Any]], Field(min_length=1)], ...], Field(min_length=1)]
     """By output: nested lists of numbers, without the batch axis and without padding."""
+
+    @model_validator(mode="after")
+    def _proves_something(self) -> "GoldenSample":
+        try:
+            base64.b64decode(self.raw, validate=True)
+        except ValueError as error:
+            raise ValueError(f"raw is not base64 ({error})") from None
+        for row in self.rows:
+            for name, values in row.items():
+                try:
+                    np.asarray(values, np.float64)
+                except (ValueError, TypeError, OverflowError):
+                    raise ValueError(
+                        f"{name} must be nested lists of numbers, all of one length at each depth"
+                    ) from None
+        return self
 
     @property
     def content(self) -> bytes:
@@ -53,7 +70,7 @@ def read_golden(folder: Path) -> Golden:
     path = folder / GOLDEN
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         data = f"not JSON ({error})"
     golden: Golden = parse(data, Golden, str(path))
     return golden

@@ -6,6 +6,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+WORK = Path(".tlpipe/work")
+"""Where stages keep their recovery state, and the locks of those that run."""
+
 
 def try_lock(file: IO[Any], exclusive: bool = True) -> bool:
     """Lock an open file; False when another process holds it."""

@@ -1,4 +1,4 @@
-"""The commands that make, run and maintain a project: init, run, status, upgrade."""
+"""The commands that make, run and maintain a project: init, run, backbones, status, upgrade."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +12,7 @@ def add(app: typer.Typer) -> None:
     """Register them."""
     app.command()(init)
     app.command()(run)
+    app.command()(backbones)
     app.command()(status)
     app.command()(upgrade)
 
@@ -46,6 +47,21 @@ def run(
     from tlpipe.project.run import run as repro
 
     repro(Path(), targets or (), typer.echo)
+
+
+def backbones(
+    as_json: Annotated[bool, typer.Option("--json", help="Rows for programs, each with its section.")] = False,
+    measure: Annotated[bool, typer.Option(help="Time a forward pass of each here.")] = True,
+    network: Annotated[bool, typer.Option(help="Try whether hosts can be reached.")] = True,
+) -> None:
+    """List the pretrained weights that can be had on this machine now, with size, input, licence and cost here."""
+    import json
+    from dataclasses import asdict
+
+    from tlpipe.project.backbones import rows, table
+
+    listed = list(rows(HERE, measure, network))
+    typer.echo(json.dumps([asdict(row) for row in listed], indent=1) if as_json else table(listed))
 
 
 def status() -> None:

@@ -176,8 +176,9 @@ def variants(
     threads: Threads = 0,
 ) -> None:
     """Make fp16 and int8 bundles, and keep those that are faster here and lose no more than they may."""
+    from tlpipe.serve.gate import Gate
     from tlpipe.serve.session import Runtime
-    from tlpipe.serve.variants import Gate, make_variants
+    from tlpipe.serve.variants import make_variants
 
     gate, runtime = Gate(loss=loss, faster=faster, calibration=calibration), Runtime(device=device, threads=threads)
     findings = []

@@ -23,8 +23,11 @@ ADVICE = {
     errno.EIO: "the disk or the network does not answer as it should: look at the system's log",
     errno.EFBIG: "the file would be larger than is allowed here (`ulimit -f`)",
     errno.ENOMEM: "there is not enough memory",
+    errno.ENAMETOOLONG: "its name is too long for this file system: shorten it",
     errno.ESTALE: "the network's file system lost it: mount it again",
 }
+LONGEST = 300
+"""Characters of a path that are said."""
 LOST = "a file could not be written or read to its end; the disk may be full"
 INSIDE = re.compile(r"\(os error (\d+)\)(?: at path \"([^\"]*)\")?")
 """How libraries in Rust (safetensors, tokenizers) tell the system's error."""
@@ -67,10 +70,16 @@ def _what(error: BaseException) -> str | None:
 
 
 def _line(name: object, number: int | None, said: str) -> str:
-    where = f"{os.fsdecode(name) if isinstance(name, str | bytes) else name}: " if name is not None else ""
+    path = os.fsdecode(name) if isinstance(name, str | bytes) else str(name)
+    where = f"{_shortened(path)}: " if name is not None else ""
     if number is None and STREAM.search(said):
         return f"{where}{LOST}"
     return f"{where}{ADVICE[number]} ({said})" if number in ADVICE else f"{where}{said}"
+
+
+def _shortened(name: str) -> str:
+    """A path of at most LONGEST characters: one that is too long for the system need not be read whole."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST // 2]}…{name[-LONGEST // 2 :]}"
 
 
 def explain_uncaught(kept: str = AGAIN) -> None:

@@ -15,7 +15,8 @@ NOUNS = {
 }
 SYNONYMS = {
     "gpu": "cuda", "nvidia": "cuda", "cuda:0": "cuda", "metal": "mps", "apple": "mps", "m1": "mps",
-    "float32": "fp32", "32": "fp32", "full": "fp32", "bfloat16": "bf16", "mixed": "bf16", "half": "bf16",
+    "float32": "fp32", "32": "fp32", "full": "fp32", "bfloat16": "bf16", "mixed": "bf16", "half": "fp16",
+    "float16": "fp16", "16": "fp16",
     "adam": "adamw", "momentum": "sgd", "nesterov": "sgd", "cosineannealing": "cosine", "bio": "iob2", "bilou": "bioes",
     "f1": "macro_f1", "acc": "accuracy", "tsv": "text_table", "csv": "text_table", "imagefolder": "image_folder",
     "finetune": "all_layers", "full_finetuning": "all_layers", "linearprobe": "head_only", "probe": "head_only",

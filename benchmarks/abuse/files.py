@@ -12,6 +12,7 @@ import random
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ from PIL import Image
 from pyarrow import parquet
 from safetensors.torch import save_file
 
-from benchmarks.abuse.outcome import Tally, attempt, quiet
+from benchmarks.abuse import record
+from benchmarks.abuse.outcome import Tally, attempt
 from tlpipe.backbones.weights import read_state
 from tlpipe.data.conll import Conll
 from tlpipe.data.squad import Squad
@@ -30,7 +32,10 @@ from tlpipe.data.text_table import TextTable
 from tlpipe.files import read_file
 from tlpipe.preprocess.decode import decode
 
+PART, PIECE = "files", 200
 PIXELS = 10_000_000
+KINDS = ("pipe", "zero", "null", "folder", "nothing", "itself")
+"""What stands in the place of a file."""
 Reader = Callable[[Path], object]
 WORDS = (
     b"NaN",
@@ -122,24 +127,28 @@ def damaged(content: bytes, generator: random.Random) -> bytes:
     return bytes(changed)
 
 
-def run(count: int) -> dict[str, Any]:
-    """Outcomes of `count` damaged files, and of what is no file at all."""
+def cases(first: int, count: int) -> Tally:
+    """Outcomes of the cases from number `first` on: each tenth is no file at all, the others are damaged ones."""
     tally = Tally()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         files = good(root)
         names = sorted(files)
-        for number in range(count):
-            content, reader = files[names[number % len(names)]]
-            path = root / names[number % len(names)]
-            path.write_bytes(damaged(content, random.Random(number)))
-            attempt(tally, f"file {number} {path.name}", lambda reader=reader, path=path: reader(path))  # type: ignore[misc]
-        for name in names:
-            for kind in ("pipe", "zero", "null", "folder", "nothing", "itself"):
+        for number in range(first, first + count):
+            if number % 10 == 9:
+                kind, name = KINDS[number // 10 % len(KINDS)], names[number // 10 // len(KINDS) % len(names)]
                 _replace(root / name, kind)
-                reader = files[name][1]
-                attempt(tally, f"{kind} {name}", lambda reader=reader, name=name: reader(root / name))  # type: ignore[misc]
-    return tally.summary()
+            else:
+                kind, name = "damaged", names[number % len(names)]
+                _replace(root / name, "nothing")
+                (root / name).write_bytes(damaged(files[name][0], random.Random(number)))
+            attempt(tally, f"file {number}: {kind} {name}", partial(files[name][1], root / name))
+    return tally
+
+
+def run(count: int, seconds: float = 0) -> dict[str, Any] | None:
+    """Outcomes of the cases 0 to `count`; see `record.in_pieces`."""
+    return record.in_pieces(PART, count, seconds, PIECE, cases)
 
 
 def _replace(path: Path, kind: str) -> None:
@@ -160,8 +169,6 @@ def _replace(path: Path, kind: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=2000)
-    wanted = parser.parse_args().count
-    quiet()
-    found = run(wanted)
-    print(json.dumps(found, indent=2))
-    sys.exit(bool(found["faults"]))
+    parser.add_argument("--seconds", type=float, default=0)
+    wanted = parser.parse_args()
+    sys.exit(record.end(PART, run(wanted.count, wanted.seconds)))

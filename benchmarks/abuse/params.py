@@ -18,9 +18,12 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from benchmarks.abuse import record
 from benchmarks.abuse.outcome import Tally, attempt, quiet, shares
+from tlpipe.cores import usable_cores
 from tlpipe.params import load_params, outline
 
+PART, PIECE = "params", 1000
 ROOT = Path(__file__).resolve().parents[2]
 VALUES: tuple[object, ...] = (
     None,
@@ -207,7 +210,7 @@ def _work(cases: range) -> Tally:
     return tally
 
 
-def run(count: int, workers: int, first: int = 0) -> dict[str, Any]:
+def cases(first: int, count: int, workers: int) -> Tally:
     """Outcomes of `count` cases from number `first` on."""
     total = Tally()
     parts = [range(part.start + first, part.stop + first, part.step) for part in shares(count, workers)]
@@ -215,15 +218,18 @@ def run(count: int, workers: int, first: int = 0) -> dict[str, Any]:
         for tally in pool.imap_unordered(_work, parts):
             total.outcomes += tally.outcomes
             total.faults += tally.faults
-    return total.summary()
+    return total
+
+
+def run(count: int, seconds: float = 0) -> dict[str, Any] | None:
+    """Outcomes of the cases 0 to `count`; see `record.in_pieces`."""
+    workers = min(4, usable_cores())
+    return record.in_pieces(PART, count, seconds, PIECE, lambda first, size: cases(first, size, workers))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=10_000)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=2)
-    asked = parser.parse_args()
-    found = run(asked.count, asked.workers, asked.first)
-    print(json.dumps(found, indent=2))
-    sys.exit(bool(found["faults"]))
+    parser.add_argument("--seconds", type=float, default=0)
+    wanted = parser.parse_args()
+    sys.exit(record.end(PART, run(wanted.count, wanted.seconds)))

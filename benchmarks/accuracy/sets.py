@@ -6,6 +6,7 @@ Which sets choices may be made on was decided before the first training: `fitted
 import os
 import random
 from dataclasses import dataclass
+from importlib import resources
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,12 +21,14 @@ from tlpipe.preprocess.image import ImagePreprocess
 
 SHARED = Path(os.environ.get("TLPIPE_SHARED", "../shared"))
 WEIGHTS = SHARED / "weights/mobilenet_v2_imagenet.pth"
-FITTED = ("cifar10", "chest_xray", "orientation", "printed", "count")
+FITTED = ("cifar10", "chest_xray", "elpv", "orientation", "printed", "count")
 HELD_OUT = ("rsscn7", "hymenoptera", "fashion_mnist_png")
 TEST = {"hymenoptera": "val"}
 """The folder of test images, where it is not `test`."""
 FOLDS = 5
 """As `data.split.folds: auto` gives so few labelled samples."""
+CELL_TEST, CELL_TRAIN = 300, 400
+"""Solar cells a class that test, and that may be labelled."""
 POOL, DRAWN_TEST = 600, 600
 """Images of a drawn set that may be labelled, and that test."""
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -109,6 +112,8 @@ def folder_of(name: str, work: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         if name in drawn.QUESTIONS:
             _write_drawn(name, folder)
+        elif name == "elpv":
+            _write_solar_cells(folder)
         else:
             source = (SHARED / "data" / name).resolve()
             (folder / "train").symlink_to(source / "train")
@@ -126,6 +131,21 @@ def _write_drawn(name: str, folder: Path) -> None:
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(images[row]).save(file)
         (folder / f"{split}.half").rename(folder / split)
+
+
+def _write_solar_cells(folder: Path) -> None:
+    """Photos of the package elpv-dataset that are surely functional or surely defective (Buerhop et al. 2018)."""
+    source = resources.files("elpv_dataset") / "data"
+    rows = [line.split() for line in (source / "labels.csv").read_text().splitlines() if line.strip()]
+    sure = [(row[0], "defective" if float(row[1]) else "functional") for row in rows if float(row[1]) in (0, 1)]
+    random.Random(5).shuffle(sure)
+    counts: dict[str, int] = {}
+    for file, kind in sure:
+        counts[kind] = counts.get(kind, 0) + 1
+        if counts[kind] <= CELL_TEST + CELL_TRAIN:
+            target = folder / ("test" if counts[kind] <= CELL_TEST else "train") / kind / Path(file).name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((source / file).read_bytes())
 
 
 def images_of(name: str, size: int, work: Path) -> Images:

@@ -130,8 +130,8 @@ def measure(job: TextJob) -> dict[str, Any]:
 
 
 def parameters(job: TextJob) -> dict[str, Any]:
-    """recipes/text_classification.yaml with this job's texts, weights and numbers; nothing dropped as a duplicate."""
-    params: dict[str, Any] = YAML(typ="safe").load(ROOT / "recipes/text_classification.yaml")
+    """recipes/text_classification_bert.yaml with this job's texts, weights and numbers; no duplicates dropped."""
+    params: dict[str, Any] = YAML(typ="safe").load(ROOT / "recipes/text_classification_bert.yaml")
     params["tracking"]["enabled"] = False
     splits = {split: f"{split}.csv" for split in ("train", "validation", "test")}
     params["data"]["source"] = {"kind": "text_table", "path": job.texts, "splits": splits}

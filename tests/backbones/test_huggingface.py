@@ -72,7 +72,7 @@ def test_the_tokenizer_is_copied(tmp_path: Path):
 def test_weights_without_a_pooler_are_refused_with_a_way_out(tmp_path: Path):
     folder = publish(tmp_path, "roberta")
     with pytest.raises(ConfigError, match=r"set backbone\.pooling to mean or cls"):
-        HuggingFace(name=str(folder), max_length=30).pretrained()
+        HuggingFace(name=str(folder), pooling="pooler", max_length=30).pretrained()
 
 
 def test_weights_of_another_shape_are_refused_by_name(tmp_path: Path):
@@ -90,7 +90,7 @@ def test_what_is_missing_is_named(tmp_path: Path):
         HuggingFace(name=str(folder)).prepare_tokenizer(tmp_path)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "model_type": "t5"}))
-    with pytest.raises(ConfigError, match="is a t5; allowed: bert"):
+    with pytest.raises(ConfigError, match=r"is a t5; allowed: .*bert"):
         HuggingFace(name=str(folder)).preprocess()
     (folder / "config.json").write_text("{")
     with pytest.raises(ConfigError, match="not JSON"):

@@ -30,8 +30,14 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "model_type": "modernbert", **SIZES, "global_attn_every_n_layers": 2, "local_attention": 8,
         "cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3,
     },
+    "xlm-roberta": {"model_type": "xlm-roberta", **SIZES, "pad_token_id": 1, "type_vocab_size": 1},
+    "mpnet": {"model_type": "mpnet", **SIZES, "pad_token_id": 1},
+    "albert": {"model_type": "albert", **SIZES, "embedding_size": 8, "num_hidden_layers": 6, "num_hidden_groups": 3},
+    "nomic": {"model_type": "nomic_bert", **SIZES},
+    "gte": {"model_type": "gte", **SIZES, "type_vocab_size": 1},
 }  # fmt: skip
-POOLER = ("bert", "roberta")
+POOLER = ("bert", "roberta", "xlm-roberta", "mpnet", "albert")
+PADDED_WITH_1 = ("roberta", "xlm-roberta", "mpnet")
 
 
 def make(name: str, pooling: str = "") -> TextEncoder:
@@ -55,8 +61,8 @@ def batch(pad: int = 0, lengths: tuple[int, ...] = (12, 7, 3)) -> Tensor:
 
 
 def inputs(name: str) -> Tensor:
-    x = batch(pad=1 if name == "roberta" else 0)
-    return x if name in ("bert", "electra") else x[:, :2]
+    x = batch(pad=1 if name in PADDED_WITH_1 else 0)
+    return x if name in ("bert", "electra", "albert", "nomic") else x[:, :2]
 
 
 def own_forward(name: str, encoder: TextEncoder, x: Tensor) -> Tensor:

@@ -104,6 +104,17 @@ def test_load_removes_a_prefix_of_all_names(prefix: str) -> None:
     assert torch.equal(model.body[0].weight, state["body.0.weight"])
 
 
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.int8, torch.bool])
+def test_load_refuses_values_of_another_kind(dtype: torch.dtype) -> None:
+    state = _state()
+    name = "body.0.weight"
+    state[name] = torch.ones(state[name].shape, dtype=dtype)
+    kind = str(dtype).removeprefix("torch.")
+    with pytest.raises(ConfigError, match=rf"wrong type: body\.0\.weight \(file {kind}, model float32\)"):
+        load_backbone(Net(), HEADS, state, "file")
+    load_backbone(Net(), HEADS, _state(**{name: _state()[name].half()}), "file")
+
+
 def test_load_without_batch_counters_but_not_without_statistics() -> None:
     state = _state()
     del state["body.1.num_batches_tracked"]

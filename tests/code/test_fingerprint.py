@@ -89,3 +89,15 @@ def test_the_stage_leaves_a_file_alone_that_is_up_to_date(tmp_path: Path, capsys
     stage.main(ROOT / "params.yaml", out)
     assert out.read_bytes() == written
     assert "other code for export" in capsys.readouterr().out
+
+
+def test_files_of_installed_packages_count_by_their_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = {"kind": "huggingface", "name": "package:some-weights/model"}
+    params = {**PARAMS, "backbone": backbone, "task": {"kind": "text_classification"}}
+    monkeypatch.setattr(fingerprint, "record_of", lambda name: f"{name} a")
+    before = code_of(("pretrain", "tokenizer", "compare"), params)
+    monkeypatch.setattr(fingerprint, "record_of", lambda name: f"{name} b")
+    after = code_of(("pretrain", "tokenizer", "compare"), params)
+    changed = {name for name in before["stages"] if after["stages"][name] != before["stages"][name]}
+    assert {"pretrain", "tokenizer"} <= changed
+    assert after["installed"] != before["installed"]

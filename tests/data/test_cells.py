@@ -1,6 +1,7 @@
 """What is no text does not become text, and what is no name no class: each refusal has the row."""
 
 import json
+import os
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from tlpipe.config import ConfigError
-from tlpipe.data.cells import MISSING, Names, read_json, text_of
+from tlpipe.data.cells import MISSING, Names, read_json, require_name, text_of
 from tlpipe.data.label_notes import label_notes
 from tlpipe.data.table import Dialect, read_table
 from tlpipe.data.text_table import TextTable
@@ -182,3 +183,49 @@ def test_odd_names_are_said(classes: tuple[str, ...], note: str):
 def test_names_that_are_fine_are_passed_over():
     assert not label_notes(("Bangkok, Thailand", "Paris, France", "cat", "B-PER", "I-PER", "0", "1"))
     assert not label_notes(tuple(map(str, range(10))))
+
+
+def test_whole_numbers_of_any_length_are_names(tmp_path: Path):
+    assert scan(tmp_path, [10**400, 1]) == [str(10**400), "1"]
+    assert scan(tmp_path, [{"text": "x", "label": "a", "g": 10**400}], group_column="g") == ["a"]
+    with pytest.raises(ConfigError, match="line 1: 'label': 601 characters are no name"):
+        scan(tmp_path, [10**600])
+    with pytest.raises(ConfigError, match="'text' must hold text, and this is a number"):
+        scan(tmp_path, [{"text": 10**400, "label": "a"}])
+
+
+def test_a_name_that_is_not_utf8_is_no_half_of_utf16():
+    with pytest.raises(ConfigError, match=r"a byte that is not UTF-8 \(0xff\) or half of a surrogate pair"):
+        require_name("the folder x", os.fsdecode(b"caf\xff"))
+
+
+def test_class_numbers_that_stand_for_one_name_are_refused(tmp_path: Path):
+    features = {"label": {"names": ["neg", "neg"], "_type": "ClassLabel"}}
+    table = pyarrow.table({"text": ["x", "y"], "label": [0, 1]})
+    about = {"huggingface": json.dumps({"info": {"features": features}})}
+    parquet.write_table(table.replace_schema_metadata(about), tmp_path / "a.parquet")
+    with pytest.raises(ConfigError, match="the class name 'neg' is there 2 times"):
+        TextTable(path=str(tmp_path), table="a.parquet").scan()
+
+
+@pytest.mark.parametrize("state", ["{}", "[1]", '{"_data_files": []}', '{"_data_files": [3]}', "5"])
+def test_a_saved_dataset_that_names_no_rows_is_refused(tmp_path: Path, state: str):
+    (tmp_path / "ds").mkdir()
+    (tmp_path / "ds/state.json").write_text(state)
+    with pytest.raises(ConfigError, match="names no files with rows"):
+        TextTable(path=str(tmp_path), table="ds").scan()
+
+
+def test_a_saved_dataset_of_several_splits_names_them(tmp_path: Path):
+    for split in ("train", "test"):
+        (tmp_path / "ds" / split).mkdir(parents=True)
+        (tmp_path / "ds" / split / "state.json").write_text("{}")
+    (tmp_path / "ds/dataset_dict.json").write_text('{"splits": ["train", "test"]}')
+    with pytest.raises(ConfigError, match=r"a table of its own \(ds/test, ds/train\): name one"):
+        TextTable(path=str(tmp_path), table="ds").scan()
+
+
+def test_headers_that_differ_in_a_space_are_one(tmp_path: Path):
+    (tmp_path / "a.csv").write_text("text,label,label \nx,a,b\n")
+    with pytest.raises(ConfigError, match="the column 'label' is there 2 times"):
+        TextTable(path=str(tmp_path), table="a.csv").scan()

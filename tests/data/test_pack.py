@@ -120,6 +120,14 @@ def test_bad_files_leave_no_holes(tree: Write, tmp_path: Path, files: dict[str, 
     assert all(row.any() for row in packed.samples)
 
 
+def test_the_terms_beside_the_samples_are_taken_over(tree: Write, tmp_path: Path, files: dict[str, Any]):
+    root = tree(files)
+    assert run(root, tmp_path / "out")[0]["terms"] == ""
+    (root / "SOURCE.md").write_text("CC BY 4.0, cite Doe 2020\n")
+    report = run(root, tmp_path / "out")[0]
+    assert (report["terms"], report["ignored"]) == ("CC BY 4.0, cite Doe 2020", [])
+
+
 def test_copies_across_given_splits(tree: Write, tmp_path: Path, picture: Picture):
     places = [f"{split}/{label}/{n}.png" for split in ("train", "val", "test") for label in "ab" for n in range(3)]
     files = {name: picture(seed) for seed, name in enumerate(places)}

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -363,3 +365,9 @@ def test_a_baseline_that_leads_is_said_first(results: list[Result]):
     assert ahead["difference"]["value"] == pytest.approx(means[0] - means[1])
     assert summary(first).startswith(f"TF-IDF is ahead: words leads the best network, {network.name}")
     assert compare([without_network(best)], spec)["baseline_ahead"] is None
+
+
+def test_comparing_loads_no_torch(own: Path) -> None:
+    code = "import sys; from tlpipe.stages.compare import main; main(); print({'torch', 'mlflow'} & set(sys.modules))"
+    said = subprocess.run([sys.executable, "-c", code], cwd=own, check=True, capture_output=True, text=True)
+    assert said.stdout.splitlines()[-1] == "set()"

@@ -14,8 +14,8 @@ SPLITS = ("validation", "test", "test", "test", "test")
 
 def predictions() -> Predictions:
     exact = np.array(PROBABILITIES, np.float32).astype(np.float64)
-    ids = tuple(f"a,{row}.png" for row in range(5))
-    return Predictions(("x", 'y "1"', "é"), np.arange(5) + 10, ids, SPLITS, np.array([0, 0, 1, 2, 2]), exact)
+    ids = tuple(f"{start}{row}.png" for row, start in enumerate(("a,", "=", "-", "+", "'@")))
+    return Predictions(("x", 'y "1"', "=é"), np.arange(5) + 10, ids, SPLITS, np.array([0, 0, 1, 2, 2]), exact)
 
 
 def test_the_file_keeps_everything(tmp_path: Path):
@@ -31,7 +31,7 @@ def test_the_file_keeps_everything(tmp_path: Path):
 def test_columns_are_those_of_the_contract(tmp_path: Path):
     predictions().save(tmp_path / "predictions.csv")
     header, first, *_ = (tmp_path / "predictions.csv").read_text().splitlines()
-    assert header == 'row,id,split,group,label,predicted,p_x,"p_y ""1""",p_é'
+    assert header == 'row,id,split,group,label,predicted,p_x,"p_y ""1""",p_=é'
     assert first.startswith('10,"a,0.png",validation,,x,x,0.699999988,')
 
 

@@ -56,7 +56,7 @@ def kill_when(project: Any, ready: Callable[[], bool], delay: float, dvc_first: 
         process.wait()
         second = project.run("dvc", "repro", "-s", STAGE, check=False)
         assert second.returncode != 0
-        assert f"finetune-all_layers is being trained by process {stage}" in second.stderr
+        assert f"finetune-all_layers is being run by process {stage}" in second.stderr
     os.kill(stage, signal.SIGKILL)
     process.wait()
     assert process.returncode != 0, log.read_text()

@@ -47,7 +47,9 @@ CHANGES = {
 @pytest.fixture(scope="module")
 def questions(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with made questions, and their contexts to pretrain on."""
-    project = make_project(tmp_path_factory.mktemp("questions") / "project", CHANGES, "recipes/question_answering.yaml")
+    project = make_project(
+        tmp_path_factory.mktemp("questions") / "project", CHANGES, "recipes/question_answering_bert.yaml"
+    )
     (project.folder / "data/mine").mkdir(parents=True)
     (project.folder / "data/mine/a.json").write_text(json.dumps({"data": articles(24)}))
     text = "\n\n".join(f"{context(number)}\n{context(number + 100)}" for number in range(40))

@@ -46,7 +46,7 @@ CHANGES = {
 def words(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A project with tagged sentences of its own, and plain text of other ones to pretrain on."""
     folder = tmp_path_factory.mktemp("words") / "project"
-    project, start = make_project(folder, CHANGES, "recipes/token_classification.yaml"), 0
+    project, start = make_project(folder, CHANGES, "recipes/token_classification_bert.yaml"), 0
     (folder / "data/mine").mkdir(parents=True)
     for split, count in COUNTS.items():
         tagged = [sentence(seed) for seed in range(start, start + count)]

@@ -68,6 +68,11 @@ def test_one_bit_is_black_and_white():
     assert decode(save(bits), MANY)[..., 0].tolist() == [[255, 0], [0, 255]]
 
 
+def test_the_transparent_level_of_16_bits_is_white():
+    image = Image.fromarray(np.array([[0, 50, 514]], np.uint16))
+    assert decode(save(image, transparency=50), MANY)[0].tolist() == [[0] * 3, [255] * 3, [2] * 3]
+
+
 def test_transparency_is_flattened_on_white():
     pixels = np.array([[[255, 0, 0, 255], [255, 0, 0, 0], [0, 0, 0, 51]]], np.uint8)
     assert decode(save(Image.fromarray(pixels, "RGBA")), MANY)[0].tolist() == [[255, 0, 0], [255] * 3, [204] * 3]

@@ -1,6 +1,7 @@
 """The dvc.yaml that a project gets: short, and with the stages of its task alone."""
 
 import ast
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from ruamel.yaml import YAML
 
 from tlpipe.code.names import PACKAGE
 from tlpipe.config import read
+from tlpipe.project.init import IGNORED
 from tlpipe.project.pipeline import pipeline
 from tlpipe.stages.runner import STAGES
 
@@ -55,10 +57,16 @@ def test_the_offline_defaults_make_their_samples() -> None:
         "tokenizer",
     }
     assert "baseline" in stages(ROOT / "recipes/token_classification.yaml")
+    assert set(stages(ROOT / "recipes/solar_cells.yaml")) - set(IMAGES) == {"sample_solar"}
+
+
+def test_files_of_packages_are_no_dependencies_of_dvc() -> None:
+    assert stages(ROOT / "recipes/solar_cells.yaml")["pretrain"]["deps"] == ["data/preprocess.json"]
+    assert stages(ROOT / "recipes/text_classification.yaml")["tokenizer"].get("deps") is None
 
 
 def test_files_of_ones_own_are_dependencies(tmp_path: Path) -> None:
-    params = read(ROOT / "recipes/sst2.yaml")
+    params = read(ROOT / "recipes/sst2_bert.yaml")
     corpora = [f"${{backbone.corpus[{at}]}}" for at in range(len(params["backbone"]["corpus"]))]
     found = YAML(typ="safe").load(pipeline(params))["stages"]
     assert found["tokenizer"]["deps"] == corpora
@@ -73,7 +81,12 @@ def test_files_of_ones_own_are_dependencies(tmp_path: Path) -> None:
     assert 'deps: ["${backbone.name}"]' in pipeline(params, tmp_path)
 
 
-HAVING = {"sample_data": "params.yaml", "choose": "params.yaml", "baseline": "recipes/token_classification.yaml"}
+HAVING = {
+    "sample_data": "params.yaml",
+    "sample_solar": "recipes/solar_cells.yaml",
+    "choose": "params.yaml",
+    "baseline": "recipes/token_classification.yaml",
+}
 """Params whose project has the stage, or would with another backbone."""
 
 
@@ -93,3 +106,17 @@ def test_every_section_that_a_stage_loads_is_declared(name: str) -> None:
     }
     declared = {param.split(".")[0] for param in there[name].get("params", []) if isinstance(param, str)}
     assert loaded - ({"tracking"} if name in SHOWS else set()) == declared
+
+
+def test_data_of_ones_own_can_be_added_to_the_repository(tmp_path: Path) -> None:
+    lines = (ROOT / ".gitignore").read_text()
+    assert set(IGNORED.splitlines()[1:]) <= set(lines.splitlines())
+    (tmp_path / ".gitignore").write_text(lines)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    outs = [out for stage in stages(ROOT / "params.yaml").values() for out in stage["outs"] if isinstance(out, str)]
+    written = [out.replace("${item.strategy}", "head_only") for out in outs]
+    own = ["data/mine", "data/mine.dvc", "data/.gitignore", "data/corpus/texts.txt.dvc", "models/pretrained/a.pt.dvc"]
+    said = subprocess.run(
+        ["git", "check-ignore", *written, *own], cwd=tmp_path, check=True, capture_output=True, text=True
+    )
+    assert said.stdout.splitlines() == written

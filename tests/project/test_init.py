@@ -36,6 +36,7 @@ def nothing_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """No repositories, which take a second each, and no network."""
     monkeypatch.setattr("tlpipe.project.init._begin", lambda folder, scm: [])
     monkeypatch.setattr(choices, "reachable", lambda host: False)
+    monkeypatch.setattr(choices, "installed", lambda name: False)
     monkeypatch.setattr(choices, "CACHED", dict.fromkeys(choices.CACHED, lambda name: False))
 
 
@@ -80,6 +81,25 @@ def test_published_weights_are_taken_where_they_can_be_had(
     assert params["backbone"]["kind"] == "huggingface"
     assert params["finetune"]["all_layers"]["lr"] == 2e-5
     assert "tokenizer" in (tmp_path / "project/dvc.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected", "lr"),
+    [
+        ("images", {"kind": "checkpoint", "path": choices.LITE0, "rename": "by_order"}, "auto"),
+        ("texts", {"kind": "huggingface", "name": choices.MINILM, "pooling": "auto"}, 1e-4),
+        ("words", {"kind": "huggingface", "name": choices.MINILM, "pooling": "none"}, 5e-4),
+    ],
+)
+def test_weights_in_an_installed_package_come_first(
+    kind: str, expected: dict[str, Any], lr: object, data: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choices, "installed", lambda name: True)
+    done = init(tmp_path / "project", data(kind))
+    params = read(tmp_path / "project/params.yaml")
+    assert expected.items() <= params["backbone"].items()
+    assert params["finetune"]["all_layers"]["lr"] == lr
+    assert any("installed package" in line for line in done.chosen)
 
 
 def test_few_labels_leave_out_what_needs_many(tmp_path: Path) -> None:

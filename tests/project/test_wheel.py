@@ -1,5 +1,7 @@
 """Slow: the wheel in a bare environment outside of the repository: init, dvc repro, predict, serve."""
 
+import csv
+import io
 import json
 import os
 import socket
@@ -173,8 +175,20 @@ def test_a_colleague_gets_everything_by_git_and_dvc(bare: Bare, insects: Path, t
     bare.dvc(theirs, "pull", "-q")
     status = json.loads(bare.dvc(theirs, "status", "--json"))
     assert status == {"code": ["always changed"]}
+    assert run("git", "status", "--porcelain", cwd=theirs) == ""
     assert (theirs / "reports/report.html").is_file()
     assert (theirs / "reports/comparison.json").is_file()
+
+
+def test_experiments_in_folders_of_their_own_find_the_data(bare: Bare, insects: Path) -> None:
+    for name, how in (("warm", "--temp"), ("later", "--queue")):
+        bare.dvc(insects, "exp", "run", "-q", how, "-n", name, "-S", f"data.split.seed={len(name)}", "prepare")
+    bare.dvc(insects, "exp", "run", "-q", "--run-all")
+    shown = list(csv.DictReader(io.StringIO(bare.dvc(insects, "exp", "show", "--csv"))))
+    seeds = {row["Experiment"]: row["data.split.seed"] for row in shown}
+    assert (seeds["warm"], seeds["later"]) == ("4", "5")
+    assert not [row for row in shown if row["State"] in ("Failed", "Queued", "Running")]
+    assert run("git", "status", "--porcelain", cwd=insects) == ""
 
 
 @pytest.mark.parametrize("name", CHANGES)

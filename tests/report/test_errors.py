@@ -7,6 +7,7 @@ import pytest
 
 from tests.asked import pack_asked
 from tests.tagged import LABELS, pack_tagged
+from tlpipe.answer_metrics import THRESHOLD
 from tlpipe.evaluate.answers import AnswerPredictions
 from tlpipe.evaluate.shown import SHOWN
 from tlpipe.evaluate.spec import Evaluate
@@ -14,7 +15,6 @@ from tlpipe.evaluate.tables import EVALUATED, write_tables
 from tlpipe.evaluate.tags import TagPredictions
 from tlpipe.preprocess.questions import END, START
 from tlpipe.report.errors import ERRORS
-from tlpipe.tasks.question_answering import THRESHOLD
 
 
 def test_words_are_confused_and_entities_counted(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from tests.serve.conftest import make_model
 from tlpipe.bundle import read_bundle
 from tlpipe.cli import app
 from tlpipe.data.base import Sample
-from tlpipe.data.ingest import Job, Unreadable, ingest
+from tlpipe.data.ingest import Job, Unreadable, create_scratch, ingest
 from tlpipe.export.parity import HeldOut
 from tlpipe.export.spec import Export
 from tlpipe.export.write import export_bundle
@@ -113,7 +113,8 @@ def trained(folder: Path, served: Path, tmp_path_factory: pytest.TempPathFactory
     bundle, scratch = read_bundle(served), tmp_path_factory.mktemp("scratch") / "scratch"
     names, edge = sorted(path.name for path in folder.iterdir()), bundle.preprocessing.resize_to
     job = Job(Folder(folder), bundle.preprocessing, bundle.limits.max_pixels, scratch)  # type: ignore[arg-type]
-    outcomes = list(ingest(job, names, 1))
+    create_scratch(job, len(names))
+    outcomes = list(ingest(job, list(enumerate(names)), 1))
     rows = np.fromfile(scratch, np.uint8).reshape(len(names), edge, edge, 3)
     return {
         name: None if isinstance(outcome, Unreadable) else row

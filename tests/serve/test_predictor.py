@@ -13,6 +13,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tlpipe.cli import app
+from tlpipe.csv_files import read_columns
 from tlpipe.serve import BadInput, Predictor
 from tlpipe.serve.files import found
 from tlpipe.serve.predictor import ahead
@@ -150,6 +151,14 @@ def test_odd_names_and_odd_outcomes(bundle: Path, folder: Path, tmp_path: Path):
     run("predict", bundle, folder / "cut.PNG", "--device", "cpu", code=1)
     assert "does not exist" in run("predict", bundle, folder / "absent", "--device", "cpu", code=2)
     assert len(list(found([folder / "deep"], {".png"}))) == 2
+
+
+def test_a_file_with_a_formula_for_a_name(bundle: Path, folder: Path, monkeypatch: pytest.MonkeyPatch):
+    (folder / "0.png").rename(folder / "=1+1.png")
+    monkeypatch.chdir(folder)
+    run("predict", bundle, "=1+1.png", "--out", "out.csv", "--device", "cpu")
+    assert Path("out.csv").read_text().splitlines()[1].startswith("'=1+1.png,")
+    assert [row["path"] for row in read_columns(Path("out.csv"))] == ["=1+1.png"]
 
 
 def test_a_folder_without_a_file_to_answer_for_is_an_error(bundle: Path, folder: Path, tmp_path: Path):

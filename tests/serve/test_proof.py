@@ -47,6 +47,11 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_bundle_of("text_classification", tmp_path_factory.mktemp("texts"))
 
 
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_bundle_of("question_answering", tmp_path_factory.mktemp("questions"))
+
+
 def say(*path: Any, value: Any) -> Change:
     """bundle.json says `value` there."""
 
@@ -106,7 +111,7 @@ CONTRADICTIONS: dict[str, tuple[Change, str]] = {
     "output type": (say("outputs", 1, "dtype", value="float16"), "the output 'probabilities' is float16 there"),
     "no type": (say("inputs", 0, "dtype", value="complex"), "dtype"),
     "input shape": (say("inputs", 0, "shape", value=["batch", "height", "width", 1]), "has shape"),
-    "input rank": (say("inputs", 0, "shape", value=["batch", 3]), "has shape"),
+    "input rank": (say("inputs", 0, "shape", value=["batch", 3]), "has 2 axes"),
     "input name": (say("inputs", 0, "name", value="picture"), "it names the inputs ['picture']"),
     "output name": (say("outputs", 0, "name", value="scores"), "it names the outputs"),
     "an output less": (lambda folder, about: about["outputs"].pop(), "it names the outputs"),
@@ -118,6 +123,8 @@ CONTRADICTIONS: dict[str, tuple[Change, str]] = {
     "another size": (say("preprocessing", "resize_to", value=40), "preprocessing is"),
     "another mean": (say("preprocessing", "mean", value=[0.1, 0.1, 0.1]), "preprocessing is"),
     "another limit": (say("limits", "max_pixels", value=7), "limits is"),
+    "another layout": (say("inputs", 0, "layout", value="NCHW"), "images are taken as NHWC"),
+    "a short layout": (say("outputs", 0, "layout", value="C"), "has 2 axes, and its layout names 'C'"),
     "a file elsewhere": (say("sha256", "../x", value="0"), "sha256"),
     "graph unnamed": (lambda folder, about: about["sha256"].pop("model.onnx"), "sha256 does not name model.onnx"),
     "other weights": (graph(other_weights), "golden sample 1 of 9"),
@@ -139,6 +146,37 @@ def changed(bundle: Path, folder: Path, change: Change) -> Path:
     change(folder, about)
     (folder / "bundle.json").write_text(json.dumps(about))
     return folder
+
+
+def test_what_is_nested_without_end_is_no_bundle(exported: Path, tmp_path: Path):
+    shutil.copytree(exported, tmp_path / "bundle")
+    (tmp_path / "bundle/bundle.json").write_text("[" * 100_000)
+    with pytest.raises(ConfigError, match="is not JSON"):
+        load(tmp_path / "bundle", CPU)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda sample: sample.update(raw="@@@"), "raw is not base64"),
+        (lambda sample: sample.update(raw="caf\u00e9"), "raw is not base64"),
+        (lambda sample: sample["rows"][0].update(probabilities=["a"] * 4), "nested lists of numbers"),
+        (lambda sample: sample["rows"][0].update(probabilities=[[1], [2, 3]]), "nested lists of numbers"),
+        (lambda sample: sample["rows"][0].clear(), "rows"),
+        (lambda sample: sample["rows"][0].update(probabilities=[0.5]), "probabilities have shape"),
+        (lambda sample: sample.update(media="text/plain", raw="aGVsbG8="), "cannot be read"),
+    ],
+)
+def test_golden_samples_that_prove_nothing_are_refused(exported: Path, tmp_path: Path, change: Any, sentence: str):
+    def changing(folder: Path, about: dict[str, Any]) -> None:
+        golden = json.loads((folder / "golden.json").read_text())
+        change(golden["samples"][0])
+        (folder / "golden.json").write_text(json.dumps(golden))
+        about["sha256"]["golden.json"] = digest(folder / "golden.json")
+
+    with pytest.raises(ConfigError) as caught:
+        load(changed(exported, tmp_path / "bundle", changing), CPU)
+    assert sentence in str(caught.value)
 
 
 def test_what_was_exported_is_proved(exported: Path, texts: Path):
@@ -188,6 +226,14 @@ def test_a_tokenizer_that_is_not_the_networks_is_refused(texts: Path, tmp_path: 
     with pytest.raises(ConfigError) as caught:
         load(changed(texts, tmp_path / "bundle", change), CPU)
     assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("fitted", [{"no_answer_threshold": 0.4}, {}, {"no_answer_threshold": 0.3, "other": 1.0}])
+def test_another_threshold_is_refused(questions: Path, tmp_path: Path, fitted: Any):
+    assert load(questions, CPU).bundle.fitted == {"no_answer_threshold": 0.3}
+    with pytest.raises(ConfigError, match=r"in the graph; export the bundle again") as caught:
+        load(changed(questions, tmp_path / "bundle", say("fitted", value=fitted)), CPU)
+    assert f"fitted is {json.dumps(fitted, sort_keys=True)} there" in str(caught.value)
 
 
 def test_other_devices_may_differ_as_their_arithmetic_does(exported: Path):

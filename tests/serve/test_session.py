@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -89,6 +90,38 @@ def test_a_gpu_that_was_chosen_or_limited_is_not_left_aside_silently(
         Runtime(device=device, **given).resolve()
 
 
+class Driver:
+    """CUDA's driver on a machine with so many GPUs."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def cuInit(self, flags: int) -> int:
+        return 0
+
+    def cuDeviceGetCount(self, count: Any) -> int:
+        count._obj.value = self.count
+        return 0
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda", "tensorrt"])
+@pytest.mark.parametrize(("there", "do"), [(1, "give --gpu 0"), (4, "give --gpu 0 to 3")])
+def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, device: str, there: int, do: str):
+    monkeypatch.setattr(session_module, "obstacles", lambda name: ())
+    monkeypatch.setattr(machine, "driver", lambda: Driver(there))
+    assert Runtime(device=device, gpu=there - 1).resolve() != "cpu"
+    with pytest.raises(DeviceError, match=rf"GPU number 7 was asked for, .* sees {there} here.*{do}$"):
+        Runtime(device=device, gpu=7).resolve()
+    monkeypatch.setenv(machine.VISIBLE, "3,1")
+    with pytest.raises(DeviceError, match=r"\(CUDA_VISIBLE_DEVICES=3,1 hides others and numbers these anew\)"):
+        Runtime(device=device, gpu=7).resolve()
+
+
+def test_a_driver_without_a_gpu_is_named(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(machine, "driver", lambda: Driver(0))
+    assert "the NVIDIA driver sees no GPU" in str(machine._driver.__wrapped__())
+
+
 def test_auto_falls_back_and_says_so(bundle: Path):
     assert Session((bundle / MODEL).read_bytes(), Runtime(device="auto")).device == "cpu"
     assert "--device auto takes cpu" in list(report())
@@ -113,7 +146,8 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_provider_that_is_silently_not_taken_is_an_error(bundle: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tlpipe.serve.session.obstacles", lambda device: ())
+    monkeypatch.setattr(session_module, "obstacles", lambda device: ())
+    monkeypatch.setattr(session_module, "gpus", lambda: 1)
     if not GPU:
         with pytest.raises(DeviceError, match="onnxruntime chose CPUExecutionProvider"):
             Session((bundle / MODEL).read_bytes(), Runtime(device="cuda"))

@@ -25,9 +25,10 @@ from tlpipe.export.text_parity import HeldOutTexts
 from tlpipe.export.word_parity import HeldOutWords
 from tlpipe.preprocess.text import Tokenizer
 from tlpipe.serve import Predictor
+from tlpipe.serve.gate import Gate
 from tlpipe.serve.load import load
 from tlpipe.serve.session import Runtime
-from tlpipe.serve.variants import Gate, make_variants
+from tlpipe.serve.variants import make_variants
 from tlpipe.tasks import TextClassification
 from tlpipe.tasks.base import Task
 from tlpipe.train.model import About

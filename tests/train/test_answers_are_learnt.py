@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from tests.asked import BACKBONE, TASK, pack_asked
+from tlpipe.answer_metrics import THRESHOLD
 from tlpipe.evaluate.answers import AnswerPredictions
 from tlpipe.evaluate.predict import predict
 from tlpipe.strategies.scratch import Scratch
-from tlpipe.tasks.question_answering import THRESHOLD
 from tlpipe.train.batches import Batches
 from tlpipe.train.device import Machine
 from tlpipe.train.events import Epoch

@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from tlpipe.config import ConfigError
-from tlpipe.train import batches, checkpoint, selection
+from tlpipe.strategies.unfreeze import TopLayers
+from tlpipe.train import batches, checkpoint, frozen, selection
 from tlpipe.train.batches import Rows
 from tlpipe.train.checkpoint import Keeper
+from tlpipe.train.device import Runtime
 from tlpipe.train.parallel import Team, require_device
+from tlpipe.train.spec import STILL, Cache
 from tlpipe.train.stored import Layout, Stored, Writer
 
 CPU = torch.device("cpu")
@@ -131,3 +134,27 @@ def test_a_state_is_saved_as_often_as_it_may_be(tmp_path: Path, monkeypatch: pyt
     keeper.save({})
     now[0] += 5
     assert keeper.due(epoch_ends=True)
+
+
+def test_activations_are_uploaded_once_a_phase(make_trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU each `Stored` copies its rows there."""
+    opened: list[Path] = []
+
+    class Counted(Stored):
+        def __init__(self, folder: Path, *rest: Any) -> None:
+            opened.append(folder)
+            super().__init__(folder, *rest)
+
+    monkeypatch.setattr(frozen, "Stored", Counted)
+    plan = TopLayers(kind="top_layers", layers=1, lr=3e-3, gamma=0.5, epochs=4).plan(("stem", "middle", "top"))
+    trainer = make_trainer(plan, augment=STILL, cache=Cache(views=1, noise=0, storage="exact", gigabytes=1))
+    list(trainer.run())
+    assert len(plan.phases) == 1
+    assert len(opened) == len(set(opened)) == 2  # of the training and the validation split, for four epochs
+
+
+def test_one_process_alone_trains_on_apples_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert Runtime(device="mps", threads=1).resolve().precision == "fp32"
+    with pytest.raises(ConfigError, match=r"runtime\.processes: 2 were asked for, and Apple's GPU is one"):
+        Runtime(device="mps", threads=1, processes=2).resolve()

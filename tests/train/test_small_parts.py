@@ -13,11 +13,12 @@ import torch
 from tlpipe.backbones.letters import Letters
 from tlpipe.config import ConfigError
 from tlpipe.data.packed import Packed
+from tlpipe.stages.claim import claimed
 from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.tasks.image_classification import ImageClassification
 from tlpipe.train.batches import Batches, class_weights, epoch_order
 from tlpipe.train.calibrate import fit_temperature
-from tlpipe.train.checkpoint import Keeper, claimed, hash_files, run_key
+from tlpipe.train.checkpoint import Keeper, hash_files, run_key
 from tlpipe.train.device import Machine, Runtime
 from tlpipe.train.embed import Features, embed
 from tlpipe.train.model import About, Classifier, load_model, save_model
@@ -106,7 +107,7 @@ def test_a_stage_is_trained_by_one_process_at_a_time_and_free_after_its_death(tm
     script = textwrap.dedent(f"""
         import time
         from pathlib import Path
-        from tlpipe.train.checkpoint import claimed
+        from tlpipe.stages.claim import claimed
         with claimed("stage", root=Path({str(tmp_path)!r})):
             print("mine", flush=True)
             time.sleep(60)
@@ -114,7 +115,7 @@ def test_a_stage_is_trained_by_one_process_at_a_time_and_free_after_its_death(tm
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as orphan:
         assert orphan.stdout is not None
         assert orphan.stdout.readline() == "mine\n"
-        said = rf"stage is being trained by process {orphan.pid}.*`kill {orphan.pid}`"
+        said = rf"stage is being run by process {orphan.pid}.*`kill {orphan.pid}`"
         with pytest.raises(ConfigError, match=said), claimed("stage", 0.2, tmp_path):
             pass
         orphan.kill()

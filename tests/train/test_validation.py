@@ -13,8 +13,9 @@ from tests.train.conftest import make_packed
 from tlpipe.config import ConfigError
 from tlpipe.data.packed import Packed
 from tlpipe.evaluate.judged import JUDGED
+from tlpipe.metric_facts import FACTS
 from tlpipe.metrics import measure
-from tlpipe.tasks.base import FACTS, Task
+from tlpipe.tasks.base import Task
 from tlpipe.tasks.image_classification import ImageClassification
 from tlpipe.train.calibrate import fit_temperature
 from tlpipe.train.validation import CALIBRATED, Validation, lower_is_better, monitored

@@ -83,7 +83,7 @@ def _check(form: str, backbone: Backbone, task: Task) -> None:
             f"{task.modality}s; give another backbone, or other samples"
         )
     if backbone.tokens != task.tokens:
-        needed = "none" if task.tokens else "pooler, cls or mean"
+        needed = "none" if task.tokens else "auto, pooler, cls or mean"
         raise ConfigError(
             f"--backbone {form}: its features are those of {'every token' if backbone.tokens else 'whole texts'}, and "
             f"{task.kind} needs the others; set backbone.pooling to {needed}"
@@ -98,7 +98,7 @@ def _spec(form: str, size: int | None, task: Task) -> dict[str, object]:
     if kind in ("torchvision", "timm") and rest:
         return {"kind": kind, "name": rest, "size": size}
     if kind == "huggingface" and rest:
-        pooling, length = "none" if task.tokens else "mean", size or LENGTHS.get(task.form, LENGTH)
+        pooling, length = "none" if task.tokens else "auto", size or LENGTHS.get(task.form, LENGTH)
         return {"kind": kind, "name": rest, "pooling": pooling, "max_length": length}
     path, _, architecture = rest.partition("@")
     library, _, name = architecture.partition(":")

@@ -7,10 +7,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from tlpipe.backbones.base import Backbone, Encoder
-from tlpipe.backbones.huggingface import CONFIG, fetch, read_config, width_of
+from tlpipe.backbones.folders import CONFIG, read_config, tokenizer_path, weights_path
+from tlpipe.backbones.huggingface import width_of
 from tlpipe.backbones.text import Pooling, TextEncoder, build
+from tlpipe.backbones.weights import Sha256, file_hash
 from tlpipe.config import ConfigError, Spec
 from tlpipe.data.corpus import read_documents, train_wordpiece
+from tlpipe.packaged import local_path
 from tlpipe.preprocess.text import TOKENIZER, TextPreprocess, load_tokenizer
 
 VOCABULARY = 30_522
@@ -29,7 +32,7 @@ class Size(Spec):
     lowercase: bool = True
     """Fold case and accents before the tokenizer is trained."""
     tokenizer: str | None = None
-    """A tokenizer.json to use instead of training one."""
+    """A tokenizer.json to use instead of training one, or `package:DISTRIBUTION/PATH` of one."""
 
     @model_validator(mode="after")
     def _divides(self) -> "Size":
@@ -50,7 +53,10 @@ class Bert(Backbone):
     size: Size | None = None
     """What is trained from nothing; null = see `start`."""
     start: str | None = None
-    """A folder or hub name of BERT weights to go on from, with their tokenizer; null = see `size`."""
+    """A folder, `package:DISTRIBUTION/FOLDER` or hub name of BERT weights to go on from, with their tokenizer; null =
+    see `size`."""
+    sha256: Sha256 | None = None
+    """Of the weights of `start`, and no others are taken; null = any. The pretrain stage fills it in."""
     pooling: Pooling = "pooler"
     """How tokens become the features of a text: the pooler that next-sentence prediction trained, the first token's
     hidden state, or the mean over all tokens; none for tasks that label tokens."""
@@ -100,8 +106,11 @@ class Bert(Backbone):
         return build(self.architecture(), self.pooling, self.max_length)
 
     def resolved(self) -> "Bert":
-        """With the config of `start` filled in."""
-        return self if self.start is None else self.model_copy(update={"config": self.architecture()})
+        """With the config of `start` filled in, and the hash of its weights."""
+        if self.start is None:
+            return self
+        digest = file_hash(weights_path(self.start, None))
+        return self.model_copy(update={"config": self.architecture(), "sha256": digest})
 
     def architecture(self) -> dict[str, Any]:
         """The content of a config.json. Raises ConfigError when `start` is no BERT."""
@@ -127,18 +136,18 @@ class Bert(Backbone):
             train_wordpiece(texts, size.vocabulary, size.lowercase, target)
             self._check_tokens(target)
             return
-        given = self._given_tokenizer()
+        given = self._given_tokenizer(target)
         self._check_tokens(given)
-        shutil.copyfile(given, target)
+        if given != target:
+            shutil.copyfile(given, target)
 
-    def _given_tokenizer(self) -> Path:
+    def _given_tokenizer(self, target: Path) -> Path:
         if self.size is None:
-            return fetch(str(self.start), TOKENIZER, None)
-        given = Path(str(self.size.tokenizer))
+            return tokenizer_path(str(self.start), None, target)
+        name = str(self.size.tokenizer)
+        given = local_path(name)
         if not given.is_file():
-            raise ConfigError(
-                f"backbone.size.tokenizer: {self.size.tokenizer!r} does not exist (seen from {Path.cwd()})"
-            )
+            raise ConfigError(f"backbone.size.tokenizer: {name!r} does not exist (seen from {Path.cwd()})")
         return given
 
     def _check_tokens(self, path: Path) -> None:

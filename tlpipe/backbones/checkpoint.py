@@ -1,18 +1,19 @@
 """Weights of your own: a local state dict, the architecture that it belongs to, and how its inputs were made."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import nn
 
 from tlpipe.backbones import families, timm, torchvision
 from tlpipe.backbones.base import Backbone, Encoder
 from tlpipe.backbones.own import build_own
-from tlpipe.backbones.weights import file_hash, head_prefixes, load_backbone, read_state
-from tlpipe.config import Spec
+from tlpipe.backbones.renaming import Rename, check_rules, offer, rename_state
+from tlpipe.backbones.weights import Sha256, check_hash, file_hash, head_prefixes, load_backbone, read_state
+from tlpipe.config import ConfigError, Spec
+from tlpipe.packaged import local_path
 from tlpipe.preprocess.image import ImagePreprocess
 
 
@@ -84,9 +85,20 @@ class Checkpoint(Backbone):
     kind: Literal["checkpoint"] = "checkpoint"
     architecture: Architecture
     path: str
-    """A .pth, .pt or .safetensors state dict, relative to the project's folder. Its classifier is skipped, by name."""
+    """A .pth, .pt or .safetensors state dict, relative to the project's folder, or `package:DISTRIBUTION/PATH`: a file
+    of an installed package. Its classifier is skipped, by name."""
+    rename: Rename | None = None
+    """For a file with other names for the same tensors: {pattern: replacement, …} of regular expressions, or by_order
+    where order, shapes and last names agree one to one."""
+    sha256: Sha256 | None = None
+    """Of the file, and no other is taken; null = any. The pretrain stage fills it in, so that models tell it."""
     inputs: ImagePreprocess
     """How the images were made that these weights were trained with."""
+
+    @field_validator("rename")
+    @classmethod
+    def _rules(cls, value: Rename | None) -> Rename | None:
+        return check_rules(value)
 
     def preprocess(self) -> ImagePreprocess:
         """As stated."""
@@ -96,16 +108,29 @@ class Checkpoint(Backbone):
         """The architecture with its own random initialisation."""
         return self.architecture.build(self.inputs.size).encode()
 
+    def resolved(self) -> "Checkpoint":
+        """With the file's hash."""
+        return self.model_copy(update={"sha256": file_hash(local_path(self.path))})
+
     def pretrained(self) -> tuple[Encoder, dict[str, str | list[str]]]:
         """Reads the file without running any code in it, and lays it over the architecture.
 
-        Raises ConfigError that names the missing, unexpected and wrongly shaped tensors. The origin says what was
-        unwrapped and how names were changed to fit.
+        Raises ConfigError that names the missing, unexpected and wrongly shaped tensors, and for another file than
+        `sha256` says. The origin says what was unwrapped and how names were changed to fit.
         """
-        path = Path(self.path)
+        path = local_path(self.path)
         state, notes = read_state(path)
-        built = self.architecture.build(self.inputs.size)
-        loaded = load_backbone(built.model, built.heads, state, self.path)
+        digest = check_hash(path, self.sha256, "backbone.sha256")
+        built, ordered = self.architecture.build(self.inputs.size), path.suffix != ".safetensors"
+        if self.rename == "by_order" and not ordered:
+            raise ConfigError(f"backbone.rename: by_order, but {self.path} is safetensors, which keeps no order")
+        if self.rename is not None:
+            renamed, note = rename_state(state, built.model, built.heads, self.rename, self.path)
+            loaded = load_backbone(built.model, built.heads, renamed, self.path)
+            notes.append(note)
+        else:
+            hint = offer(state, built.model, built.heads, ordered)
+            loaded = load_backbone(built.model, built.heads, state, self.path, hint)
         changes = "; ".join([*notes, *loaded.notes])
         origin = f"{self.path} ({changes})" if changes else self.path
-        return built.encode(), {"origin": origin, "sha256": file_hash(path), "skipped": loaded.skipped}
+        return built.encode(), {"origin": origin, "sha256": digest, "skipped": loaded.skipped}

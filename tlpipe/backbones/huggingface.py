@@ -1,41 +1,43 @@
-"""Encoders of the BERT family from a local folder or the Hugging Face hub: config.json, tokenizer.json, safetensors."""
+"""Encoders of the BERT family from a folder, an installed package or the Hugging Face hub."""
 
-import json
 import shutil
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
-from torch import Tensor
 
 from tlpipe.backbones.base import Backbone, Encoder
+from tlpipe.backbones.folders import local_folder, pickled_state, read_config, tokenizer_path, weights_path
+from tlpipe.backbones.pooling import choose_pooling
 from tlpipe.backbones.text import Pooling, TextEncoder, build
-from tlpipe.backbones.text_families import FAMILIES
-from tlpipe.backbones.weights import fingerprint, listed
+from tlpipe.backbones.weights import Sha256, check_hash, file_hash, listed
 from tlpipe.config import ConfigError
+from tlpipe.packaged import is_packaged, title_of
 from tlpipe.preprocess.text import TOKENIZER, TextPreprocess
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 UNUSED = (".position_ids", ".token_type_ids")
 """Ends of names of buffers that older files hold and nothing reads."""
 
 
 class HuggingFace(Backbone):
-    """A bert, roberta, distilbert, electra, deberta-v2/-v3 or modernbert encoder."""
+    """A text encoder of a family that can be cut: bert, roberta, mpnet, albert, deberta, modernbert and others."""
 
     modality: ClassVar[Literal["image", "text"]] = "text"
 
     kind: Literal["huggingface"] = "huggingface"
     name: Annotated[str, Field(min_length=1)]
-    """A folder with config.json, tokenizer.json and model.safetensors, or a name on the hub such as
-    google-bert/bert-base-uncased."""
+    """A folder with config.json, tokenizer.json and model.safetensors (or their older forms), the same in an installed
+    package as `package:DISTRIBUTION/PATH`, or a name on the hub such as google-bert/bert-base-uncased."""
     revision: str | None = None
     """Commit, tag or branch on the hub; null = the newest of the main branch. Folders have none."""
-    pooling: Pooling = "pooler"
-    """How tokens become the features of a text: the pretrained pooler on the first token (bert, roberta), the first
-    token's hidden state, or the mean over all tokens (good where the layers stay frozen)."""
+    pooling: Pooling | Literal["auto"] = "auto"
+    """How tokens become the features of a text: the pretrained pooler on the first token, the first token's hidden
+    state (cls), or the mean over all tokens; none for tasks that label tokens. auto = as the folder says: the pooling
+    of sentence-transformers' configuration, else a pooler that the weights hold, else the mean."""
     max_length: Annotated[int, Field(ge=8, le=8192)] = 128
     """Tokens of a text at most, special ones included; longer texts are cut off."""
+    sha256: Sha256 | None = None
+    """Of the weights file, and no other is taken; null = any. The pretrain stage fills it in; models tell it."""
     config: dict[str, Any] | None = None
     """What config.json says; null = read it. The pretrain stage fills it in, so that no later stage needs a network."""
 
@@ -59,30 +61,49 @@ class HuggingFace(Backbone):
         )
 
     def encoder(self) -> Encoder:
-        """Embeddings, layers and, with `pooling: pooler`, the pooler; random weights."""
-        return build(self._config(), self.pooling, self.max_length)
+        """Embeddings, layers and, where it pools, the pooler; random weights."""
+        return self._build()
 
     def pretrained(self) -> tuple[Encoder, dict[str, str | list[str]]]:
-        """Reads safetensors only; heads of the published model are left out, by name.
+        """Reads safetensors, or a pickle without running code in it; heads of the published model are left out.
 
-        Raises ConfigError when weights are missing or do not fit.
+        Raises ConfigError when weights are missing or do not fit. The origin says how the pooling was chosen.
         """
-        encoder = build(self._config(), self.pooling, self.max_length)
-        skipped = load_weights(encoder, self.name, self.revision)
-        digest = fingerprint(encoder)
+        encoder = self._build()
+        path = weights_path(self.name, self.revision)
+        digest = check_hash(path, self.sha256, "backbone.sha256")
+        skipped = load_weights(encoder, self.name, self.revision, path)
+        notes = [title_of(self.name)] if is_packaged(self.name) else []
+        if self.pooling == "auto":
+            notes.append("pooling auto: {}, {}".format(*self._pooling()))
         where = f"{self.name}@{self.revision}" if self.revision else self.name
-        return encoder, {"origin": where, "sha256": digest, "skipped": skipped}
+        origin = f"{where} ({'; '.join(notes)})" if notes else where
+        return encoder, {"origin": origin, "sha256": digest, "skipped": skipped}
 
     def resolved(self) -> "HuggingFace":
-        """With the config filled in."""
-        return self.model_copy(update={"config": self._config()})
+        """With the config, the pooling and the hash of the weights filled in."""
+        digest = file_hash(weights_path(self.name, self.revision))
+        update = {"config": self._config(), "pooling": self._pooling()[0], "sha256": digest}
+        return self.model_copy(update=update)
 
     def prepare_tokenizer(self, folder: Path) -> None:
-        """Copy the published tokenizer.json."""
-        shutil.copyfile(fetch(self.name, TOKENIZER, self.revision), folder / TOKENIZER)
+        """Write the published tokenizer.json, made from older vocabulary files where there is none."""
+        target = folder / TOKENIZER
+        given = tokenizer_path(self.name, self.revision, target)
+        if given != target:
+            shutil.copyfile(given, target)
+
+    def _build(self) -> TextEncoder:
+        return build(self._config(), self._pooling()[0], self.max_length)
 
     def _config(self) -> dict[str, Any]:
         return self.config if self.config is not None else read_config(self.name, self.revision)
+
+    def _pooling(self) -> tuple[Pooling, str]:
+        """The pooling itself, and why it is this one."""
+        if self.pooling != "auto":
+            return self.pooling, "as params.yaml says"
+        return choose_pooling(self._config(), self.name, self.revision)
 
 
 def width_of(config: dict[str, Any]) -> int:
@@ -92,63 +113,25 @@ def width_of(config: dict[str, Any]) -> int:
 
 def has_token_types(config: dict[str, Any]) -> bool:
     """Whether a model with this config.json tells the two texts of a pair apart by embeddings."""
-    none = config.get("model_type") in ("distilbert", "modernbert")
+    none = config.get("model_type") in ("distilbert", "modernbert", "mpnet")
     return not none and int(config.get("type_vocab_size", 2)) > 1
 
 
-def read_config(name: str, revision: str | None) -> dict[str, Any]:
-    """config.json of a folder or a hub name. Raises ConfigError when it cannot be had or its family is unknown."""
-    path = fetch(name, CONFIG, revision)
-    try:
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"{path} is not JSON: {error}") from None
-    if config.get("model_type") not in FAMILIES:
-        raise ConfigError(
-            f"backbone.name: {name!r} is a {config.get('model_type')}; allowed: {', '.join(sorted(FAMILIES))}"
-        )
-    return config
-
-
-def fetch(name: str, file: str, revision: str | None) -> Path:
-    """One file of a local folder, or of a hub name by its cache. Raises ConfigError with a way out."""
-    folder = Path(name)
-    if folder.is_dir():
-        if (folder / file).is_file():
-            return folder / file
-        have = listed(sorted(path.name for path in folder.iterdir()))
-        raise ConfigError(
-            f"{folder} has no {file} (it has {have}); transformers writes it with save_pretrained: of the fast "
-            "tokenizer for tokenizer.json, of the model for config.json and model.safetensors"
-        )
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(hf_hub_download(name, file, revision=revision))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise ConfigError(
-            f"backbone.name: {name!r} is no folder here, and the hub did not give its {file} "
-            f"({str(error).splitlines()[0]}); correct the name, or download the folder and name that"
-        ) from None
-
-
-def load_weights(encoder: TextEncoder, name: str, revision: str | None) -> list[str]:
-    """Lay the safetensors of a folder or hub name over the encoder; returns the names that were left out."""
-    from transformers import AutoModel
+def load_weights(encoder: TextEncoder, name: str, revision: str | None, path: Path) -> list[str]:
+    """Lay a weights file of a folder or hub name over the encoder; returns the names that were left out."""
     from transformers.utils import logging
 
-    fetch(name, WEIGHTS, revision)
     logging.set_verbosity_error()
-    settings: Any = encoder.model.config
+    model: Any = encoder.model
     extra = {"add_pooling_layer": encoder.pooling == "pooler"} if encoder.family.has_pooler else {}
-    loaded, found = AutoModel.from_pretrained(
-        name, config=settings, revision=revision, use_safetensors=True, output_loading_info=True,
-        ignore_mismatched_sizes=True, attn_implementation=encoder.family.attention, **extra,
+    state = pickled_state(path)
+    source: dict[str, Any] = {"use_safetensors": True, "revision": revision} if state is None else {"state_dict": state}
+    loaded, found = type(model).from_pretrained(
+        str(local_folder(name) or name) if state is None else None, config=model.config, output_loading_info=True,
+        ignore_mismatched_sizes=True, attn_implementation=encoder.family.attention, **source, **extra,
     )  # fmt: skip
     refuse_gaps(name, found)
-    state: dict[str, Tensor] = loaded.float().state_dict()
-    encoder.model.load_state_dict(state)
+    encoder.model.load_state_dict(loaded.float().state_dict())
     return sorted(str(key) for key in found["unexpected_keys"] if not str(key).endswith(UNUSED))
 
 

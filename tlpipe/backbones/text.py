@@ -68,9 +68,7 @@ class TextEncoder(Encoder):
             return hidden * mask.to(hidden.dtype).unsqueeze(-1)
         if self.pooling == "mean":
             return mean(hidden, mask)
-        pooler: Any = self.model.pooler if self.pooling == "pooler" else None
-        features: Tensor = pooler(hidden) if pooler is not None else hidden[:, 0]
-        return features
+        return self.family.pool(self.model, hidden) if self.pooling == "pooler" else hidden[:, 0]
 
     def _carried(self, hidden: Tensor, mask: Tensor) -> Tensor:
         shown = mask.to(hidden.dtype).unsqueeze(-1)
@@ -102,7 +100,7 @@ class TextEncoder(Encoder):
     def members(self, group: str) -> Iterator[tuple[str, nn.Module]]:
         """Every module of the group; what all layers share belongs to the embeddings."""
         if group == "pooler":
-            roots = ["pooler"]
+            roots = self.family.pooler_roots()
         elif group == "embeddings":
             roots = self.family.stem(self.model)
         else:

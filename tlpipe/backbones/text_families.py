@@ -59,6 +59,15 @@ class Family:
         """What comes after the last layer and belongs to it."""
         return hidden
 
+    def pool(self, model: Any, hidden: Tensor) -> Tensor:
+        """What the pooler makes of the first token, (B, L, D) -> (B, D)."""
+        pooled: Tensor = model.pooler(hidden)
+        return pooled
+
+    def pooler_roots(self) -> list[str]:
+        """Names of the modules that belong to the pooler."""
+        return ["pooler"]
+
 
 class Electra(Family):
     """Its embeddings may be narrower than its layers."""
@@ -163,9 +172,90 @@ class ModernBert(Family):
         return normed
 
 
+class Mpnet(Roberta):
+    """Relative positions whose embeddings all layers share; positions count from beyond the padding id, which is 1."""
+
+    attention = "eager"
+    shared = ("encoder.relative_attention_bias",)
+
+    def positions(self, config: Any) -> int:
+        """Less those before the first token: its embeddings know no other padding id than 1."""
+        return int(config.max_position_embeddings) - 2
+
+    def embed(self, model: Any, ids: Tensor, mask: Tensor, types: Tensor | None) -> Tensor:
+        """Ids (B, L) -> hidden states (B, L, D)."""
+        hidden: Tensor = model.embeddings(input_ids=ids)
+        return hidden
+
+    def context(self, model: Any, hidden: Tensor, mask: Tensor) -> Context:
+        """The mask, and what relative positions add to the attention."""
+        return super().context(model, hidden, mask), model.encoder.compute_position_bias(hidden)
+
+    def layer(self, model: Any, index: int, hidden: Tensor, context: Context) -> Tensor:
+        """One layer with both."""
+        mask, bias = context
+        result: Tensor = self.layers(model)[index](hidden, mask, bias)[0]
+        return result
+
+
+class Albert(Family):
+    """Layers that share their weights are one layer group, which runs as often as there are such layers."""
+
+    path = "encoder.albert_layer_groups"
+    shared = ("encoder.embedding_hidden_mapping_in",)
+
+    def embed(self, model: Any, ids: Tensor, mask: Tensor, types: Tensor | None) -> Tensor:
+        """Ids (B, L) -> hidden states (B, L, D), from narrower embeddings."""
+        hidden: Tensor = model.encoder.embedding_hidden_mapping_in(super().embed(model, ids, mask, types))
+        return hidden
+
+    def layer(self, model: Any, index: int, hidden: Tensor, context: Context) -> Tensor:
+        """All layers that share the weights of this group, one after the other."""
+        layers, groups = model.config.num_hidden_layers, model.config.num_hidden_groups
+        for _ in [at for at in range(layers) if int(at / (layers / groups)) == index]:
+            hidden = self.layers(model)[index](hidden, context)
+        return hidden
+
+    def pool(self, model: Any, hidden: Tensor) -> Tensor:
+        """Its pooler takes the first token alone, and its activation is a module of its own."""
+        pooled: Tensor = model.pooler_activation(model.pooler(hidden[:, 0]))
+        return pooled
+
+    def pooler_roots(self) -> list[str]:
+        """With the activation."""
+        return ["pooler", "pooler_activation"]
+
+
+class Rotary(Family):
+    """nomic_bert and gte: rotary positions that all layers share."""
+
+    has_pooler = False
+    path = "layers"
+    shared = ("rotary_emb",)
+
+    def context(self, model: Any, hidden: Tensor, mask: Tensor) -> Context:
+        """The mask and the rotations."""
+        import torch
+
+        positions = torch.arange(hidden.shape[1], device=hidden.device).unsqueeze(0)
+        return super().context(model, hidden, mask), model.rotary_emb(hidden, positions)
+
+    def layer(self, model: Any, index: int, hidden: Tensor, context: Context) -> Tensor:
+        """One layer with both."""
+        mask, rotations = context
+        result: Tensor = self.layers(model)[index](hidden, attention_mask=mask, position_embeddings=rotations)
+        return result
+
+
 FAMILIES: dict[str, Family] = {
     "bert": Family(),
     "roberta": Roberta(),
+    "xlm-roberta": Roberta(),
+    "camembert": Roberta(),
+    "mpnet": Mpnet(),
+    "albert": Albert(),
+    "nomic_bert": Rotary(),
+    "gte": Rotary(),
     "distilbert": DistilBert(),
     "electra": Electra(),
     "deberta-v2": DebertaV2(),

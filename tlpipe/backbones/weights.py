@@ -4,14 +4,17 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from tlpipe.config import ConfigError
 
 State = dict[str, Tensor]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""Of a file's bytes, in hexadecimal digits."""
 WRAPPERS = ("state_dict", "model_state_dict", "model", "net")
 """Keys under which training scripts commonly keep the state dict."""
 PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.", "encoder.", "net.")
@@ -113,24 +116,27 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0][:SHOWN_CHARACTERS]
 
 
-def load_backbone(model: nn.Module, heads: set[str], state: State, source: str) -> Loaded:
+def load_backbone(model: nn.Module, heads: set[str], state: State, source: str, hint: str = "") -> Loaded:
     """Copy `state` into `model`, all but the classifier: the names that start with one of `heads`.
 
     Names may lack or carry one common prefix. BatchNorm's batch counters may be absent (old files have none, and
-    nothing here reads them). Raises ConfigError that names every missing, unexpected and wrongly shaped tensor.
+    nothing here reads them). Raises ConfigError that names every missing, unexpected and wrongly shaped tensor, and
+    ends with `hint`.
     """
     own = {name: value for name, value in model.state_dict().items() if not _of_head(name, heads)}
     state, notes = _align(state, model, set(own))
     skipped = sorted(name for name in state if _of_head(name, heads))
     rest = {name: value for name, value in state.items() if not _of_head(name, heads)}
     wrong = {name for name in rest.keys() & own if rest[name].shape != own[name].shape}
+    odd = {name for name in rest.keys() & own if own[name].is_floating_point() and not rest[name].is_floating_point()}
     # The model renames what its older versions saved (DenseNet, ViT); only its own load knows that.
-    fitting = {name: value for name, value in rest.items() if name not in wrong}
+    fitting = {name: value for name, value in rest.items() if name not in wrong | odd}
     result = model.load_state_dict(fitting, strict=False)
-    absent = [name for name in result.missing_keys if name in own.keys() - wrong]
+    absent = [name for name in result.missing_keys if name in own.keys() - wrong - odd]
     missing = [name for name in absent if not name.endswith("num_batches_tracked")]
     shapes = [f"{name} (file {tuple(rest[name].shape)}, model {tuple(own[name].shape)})" for name in sorted(wrong)]
-    _refuse(source, type(model).__name__, missing, list(result.unexpected_keys), shapes)
+    types = [f"{name} (file {_type(rest[name])}, model {_type(own[name])})" for name in sorted(odd - wrong)]
+    _refuse(source, type(model).__name__, missing, list(result.unexpected_keys), shapes, types, hint=hint)
     return Loaded(skipped, notes if skipped else [*notes, "no classifier in the file"])
 
 
@@ -172,14 +178,16 @@ def _common_prefix(state: Iterable[str]) -> str | None:
     return next((prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in state)), None)
 
 
-def _refuse(source: str, model: str, missing: list[str], unexpected: list[str], shapes: list[str]) -> None:
-    problems = [
-        f"{title}: {listed(names)}"
-        for title, names in (("missing", missing), ("unexpected", unexpected), ("wrong shape", shapes))
-        if names
-    ]
+def _type(value: Tensor) -> str:
+    return str(value.dtype).removeprefix("torch.")
+
+
+def _refuse(source: str, model: str, *problems_of: list[str], hint: str) -> None:
+    titles = ("missing", "unexpected", "wrong shape", "wrong type")
+    problems = [f"{title}: {listed(names)}" for title, names in zip(titles, problems_of, strict=True) if names]
     if problems:
-        raise ConfigError(f"{source} does not fit {model}; " + "; ".join(problems) + ". Is it another architecture?")
+        way = hint or " Is it another architecture?"
+        raise ConfigError(f"{source} does not fit {model}; " + "; ".join(problems) + f".{way}")
 
 
 def listed(names: list[str]) -> str:
@@ -202,3 +210,14 @@ def file_hash(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_hash(path: Path, expected: str | None, key: str) -> str:
+    """SHA-256 of a file. Raises ConfigError where params expect another one."""
+    digest = file_hash(path)
+    if expected not in (None, digest):
+        raise ConfigError(
+            f"{key}: {path} has the hash {digest}, not {expected}: it is another file than the one that was meant; "
+            f"restore that one, or set {key} to null to take this one"
+        )
+    return digest

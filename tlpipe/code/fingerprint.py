@@ -15,6 +15,7 @@ from typing import Any
 
 from tlpipe.code.closure import closure, kinds_used, relative
 from tlpipe.code.names import PACKAGE, all_kinds
+from tlpipe.packaged import SOLAR_CELLS, packaged_in, record_of
 
 OUT = Path("data/code.json")
 DECIDES = {
@@ -43,6 +44,10 @@ FOLLOWED = ("task", "data", "backbone")
 """Sections of params.yaml that name the plug-ins of a project."""
 OWN_MODULES = "tlpipe/backbones/own.py"
 """Runs a module of the project's own, which then counts as code too."""
+PACKAGED = "tlpipe/packaged.py"
+"""Reads files of installed packages, which count by the record of their package."""
+OWN_PACKAGED = {"sample_solar": (SOLAR_CELLS,)}
+"""Stages that read a package's files whatever params.yaml says."""
 
 
 def code_of(stages: Iterable[str], params: Mapping[str, Any]) -> dict[str, Any]:
@@ -51,8 +56,8 @@ def code_of(stages: Iterable[str], params: Mapping[str, Any]) -> dict[str, Any]:
     `stages`: a hash each. `files` and `packages`: what went into them, to say later what has changed. `installed`: a
     hash of the whole package, all versions and what the params use, by which the rest is known to be up to date.
     """
-    kinds, own = kinds_used(kinds_in(params)), own_module(params)
-    parts = {stage: dict(_parts(stage, kinds, own)) for stage in stages}
+    kinds, own, named = kinds_used(kinds_in(params)), own_module(params), packaged_in(params.get("backbone"))
+    parts = {stage: dict(_parts(stage, kinds, own, named)) for stage in stages}
     files = {name: value for each in parts.values() for name, value in each.items()}
     return {
         "stages": {stage: _digest(each) for stage, each in parts.items()},
@@ -68,7 +73,7 @@ def stage_hash(stage: str, params: Mapping[str, Any] | None, path: Path = OUT) -
     if params is not None and known.get("installed") == installed(params) and stage in known["stages"]:
         return str(known["stages"][stage])
     kinds = all_kinds() if params is None else kinds_in(params)
-    return _computed(stage, kinds_used(kinds), own_module(params or {}))
+    return _computed(stage, kinds_used(kinds), own_module(params or {}), packaged_in((params or {}).get("backbone")))
 
 
 def read_code(path: Path = OUT) -> dict[str, Any]:
@@ -84,7 +89,9 @@ def installed(params: Mapping[str, Any]) -> str:
     """Hash of everything that a fingerprint can depend on."""
     own = own_module(params)
     parts = {relative(path): _file_hash(path) for path in sorted(PACKAGE.rglob("*")) if _is_code(path)}
-    versions = {name: package_version(name) for name in DECIDES}
+    versions = {name: package_version(name) for name in DECIDES} | _records(
+        (*packaged_in(params.get("backbone")), SOLAR_CELLS)
+    )
     return _digest({**parts, **versions, **_own_part(own), "python": python(), "kinds": sorted(kinds_in(params))})
 
 
@@ -120,11 +127,11 @@ def python() -> str:
 
 
 @cache
-def _computed(stage: str, kinds: frozenset[str], own: Path | None) -> str:
-    return _digest(dict(_parts(stage, kinds, own)))
+def _computed(stage: str, kinds: frozenset[str], own: Path | None, named: tuple[str, ...]) -> str:
+    return _digest(dict(_parts(stage, kinds, own, named)))
 
 
-def _parts(stage: str, kinds: frozenset[str], own: Path | None) -> Iterator[tuple[str, str]]:
+def _parts(stage: str, kinds: frozenset[str], own: Path | None, named: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     files, packages = closure(PACKAGE / "stages" / f"{stage}.py", kinds)
     names = {relative(path): path for path in files}
     yield from ((name, _file_hash(names[name])) for name in sorted(names))
@@ -132,10 +139,16 @@ def _parts(stage: str, kinds: frozenset[str], own: Path | None) -> Iterator[tupl
     yield "python", python()
     if OWN_MODULES in names:
         yield from _own_part(own).items()
+    if PACKAGED in names:
+        yield from _records(OWN_PACKAGED.get(stage, named)).items()
 
 
 def _own_part(own: Path | None) -> dict[str, str]:
     return {f"./{own.as_posix()}": hashlib.sha256(own.read_bytes()).hexdigest()} if own else {}
+
+
+def _records(named: Iterable[str]) -> dict[str, str]:
+    return {name: hashlib.sha256(record_of(name).encode()).hexdigest() for name in named}
 
 
 def _kinds(node: Any) -> Iterator[str]:

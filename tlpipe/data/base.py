@@ -15,6 +15,10 @@ from tlpipe.files import read_file
 from tlpipe.preprocess.decode import EXTENSIONS
 
 T = TypeVar("T")
+TERMS = "SOURCE.md"
+"""Beside the samples: where they are from, under which licence, and whom to cite."""
+LONGEST_TERMS = 20_000
+"""Bytes of it that are taken over."""
 CONVERT = "convert them to JPEG or PNG, such as with `magick mogrify -format png *{}`"
 UNREAD = {ending: CONVERT.format(ending) for ending in (
     ".heic", ".heif", ".jxl", ".tga", ".psd", ".svg", ".eps", ".ico", ".exr", ".hdr", ".pcx",
@@ -71,6 +75,13 @@ class Source(Spec):
     def notes(self) -> list[str]:
         """Sentences about what is in the folder and probably meant otherwise; nothing is refused for it."""
         return unread_images(self.ignored()) if self.modality == "image" else []
+
+    def terms(self) -> str:
+        """What the folder's SOURCE.md says; "" where there is none."""
+        try:
+            return read_file(self.root / TERMS, LONGEST_TERMS).decode("utf-8", "replace").strip()
+        except OSError:
+            return ""
 
     def read(self, sample: str) -> bytes:
         """The raw bytes of the sample with this id. Raises OSError."""

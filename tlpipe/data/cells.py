@@ -26,6 +26,8 @@ MISSING = (
 TEXT, WHOLE, LOGICAL, DATE = "text", "whole numbers", "true or false", "dates"
 LONGEST_NAME = 500
 """Characters of a class's or group's name."""
+UNDECODED = range(0xDC80, 0xDD00)
+"""What Python makes of the bytes of a file's name that are not UTF-8: the last two digits are the byte."""
 WAYS_OUT = {
     list: "a sample has one label here, not several: write the one that counts, or a class for each combination",
     dict: "write one value of it into a column of its own",
@@ -37,6 +39,8 @@ def is_missing(value: object) -> bool:
     """Whether a cell holds nothing: None, not a number, or white space."""
     if isinstance(value, str):
         return not value.strip()
+    if isinstance(value, numbers.Integral):
+        return False  # one of 400 digits is no float, and cannot be asked whether it is a number
     return value is None or (isinstance(value, numbers.Real | Decimal) and math.isnan(value))
 
 
@@ -100,12 +104,15 @@ class Names:
         return word
 
     def _number(self, where: str, value: Any) -> str:
-        if not math.isfinite(value) or value != int(value):
+        whole = isinstance(value, numbers.Integral)
+        if not whole and (not math.isfinite(value) or value != int(value)):
             raise ConfigError(
                 f"{where}: {self.column!r} holds the number {value}, which names no class; quantities are learnt by "
                 "regression, which tlpipe does not do: bin them into classes, or choose another column"
             )
-        return str(int(value))
+        name = str(int(value))
+        require_name(f"{where}: {self.column!r}", name)
+        return name
 
 
 def require_name(where: str, name: str) -> None:
@@ -124,11 +131,14 @@ def require_characters(where: str, text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        half, around = f"\\u{ord(text[error.start]):04x}", text[max(0, error.start - 10) : error.start]
-        after = f" after {around!r}" if around else ""
+        code, around = ord(text[error.start]), text[max(0, error.start - 10) : error.start]
+        at = f"at character {error.start + 1:,}" + (f" after {around!r}" if around else "")
+        if code in UNDECODED:
+            what = f"a byte that is not UTF-8 (0x{code & 0xFF:02x}) or half of a surrogate pair {at}"
+            raise ConfigError(f"{where} has {what}, which is no character: rename it, or correct the file") from None
         raise ConfigError(
-            f"{where} has half of a surrogate pair ({half}) at character {error.start + 1:,}{after}, which is no "
-            "character; it was cut out of a text in UTF-16: correct the file"
+            f"{where} has half of a surrogate pair (\\u{code:04x}) {at}, which is no character; it was cut out of a "
+            "text in UTF-16: correct the file"
         ) from None
 
 

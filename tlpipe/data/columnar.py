@@ -8,6 +8,8 @@ from typing import Any
 from tlpipe.config import ConfigError
 from tlpipe.data.cells import Line, require_unlike
 
+SPLITS = "dataset_dict.json"
+"""In every folder that `datasets.DatasetDict.save_to_disk` wrote, above those of the splits."""
 STATE = "state.json"
 """In every folder that `datasets.Dataset.save_to_disk` wrote; names the files with the rows."""
 
@@ -15,6 +17,17 @@ STATE = "state.json"
 def is_saved_dataset(path: Path) -> bool:
     """Whether a folder holds one split of a Hugging Face dataset."""
     return (path / STATE).is_file()
+
+
+def require_one_split(path: Path, name: str) -> None:
+    """Raise ConfigError for a folder with all splits of a Hugging Face dataset, which is a table for each of them."""
+    if (path / SPLITS).is_file():
+        there = sorted(folder.name for folder in path.iterdir() if is_saved_dataset(folder))
+        which = ", ".join(f"{name}/{split}" for split in there) or "none"
+        raise ConfigError(
+            f"data.source.table: {path} is a Hugging Face dataset with several splits, each of which is a table of its "
+            f"own ({which}): name one with `table`, or each with `splits`, such as {{train: {name}/train}}"
+        )
 
 
 def read_columnar(path: Path) -> tuple[list[str], list[tuple[int, Line]]]:
@@ -35,6 +48,8 @@ def read_columnar(path: Path) -> tuple[list[str], list[tuple[int, Line]]]:
         what = "Parquet" if path.suffix.lower() == ".parquet" else "Arrow"
         raise ConfigError(f"{path} is not a readable {what} file: {error}") from None
     names = _class_names(table.schema.metadata or {})
+    for column in names:
+        require_unlike(f"{path}: {column!r}", names[column], "the class name")
     for number, row in enumerate(rows, start=1):
         for column in names.keys() & row.keys():
             row[column] = _named(f"{path}, row {number}: {column!r}", row[column], names[column])
@@ -46,11 +61,21 @@ def _table(path: Path) -> Any:
     from pyarrow import parquet
 
     if path.is_dir():
-        about = json.loads((path / STATE).read_text(encoding="utf-8"))
-        files = [path / Path(str(each["filename"])).name for each in about["_data_files"]]
-        return pyarrow.concat_tables([_arrow(file) for file in files])
+        return pyarrow.concat_tables([_arrow(file) for file in _files(path)])
     # one file, also where its folders look like a partitioned data set
     return parquet.ParquetFile(path).read() if path.suffix.lower() == ".parquet" else _arrow(path)
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files with the rows of a saved dataset."""
+    about = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    try:
+        names = [str(each["filename"]) for each in about["_data_files"]]
+    except (KeyError, TypeError):
+        names = []
+    if not names:
+        raise ConfigError(f"{folder / STATE} names no files with rows ('_data_files'): save the dataset again")
+    return [folder / Path(name).name for name in names]
 
 
 def _arrow(path: Path) -> Any:

@@ -9,8 +9,11 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tlpipe.cores import usable_cores
 from tlpipe.data.base import Source
@@ -33,6 +36,8 @@ class Job:
     max_pixels: int
     scratch: Path
     """File of rows of (resize_to, resize_to, 3) uint8; row i is the i-th sample's."""
+    known: NDArray[np.str_] = field(default_factory=lambda: np.array([], "U64"))
+    """sha256 of files that need not be decoded, sorted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +61,39 @@ class Unreadable:
 
     reason: str
     detail: str
+    sha256: str
+    """Of the file's bytes; "" where another try may go better."""
 
 
-def ingest(job: Job, ids: Sequence[str], workers: int | None = None) -> Iterator[Image | Unreadable]:
-    """One outcome a sample, in order; the scratch file is complete when the iterator is exhausted.
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """A file with these bytes is one of `Job.known`; its row of the scratch file is not written."""
 
-    Args:
-        job: The scratch file is created here.
-        ids: Sample ids of the source.
-        workers: Number of processes; None = one a core, or this one alone where starting them does not pay.
-    """
+    sha256: str
+
+
+Outcome = Image | Unreadable
+
+
+def create_scratch(job: Job, count: int) -> None:
+    """The scratch file with `count` rows, none of which takes room before it is written."""
     edge = job.preprocess.resize_to
     with job.scratch.open("wb") as file:
-        file.truncate(len(ids) * edge * edge * 3)
-    first = list(enumerate(ids[:FIRST])) if workers is None else []
+        file.truncate(count * edge * edge * 3)
+
+
+def ingest(job: Job, rows: Sequence[tuple[int, str]], workers: int | None = None) -> Iterator[Outcome | Unchanged]:
+    """One outcome a sample, in order; its rows of the scratch file are written when the iterator is exhausted.
+
+    Args:
+        job: Its scratch file is there, see `create_scratch`.
+        rows: Row of the scratch file and id of each sample.
+        workers: Number of processes; None = one a core, or this one alone where starting them does not pay.
+    """
+    first = rows[:FIRST] if workers is None else []
     begun = time.perf_counter()
     yield from (_ingest(job, row, name) for row, name in first)
-    rest = list(enumerate(ids))[len(first) :]
+    rest = rows[len(first) :]
     slow = bool(first) and (time.perf_counter() - begun) / len(first) * len(rest) > PATIENCE
     count = workers or (usable_cores() if slow else 1)
     if count > 1:
@@ -81,7 +102,7 @@ def ingest(job: Job, ids: Sequence[str], workers: int | None = None) -> Iterator
         yield from (_ingest(job, row, name) for row, name in rest)
 
 
-def _parallel(job: Job, rows: Sequence[tuple[int, str]], workers: int) -> Iterator[Image | Unreadable]:
+def _parallel(job: Job, rows: Sequence[tuple[int, str]], workers: int) -> Iterator[Outcome | Unchanged]:
     # Spawned, because a forked child of a process with threads (BLAS, torch) may hang.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(job,))
@@ -110,25 +131,31 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _continue(row: tuple[int, str]) -> Image | Unreadable:
+def _continue(row: tuple[int, str]) -> Outcome | Unchanged:
     return _ingest(_JOB[0], *row)
 
 
-def _ingest(job: Job, row: int, name: str) -> Image | Unreadable:
+def _ingest(job: Job, row: int, name: str) -> Outcome | Unchanged:
     try:
         raw = job.source.read(name)
+    except OSError as error:
+        reason = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
+        return Unreadable(reason, error.strerror or str(error), "")
+    sha256 = hashlib.sha256(raw).hexdigest()
+    at = np.searchsorted(job.known, sha256)
+    if at < len(job.known) and job.known[at] == sha256:
+        return Unchanged(sha256)
+    try:
         image = job.preprocess.read(raw, job.max_pixels)
         packed = job.preprocess.pack(image)
     except UnreadableImage as error:
-        return Unreadable(error.reason, error.detail)
+        return Unreadable(error.reason, error.detail, sha256)
     except OSError as error:
-        reason = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
-        return Unreadable(reason, error.strerror or str(error))
+        return Unreadable("unreadable", error.strerror or str(error), "")
     # Plain writes, not a memory map: pages of a map count as this process's memory until they are written back.
     with job.scratch.open("r+b") as file:
         file.seek(row * packed.nbytes)
         file.write(packed.tobytes())
     height, width = image.shape[:2]
     pixels = hashlib.sha256(f"{height},{width}".encode() + image.tobytes()).digest()
-    sha256, brightest = hashlib.sha256(raw).hexdigest(), int(image.max())
-    return Image(sha256, pixels, width, height, brightest, thumbnail(image).tobytes())
+    return Image(sha256, pixels, width, height, int(image.max()), thumbnail(image).tobytes())

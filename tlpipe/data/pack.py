@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tlpipe.config import ConfigError
-from tlpipe.data.base import Sample, Track, listing, silently
+from tlpipe.data.base import TERMS, Sample, Track, listing, silently
 from tlpipe.data.duplicates import exact_copies, reject_exact, reject_near
 from tlpipe.data.findings import Findings, check_classes, check_folds, check_groups
 from tlpipe.data.label_notes import label_notes
@@ -41,6 +41,8 @@ def pack(
     track: Track = silently,
     workers: int | None = None,
     tokenizer: Path | None = None,
+    cache: Path | None = None,
+    code: str = "",
 ) -> dict[str, Any]:
     """Write `folder` (see `Packed`) and return what was found, ready for reports/data.json.
 
@@ -54,6 +56,8 @@ def pack(
         track: Wraps the long loops, as `tlpipe.progress.track` does.
         workers: Number of processes that read images; None = one a core.
         tokenizer: Folder that the tokenizer stage wrote; texts need it.
+        cache: Folder of what the last run read (see `PackCache`): images that are in it are not decoded again.
+        code: Hash of the code that packs, for the cache.
 
     Raises:
         ConfigError: When the layout cannot be understood, the splits cannot be made, or a class ends up empty.
@@ -61,7 +65,8 @@ def pack(
     samples = data.source.scan()
     strata = check_samples(samples, data)
     with _whole(folder) as partial:
-        reader = READERS[preprocess.kind](Intake(data, preprocess, samples, partial, track, workers, tokenizer))
+        intake = Intake(data, preprocess, samples, partial, track, workers, tokenizer, cache, code)
+        reader = READERS[preprocess.kind](intake)
         exact = exact_copies(reader.content)
         rejected = {**reader.rejected, **reject_exact(samples, exact, reader.truth)}
         among, threshold = set(reader.content) - set(rejected), data.checks.near_duplicates
@@ -80,7 +85,8 @@ def pack(
         fingerprint = write(partial, rows, reader.classes, preprocess, reader.columns, assigned.refit)
     known_by = {"fingerprint": fingerprint, "sets": split_sets(rows)}
     notes = [*label_notes(reader.classes), *about.pop("notes", ()), *data.source.notes()]
-    return {**found.report(), **about, "notes": notes, "ignored": data.source.ignored(), **known_by}
+    left = {"ignored": [name for name in data.source.ignored() if name != TERMS], "terms": data.source.terms()}
+    return {**found.report(), **about, "notes": notes, **left, **known_by}
 
 
 def check_samples(samples: Sequence[Sample], data: Data) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """Packed arrays: every sample decoded and resized, or tokenized, once; mapped rather than loaded."""
 
-import csv
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlpipe.config import parse
+from tlpipe.csv_files import read_columns
 from tlpipe.data.targets import KINDS, Targets
 from tlpipe.data.tokens import Tokens
 from tlpipe.preprocess import AnyPreprocess
@@ -163,5 +163,4 @@ class Packed:
         return self._column("group")
 
     def _column(self, name: str) -> tuple[str, ...]:
-        with (self.folder / "manifest.csv").open(newline="", encoding="utf-8") as file:
-            return tuple(line.get(name) or "" for line in csv.DictReader(file))
+        return tuple(line.get(name, "") for line in read_columns(self.folder / "manifest.csv"))

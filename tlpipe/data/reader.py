@@ -31,6 +31,10 @@ class Intake:
     """Processes; None = one a core."""
     tokenizer: Path | None
     """Folder that the tokenizer stage wrote."""
+    cache: Path | None = None
+    """Folder of what the last run read, for readers that take from it; None = all is read."""
+    code: str = ""
+    """Hash of the code that packs; another one takes nothing from the cache."""
 
 
 class Reader(Protocol):

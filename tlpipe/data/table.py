@@ -10,7 +10,7 @@ from typing import Literal
 from tlpipe.config import ConfigError, suggest
 from tlpipe.data.base import ROLES, files_below, is_image, listing
 from tlpipe.data.cells import Line, read_json, require_unlike, text_of
-from tlpipe.data.columnar import is_saved_dataset, read_columnar
+from tlpipe.data.columnar import is_saved_dataset, read_columnar, require_one_split
 from tlpipe.data.packed import Split
 from tlpipe.files import read_file
 
@@ -61,6 +61,7 @@ def read_lines(
         ConfigError: As `read_table`, and when the table or a column is not there.
     """
     path = root / name
+    require_one_split(path, name)
     if not path.is_file() and not is_saved_dataset(path):
         there = sorted(name for name in files_below(root, root) if not is_image(name))
         raise ConfigError(f"data.source.table: {root} has no file {name!r}{suggest(name, there)}")
@@ -127,7 +128,7 @@ def _separated(path: Path, text: str, dialect: Dialect) -> Table:
             f"{path}, line {reader.line_num}: {error}; if quotes are ordinary characters here, set quoting to none"
         ) from None
     names = (lines.pop(0)[1] if dialect.header else [str(n + 1) for n in range(len(lines[0][1]))]) if lines else []
-    require_unlike(str(path), names, "the column")
+    require_unlike(str(path), [name.strip() for name in names], "the column")
     for number, fields in lines:
         if len(fields) != len(names):
             raise ConfigError(

@@ -1,6 +1,5 @@
 """What every folder of packed arrays has besides its arrays: a manifest, and what it all was made of."""
 
-import csv
 import hashlib
 import json
 from collections import Counter
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
 
+from tlpipe.csv_files import write_rows
 from tlpipe.data.base import Sample
 from tlpipe.data.packed import SPLITS, Split
 from tlpipe.preprocess import AnyPreprocess
@@ -45,10 +45,8 @@ def write(
         details: Names of `Row.details`.
         refit: See `Packed.refit`.
     """
-    with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
-        lines = csv.writer(file, lineterminator="\n")
-        lines.writerow((*COLUMNS, *details))
-        lines.writerows(_line(number, row) for number, row in enumerate(rows))
+    lines = (_line(number, row) for number, row in enumerate(rows))
+    write_rows(folder / "manifest.csv", (*COLUMNS, *details), lines)
     fingerprint = _fingerprint(rows, preprocess)
     ranges = _ranges(rows)
     about = {

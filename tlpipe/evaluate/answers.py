@@ -1,9 +1,8 @@
 """What a model said to every question, judged as the official scripts of SQuAD judge it."""
 
-import csv
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from tlpipe.answer_metrics import ADDED, ANSWER_METRICS, Scored, Version, columns, outcomes, score
+from tlpipe.answer_metrics import ADDED, ANSWER_METRICS, THRESHOLD, Scored, Version, columns, outcomes, score
 from tlpipe.config import ConfigError
+from tlpipe.csv_files import read_rows, write_rows
 from tlpipe.data.asked import Asked, asked, find, version_of
 from tlpipe.data.packed import Packed, Split
 from tlpipe.data.squad import ANSWERED, UNANSWERED
@@ -21,7 +21,6 @@ from tlpipe.evaluate.predictions import Predictions
 from tlpipe.intervals import Design, clusters, uniform
 from tlpipe.preprocess.answers import Answers
 from tlpipe.sums import Floats, draw_sums, measure_sums
-from tlpipe.tasks.question_answering import THRESHOLD
 
 HEADER = ("row", "id", "split", "group", "label", "predicted", "said", "right", "exact_match", "f1", "p_unanswered")
 
@@ -136,25 +135,24 @@ class AnswerPredictions(Predictions):
 
     def save(self, path: Path) -> None:
         """Write predictions.csv: `label` and `predicted` are whether there is an answer, `right` is a JSON list."""
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([*HEADER, self.version])
-            for index in range(len(self.ids)):
-                names = (self.classes[self.labels[index]], self.classes[self.predicted[index]])
-                group = self.groups[index] if self.groups else ""
-                place = (self.rows[index], self.ids[index], self.splits[index], group)
-                right = json.dumps(self.right[index], ensure_ascii=False)
-                figures = (f"{each[index]:.6g}" for each in (self.scored.exact, self.scored.f1))
-                chance = f"{self.probabilities[index, 1]:.9g}"
-                writer.writerow([*place, *names, self.said[index], right, *figures, chance])
+        write_rows(path, [*HEADER, self.version], self._lines())
+
+    def _lines(self) -> Iterator[tuple[object, ...]]:
+        for index in range(len(self.ids)):
+            names = (self.classes[self.labels[index]], self.classes[self.predicted[index]])
+            group = self.groups[index] if self.groups else ""
+            right = json.dumps(self.right[index], ensure_ascii=False)
+            figures = (f"{each[index]:.6g}" for each in (self.scored.exact, self.scored.f1))
+            chance = f"{self.probabilities[index, 1]:.9g}"
+            question = (self.rows[index], self.ids[index], self.splits[index], group)
+            yield *question, *names, self.said[index], right, *figures, chance
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read what `save` wrote. Raises ConfigError when there is no such file."""
         if not path.is_file():
             raise ConfigError(f"{path} does not exist: the strategy was not evaluated; run `dvc repro`")
-        with path.open(newline="", encoding="utf-8") as file:
-            header, *lines = csv.reader(file)
+        header, *lines = read_rows(path)
         column = {name: [line[at] for line in lines] for at, name in enumerate(HEADER)}
         chances = np.array(column["p_unanswered"], np.float32).astype(np.float64)
         return cls(

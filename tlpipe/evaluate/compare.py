@@ -14,12 +14,10 @@ from tlpipe.data.packed import Split
 from tlpipe.evaluate.judged import JUDGED, Judged, difference
 from tlpipe.evaluate.spec import Resamples
 from tlpipe.evaluate.tables import SPREAD, predictions_of
-from tlpipe.intervals import Interval
-from tlpipe.tasks.base import FACTS
-from tlpipe.train.model import About, load_about
+from tlpipe.intervals import NORMAL, Interval
+from tlpipe.metric_facts import FACTS
+from tlpipe.train.trained import Trained, load_trained
 
-WIDTH = 2 * 1.96
-"""Standard errors in a 95 % interval."""
 EVALUATION, TRAINING, FINETUNED = Path("reports/evaluation"), Path("reports/training"), Path("models/finetuned")
 
 
@@ -47,7 +45,7 @@ class Result:
     """What is known of one strategy."""
 
     name: str
-    about: About
+    about: Trained
     trainings: tuple[Judged, ...]
     """What each training said, the first one's first: its model is the strategy's."""
     metrics: dict[str, dict[str, float]]
@@ -64,11 +62,11 @@ def read_result(root: Path, name: str) -> Result:
     Raises:
         ConfigError: a file is missing, which it names.
     """
-    about = load_about(root / FINETUNED / name)
+    about = load_trained(root / FINETUNED / name)
     before = ("embed", "head") if about.plan.start == "head" else ()
     seconds = sum(_seconds(root, stage) for stage in (name, *before))
     evaluation = root / EVALUATION / name
-    seeds, load = _json(evaluation / SPREAD, name), JUDGED[about.task.form].load
+    seeds, load = _json(evaluation / SPREAD, name), JUDGED[about.form].load
     count = max(len(each["values"]) for each in seeds["validation"].values())
     return Result(
         name=name,
@@ -159,7 +157,8 @@ def _cost(result: Result) -> tuple[int, int]:
 
 def _within(best: Result, other: Result, spec: Compare) -> bool:
     behind = _difference(best, other, spec, "validation")
-    error = (behind.high - behind.low) / WIDTH
+    quantile = best.trainings[0].of("validation").design.critical if FACTS[spec.metric].share else NORMAL
+    error = (behind.high - behind.low) / (2 * quantile)
     return bool(np.isfinite(error)) and abs(behind.value) <= spec.standard_errors * error
 
 

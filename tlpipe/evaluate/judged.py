@@ -12,7 +12,7 @@ from tlpipe.evaluate.answers import AnswerPredictions
 from tlpipe.evaluate.predictions import Predictions
 from tlpipe.evaluate.tags import TagPredictions
 from tlpipe.intervals import Design, Interval, of_difference, of_outcomes, of_percentiles, of_share
-from tlpipe.tasks.base import FACTS
+from tlpipe.metric_facts import FACTS
 
 
 class Judged(Protocol):

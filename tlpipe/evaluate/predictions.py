@@ -1,7 +1,6 @@
 """What a model said of every validation and test sample, in memory and as predictions.csv."""
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlpipe.config import ConfigError
+from tlpipe.csv_files import read_rows, write_rows
 from tlpipe.data.packed import Packed, Split
 from tlpipe.intervals import Design, clusters
 from tlpipe.metrics import design, draw, measure
@@ -133,27 +133,21 @@ class Predictions:
 
     def save(self, path: Path) -> None:
         """Write row, id, split, group, label, predicted and one column `p_<class>` a class."""
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow([*COLUMNS, *(f"p_{name}" for name in self.classes)])
-            for index, (label, predicted) in enumerate(zip(self.labels, self.predicted, strict=True)):
-                names = (self.classes[label], self.classes[predicted])
-                numbers = (f"{value:.9g}" for value in self.probabilities[index])
-                place = (
-                    self.rows[index],
-                    self.ids[index],
-                    self.splits[index],
-                    self.groups[index] if self.groups else "",
-                )
-                writer.writerow([*place, *names, *numbers])
+        write_rows(path, [*COLUMNS, *(f"p_{name}" for name in self.classes)], self._lines())
+
+    def _lines(self) -> Iterator[tuple[object, ...]]:
+        for index, (label, predicted) in enumerate(zip(self.labels, self.predicted, strict=True)):
+            group = self.groups[index] if self.groups else ""
+            names = (self.classes[label], self.classes[predicted])
+            numbers = (f"{value:.9g}" for value in self.probabilities[index])
+            yield self.rows[index], self.ids[index], self.splits[index], group, *names, *numbers
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read what `save` wrote. Raises ConfigError when there is no such file."""
         if not path.is_file():
             raise ConfigError(f"{path} does not exist: the strategy was not evaluated; run `dvc repro`")
-        with path.open(newline="", encoding="utf-8") as file:
-            header, *lines = csv.reader(file)
+        header, *lines = read_rows(path)
         width = len(COLUMNS)
         classes = tuple(name.removeprefix("p_") for name in header[width:])
         index = {name: position for position, name in enumerate(classes)}

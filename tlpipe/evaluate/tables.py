@@ -1,14 +1,14 @@
 """The numbers of an evaluation as JSON and CSV, for DVC, for MLflow and for people."""
 
-import csv
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tlpipe.csv_files import write_rows
 from tlpipe.data.packed import Split
 from tlpipe.evaluate.judged import Judged
 from tlpipe.evaluate.judged import intervals as judged_intervals
@@ -96,11 +96,3 @@ def _spread(values: Sequence[float], around: Interval | None) -> dict[str, Any]:
 def write_json(path: Path, data: Any) -> None:
     """Indented, in the order given, ending with a newline; NaN and infinity are refused."""
     path.write_text(json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def write_rows(path: Path, header: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
-    """A CSV file with a header."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tlpipe.answer_metrics import THRESHOLD
 from tlpipe.bundle import Case
 from tlpipe.export.onnx import LOGITS, Calibrated
 from tlpipe.export.parity import Agreed, Limits, Outputs, ParityError, columns_of, figures, session_of
@@ -18,7 +19,6 @@ from tlpipe.export.text_parity import AWKWARD
 from tlpipe.preprocess.answers import Answers, decode
 from tlpipe.preprocess.questions import QuestionPreprocess, Questions
 from tlpipe.preprocess.text import TOKENIZER
-from tlpipe.tasks.question_answering import THRESHOLD
 from tlpipe.train.model import About, Classifier
 
 Run = Callable[[NDArray[np.int64]], NDArray[np.float32]]

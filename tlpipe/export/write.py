@@ -81,7 +81,7 @@ def export_bundle(
     with _all_or_nothing(folder) as building:
         path = building / MODEL
         graph, limits = onnx_model(model, about, spec.opset), LIMITS[about.preprocess.kind](samples)
-        add_metadata(graph, metadata(about.temperature, about.preprocess, limits))
+        add_metadata(graph, metadata(about.temperature, about.preprocess, limits, about.fitted))
         path.write_bytes(graph.SerializeToString(deterministic=True))
         for name, file in samples.files.items():
             shutil.copyfile(file, building / name)

@@ -126,6 +126,8 @@ def _upright(image: Image.Image) -> Image.Image:
 def _rgb(image: Image.Image, form: str | None) -> Image.Image:
     if image.mode.startswith("I;16") or (image.mode == "I" and form in ("PNG", "PPM")):
         grey = np.clip(np.asarray(image).astype(np.int64), 0, 65_535)
+        if isinstance(clear := image.info.get("transparency"), int):
+            grey[grey == clear] = 65_535  # of 16 bits a PNG names one level that is transparent
         return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         raise UnreadableImage(

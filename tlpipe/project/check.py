@@ -12,6 +12,7 @@ from tlpipe.params import Params, load_params, outline
 from tlpipe.plan_table import NO_NETWORK, UNSETTLED, line
 from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.project.first_look import look_at_data, require_weights
+from tlpipe.project.memory import require_memory
 from tlpipe.project.pipeline import pipeline, stages_of
 from tlpipe.strategies.counting import summary
 
@@ -35,9 +36,11 @@ def check(params: str | Path = PARAMS) -> list[str]:
         seen = look_at_data(loaded.data, pixels)
         require_weights(read(path)["backbone"])
         _require_stages(path)
+        machine = loaded.runtime.resolve(loaded.backbone.hidden_size)
+        memory = require_memory(loaded, machine, known_classes() or FALLBACK_CLASSES)
         return [
             f"{params}: ok; {loaded.task.kind} on {loaded.backbone.kind}",
-            *(f"  {text}" for text in (*seen, *_strategies(loaded, path))),
+            *(f"  {text}" for text in (*seen, *memory, *_strategies(loaded, path))),
         ]
 
 

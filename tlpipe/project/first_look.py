@@ -16,6 +16,7 @@ from tlpipe.data.packed import SPLITS
 from tlpipe.data.space import check_space
 from tlpipe.data.spec import Data
 from tlpipe.data.split import assign
+from tlpipe.packaged import is_packaged, local_path, packaged_in
 from tlpipe.project.choices import CACHED, HOSTS, reachable
 from tlpipe.project.pipeline import SAMPLES, own_files
 
@@ -66,8 +67,10 @@ def require_weights(backbone: Mapping[str, Any], root: Path = Path()) -> None:
     gone = [path for key, path in files.items() if not key.startswith("corpus") and not (root / path).exists()]
     if gone:
         raise ConfigError(f"backbone: {listing(gone)} does not exist (seen from {Path(root).resolve()})")
+    for name in packaged_in(backbone):
+        local_path(name)
     host = HOSTS.get(kind)
-    if host is None or "name" in files or (root / "models/source").is_dir():
+    if host is None or "name" in files or is_packaged(str(backbone.get("name"))) or (root / "models/source").is_dir():
         return
     name, cached = str(backbone["name"]), CACHED.get(kind, CACHED["huggingface"])
     if not cached(name) and not reachable(host):

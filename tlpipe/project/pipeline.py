@@ -7,10 +7,11 @@ from typing import Any
 
 from tlpipe.config import members
 from tlpipe.data.spec import AnySource
+from tlpipe.packaged import is_packaged
 from tlpipe.yaml_text import load_yaml
 
 TEMPLATE = Path(__file__).with_name("pipeline.yaml")
-SAMPLES = {"data/digits": "sample_data", "data/docstrings": "sample_text"}
+SAMPLES = {"data/digits": "sample_data", "data/solar_cells": "sample_solar", "data/docstrings": "sample_text"}
 """By the path that the offline defaults read, the stage that makes it."""
 CONDITION = "  #? "
 """Ends the first line of a stage of the template that not every project has."""
@@ -51,19 +52,22 @@ def modality(source: str) -> str:
 
 
 def own_files(backbone: Mapping[str, Any], root: Path) -> dict[str, str]:
-    """Local files that a backbone is made from, by their key in its section, as dvc.yaml names it."""
+    """Local files that a backbone is made from, by their key in its section, as dvc.yaml names it.
+
+    Those of installed packages are no dependencies of DVC's; they are in the fingerprint of the code.
+    """
     if backbone["kind"] == "auto":
         each = enumerate(backbone["among"])
         return {f"among[{at}].{key}": path for at, one in each for key, path in own_files(one, root).items()}
     files = {f"corpus[{at}]": path for at, path in enumerate(backbone.get("corpus") or ())}
     size = backbone.get("size")
-    if isinstance(size, Mapping) and size.get("tokenizer") is not None:
+    if isinstance(size, Mapping) and size.get("tokenizer") is not None and not is_packaged(str(size["tokenizer"])):
         files["size.tokenizer"] = size["tokenizer"]
-    if backbone["kind"] == "checkpoint":
+    if backbone["kind"] == "checkpoint" and not is_packaged(str(backbone["path"])):
         files["path"] = backbone["path"]
     # these may be names of published weights just as well
     named = {key: str(backbone[key]) for key in ("start", "name") if backbone.get(key) is not None}
-    return files | {key: name for key, name in named.items() if (root / name).exists()}
+    return files | {key: name for key, name in named.items() if not is_packaged(name) and (root / name).exists()}
 
 
 def _below(folder: str, paths: list[str]) -> bool:

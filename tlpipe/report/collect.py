@@ -15,7 +15,7 @@ from tlpipe.report.figures import caption, comparison_figure, curves_figure, inl
 from tlpipe.report.text import listing
 from tlpipe.strategies.counting import by_phase, most_trained
 from tlpipe.strategies.ending import Ending
-from tlpipe.train.model import load_about
+from tlpipe.train.trained import load_trained
 
 REASONS_SHOWN = 12
 """Rejected samples that the report names; the rest is in reports/data.json."""
@@ -31,7 +31,7 @@ def collect(root: Path) -> dict[str, Any]:
     metric, names = comparison["metric"], list(comparison["strategies"])
     champion, proof = comparison["champion"], bundle_proof(root)
     task = read_json(root / "models/champion/model.json")
-    form = load_about(root / "models/champion").task.form
+    form = load_trained(root / "models/champion").form
     load = JUDGED[form].load
     evaluated = {name: load(root / "reports/evaluation" / name / "predictions.csv") for name in names}
     tests, data = {name: each.of("test") for name, each in evaluated.items()}, read_json(root / "reports/data.json")
@@ -50,6 +50,7 @@ def collect(root: Path) -> dict[str, Any]:
         "overview_caption": caption(metric, seeds),
         "strategies": [_strategy(root, name) for name in names],
         "test_samples": tests[champion].size,
+        "grouped": not tests[champion].design.independent,
         "validation_samples": evaluated[champion].of("validation").size,
         "held_out": "out-of-fold" if task.get("folds") else "validation",
         "errors": errors.facts(root, champion, tests),
@@ -133,6 +134,7 @@ def data_findings(data: Mapping[str, Any]) -> dict[str, Any]:
         "ignored": len(data.get("ignored", ())),
         "imbalance": data.get("imbalance"),
         "notes": data.get("notes", ()),
+        "terms": data.get("terms", ""),
         "images": data.get("images"),
         "texts": data.get("texts"),
         "questions": data.get("questions"),

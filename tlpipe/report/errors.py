@@ -1,7 +1,6 @@
 """What went wrong, by the kind of data: facts for the template that shows them."""
 
 import base64
-import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tlpipe.config import ConfigError
+from tlpipe.csv_files import read_columns
 from tlpipe.evaluate.answers import AnswerPredictions
 from tlpipe.evaluate.figures import confusion_figure, reliability_figure
 from tlpipe.evaluate.predictions import Predictions
@@ -74,8 +74,7 @@ def rows(path: Path) -> list[dict[str, str]]:
     """The lines of a CSV file; ConfigError when an earlier stage has not written it."""
     if not path.is_file():
         raise ConfigError(f"{path} does not exist; run `dvc repro` to make it")
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return read_columns(path)
 
 
 def data_uri(path: Path) -> str:

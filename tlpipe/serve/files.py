@@ -1,6 +1,5 @@
 """Predictions for files: a folder or a JSONL file of any size, one line a sample, in constant memory."""
 
-import csv
 import json
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any, Literal
 
 from tlpipe.config import ConfigError, suggest
+from tlpipe.csv_files import CsvWriter
 from tlpipe.data.table import read_table
 from tlpipe.serve.body import parse_json
 from tlpipe.serve.predictor import Predictor
@@ -152,13 +152,14 @@ def write(
 ) -> Iterator[Counts]:
     """Write a line a sample, and yield the counts so far after each.
 
-    CSV has `path`, the task's columns (`every` adds one a class) and `error`; JSONL has the same as keys.
+    CSV has `path`, the task's columns (`every` adds one a class) and `error`, each guarded as in `tlpipe.csv_files`;
+    JSONL has the same as keys, unguarded.
     """
     reading, counts = predictor.loaded.reading, Counts()
     header = reading.columns(every)
-    table = csv.writer(file)
+    table = CsvWriter(file)
     if form == "csv":
-        table.writerow(["path", *header, "error"])
+        table.row(["path", *header, "error"])
     for path, answer in results:
         bad = isinstance(answer, BadInput)
         counts.bad, counts.answered = counts.bad + bad, counts.answered + (not bad)
@@ -167,5 +168,5 @@ def write(
             file.write(json.dumps({"path": path, **content}, ensure_ascii=False) + "\n")
         else:
             cells = [""] * len(header) if isinstance(answer, BadInput) else reading.cells(answer)[: len(header)]
-            table.writerow([path, *cells, answer if bad else ""])
+            table.row([path, *cells, answer if bad else ""])
         yield counts

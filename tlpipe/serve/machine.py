@@ -17,6 +17,8 @@ PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""Names the environment variable that hides GPUs from CUDA and numbers the others anew."""
 PACKAGES = ("onnxruntime", "onnxruntime-gpu")
 INSTALL_CUDA = "pip install 'tlpipe[cuda]' puts them into this environment"
 
@@ -64,10 +66,15 @@ def _driver() -> str | None:
         return f"there is no NVIDIA driver: {DRIVER} is not found; in a container, start it with the GPU (--gpus all)"
     if code := cuda.cuInit(0):
         return f"the NVIDIA driver does not start (cuInit gives {code}): no GPU is visible, or the driver is too old"
-    count = ctypes.c_int(0)
-    cuda.cuDeviceGetCount(ctypes.byref(count))
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return None if count.value else f"the NVIDIA driver sees no GPU (CUDA_VISIBLE_DEVICES is {visible!r})"
+    return None if gpus() else f"the NVIDIA driver sees no GPU ({VISIBLE} is {os.environ.get(VISIBLE)!r})"
+
+
+def gpus() -> int:
+    """GPUs that CUDA's driver sees; it must have been found to work."""
+    count, cuda = ctypes.c_int(0), driver()
+    if cuda is not None:
+        cuda.cuDeviceGetCount(ctypes.byref(count))
+    return count.value
 
 
 @cache

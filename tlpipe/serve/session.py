@@ -1,5 +1,6 @@
 """A graph in onnxruntime: on the device that was asked for, or an error that says why not."""
 
+import os
 from collections.abc import Mapping
 from threading import Lock
 from typing import Annotated, Any, Literal
@@ -12,7 +13,7 @@ from pydantic import Field
 from tlpipe.config import ConfigError, Spec
 from tlpipe.cores import usable_cores
 from tlpipe.serve.fixed import SKIP, Fixed, run_options
-from tlpipe.serve.machine import PROVIDERS, obstacles, preload
+from tlpipe.serve.machine import PROVIDERS, VISIBLE, gpus, obstacles, preload
 from tlpipe.serve.pinned import Staging
 
 Tensors = Mapping[str, NDArray[Any]]
@@ -59,11 +60,18 @@ class Runtime(Spec):
         return self._checked(self.device)
 
     def _checked(self, device: str) -> str:
-        """`device`, unless something was said of a GPU and it is none."""
+        """`device`, unless what was said of a GPU is of one that is not there."""
         if device == "cpu" and (self.gpu or self.gpu_gigabytes):
             raise DeviceError(
                 f"a GPU was chosen or limited (--gpu {self.gpu}, --gpu-gigabytes {self.gpu_gigabytes:g}) and the "
                 "device is the CPU; leave these out, or give --device cuda, which says why there is none"
+            )
+        if device != "cpu" and self.gpu >= (count := gpus()):
+            visible = os.environ.get(VISIBLE)
+            hidden = f" ({VISIBLE}={visible} hides others and numbers these anew)" if visible else ""
+            raise DeviceError(
+                f"GPU number {self.gpu} was asked for, and the NVIDIA driver sees {count} here{hidden}; give --gpu 0"
+                + (f" to {count - 1}" if count > 1 else "")
             )
         return device
 

@@ -6,7 +6,7 @@ from tlpipe import config
 from tlpipe.data.packed import Packed
 from tlpipe.evaluate.baseline import baselines
 from tlpipe.evaluate.spec import Evaluate
-from tlpipe.train.history import write_json
+from tlpipe.evaluate.tables import write_json
 
 PACKED, OUT = Path("data/packed"), Path("reports/baseline.json")
 

@@ -1,20 +1,20 @@
 """compare: choose the champion on validation, write the comparison, and make sure that MLflow has every run."""
 
-import csv
 import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from tlpipe.config import PARAMS, ConfigError, load, read
+from tlpipe.csv_files import write_rows
 from tlpipe.evaluate.compare import EVALUATION, FINETUNED, TRAINING, Compare, Result, compare, read_result
 from tlpipe.evaluate.tables import write_json
-from tlpipe.tasks.base import FACTS
+from tlpipe.metric_facts import FACTS
 from tlpipe.tracking import (
     PARENT_KEY,
     RunPayload,
@@ -100,7 +100,7 @@ def _claim(result: Result, comparison: dict[str, Any], tracking: Tracking, root:
         "metric": metric,
         "value": result.metrics["validation"][metric],
         "higher_is_better": FACTS[metric].higher_is_better,
-        "kind": result.about.task.form,
+        "kind": result.about.form,
     }
 
 
@@ -202,19 +202,20 @@ def _crown(root: Path, champion: str) -> None:
 
 
 def _write_csv(path: Path, comparison: dict[str, Any]) -> None:
+    first = ("strategy", "validation", "test", "low", "high", "seconds", "trainable_parameters")
+    write_rows(path, (*first, *SPREAD, "kept_start"), _csv_lines(comparison))
+
+
+def _csv_lines(comparison: dict[str, Any]) -> Iterator[tuple[object, ...]]:
     metric = comparison["metric"]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        first = ("strategy", "validation", "test", "low", "high", "seconds", "trainable_parameters")
-        writer.writerow((*first, *SPREAD, "kept_start"))
-        for name, entry in comparison["strategies"].items():
-            test = entry["test"].get(metric, {"value": "", "low": "", "high": ""})
-            figures = (test["value"], test["low"], test["high"], entry["seconds"], entry["trainable_parameters"])
-            seeds = {split: entry["seeds"][split].get(metric, {}) for split in ("validation", "test")}
-            spread = [each.get(what) for each in seeds.values() for what in ("mean", "deviation")]
-            spread += [seeds["test"].get(what) for what in ("low", "high")]
-            kept = {True: "yes", False: "no", None: ""}[entry["kept_start"]]
-            writer.writerow((name, entry["validation"][metric], *figures, *spread, kept))
+    for name, entry in comparison["strategies"].items():
+        test = entry["test"].get(metric, {"value": "", "low": "", "high": ""})
+        figures = (test["value"], test["low"], test["high"], entry["seconds"], entry["trainable_parameters"])
+        seeds = {split: entry["seeds"][split].get(metric, {}) for split in ("validation", "test")}
+        spread = [each.get(what) for each in seeds.values() for what in ("mean", "deviation")]
+        spread += [seeds["test"].get(what) for what in ("low", "high")]
+        kept = {True: "yes", False: "no", None: ""}[entry["kept_start"]]
+        yield name, entry["validation"][metric], *figures, *spread, kept
 
 
 def summary(comparison: dict[str, Any]) -> str:

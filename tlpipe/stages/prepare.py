@@ -6,7 +6,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tlpipe.config import PARAMS, ConfigError, load, parse
+from tlpipe.code.fingerprint import stage_hash
+from tlpipe.config import PARAMS, ConfigError, load, parse, read
 from tlpipe.data.pack import pack
 from tlpipe.data.spec import Data
 from tlpipe.preprocess import AnyPreprocess
@@ -14,13 +15,16 @@ from tlpipe.progress import plain_console, track
 
 PREPROCESS, PACKED, REPORT = Path("data/preprocess.json"), Path("data/packed"), Path("reports/data.json")
 TOKENIZERS = Path("data/tokenizer")
+CACHE = Path(".tlpipe/reuse/packed")
+"""What the last run read: DVC deletes the stage's outs before it runs."""
 
 
 def main(params: Path = PARAMS) -> int:
     """Exit code 0, or 2 after a message about what is wrong with the data or the settings."""
     try:
         data: Data = load("data", Data, params)
-        report = pack(data, _preprocess(), PACKED, track, tokenizer=TOKENIZERS)
+        code = stage_hash("prepare", read(params))
+        report = pack(data, _preprocess(), PACKED, track, tokenizer=TOKENIZERS, cache=CACHE, code=code)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2

@@ -20,7 +20,7 @@ from tlpipe.stages.follow import follow, resume
 from tlpipe.tracking import Recorder, Tracking, code_tags, curve_values, dvc_tags, hardware_tags, source_tags
 from tlpipe.train.checkpoint import Keeper, hash_code, hash_files, run_key
 from tlpipe.train.device import Machine, Runtime
-from tlpipe.train.history import said, write_json, write_rows
+from tlpipe.train.history import said, write_json, write_records
 from tlpipe.train.language import LanguageEpoch, LanguageTrainer, pretraining_model
 from tlpipe.train.pretrain import HELD_OUT, letters_trainer, render_letters
 from tlpipe.train.source import Source, save_source
@@ -104,7 +104,7 @@ def _bert(backbone: Bert, machine: Machine, runtime: Runtime) -> tuple[Encoder, 
     encoder.model.load_state_dict({key: each for key, each in model.bert.cpu().state_dict().items() if key in wanted})
     team.barrier()
     if team.first:
-        write_rows(REPORT / "history.csv", trainer.at.history)
+        write_records(REPORT / "history.csv", trainer.at.history)
     if team.first_here:
         keeper.drop()
     journal.end()

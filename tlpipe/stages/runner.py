@@ -14,6 +14,7 @@ from importlib import import_module
 from tlpipe.config import ConfigError, suggest
 from tlpipe.cores import VARIABLE, usable_cores
 from tlpipe.endings import leave
+from tlpipe.stages.claim import claimed
 from tlpipe.troubles import KEPT, TRACEBACKS, sentence
 
 ENTRY = "tlpipe.stages"
@@ -32,8 +33,6 @@ class Stage:
     """Name of its one argument, if it has one."""
     together: bool = False
     """Whether it runs in as many processes as `runtime.processes` says; the first one alone speaks and writes."""
-    trains: bool = False
-    """Whether it has a recovery state, which no other `dvc repro` may work at meanwhile."""
 
 
 STAGES = {
@@ -41,14 +40,15 @@ STAGES = {
     "choose": Stage(),
     "check": Stage(),
     "sample_data": Stage(),
+    "sample_solar": Stage(),
     "sample_text": Stage(),
     "tokenizer": Stage(),
     "prepare": Stage(),
-    "pretrain": Stage(together=True, trains=True),
+    "pretrain": Stage(together=True),
     "embed": Stage(together=True),
     "advise": Stage(),
     "head": Stage(),
-    "finetune": Stage("strategy", together=True, trains=True),
+    "finetune": Stage("strategy", together=True),
     "evaluate": Stage("strategy", together=True),
     "baseline": Stage(),
     "compare": Stage(),
@@ -71,8 +71,8 @@ def run_stage(name: str, argument: str | None = None) -> None:
         wanted = f"takes one argument, the {stage.argument}" if stage.argument else "takes no argument"
         raise ConfigError(f"the stage {name} {wanted}")
     arguments = [] if argument is None else [argument]
-    claim = "-".join((name, *arguments)) if stage.trains else None
-    leave(run(partial(_main, name, *arguments), [name, *arguments] if stage.together else [], claim) or 0)
+    work = partial(_main, name, *arguments)
+    leave(run(work, [name, *arguments] if stage.together else [], "-".join((name, *arguments))) or 0)
 
 
 def _main(name: str, *arguments: str) -> int | None:
@@ -97,10 +97,13 @@ def run(work: Callable[[], int | None], workers: list[str] | None = None, claim:
     """Do a stage's work; a ConfigError, or an error of the system's, becomes a message and exit code 2.
 
     `workers`: what torchrun starts the workers with, for a stage that several processes do together.
-    `claim`: the name of the recovery state that no other `dvc repro` may work at meanwhile.
+    `claim`: the name of the outs and the recovery state that no other `dvc repro` may work at meanwhile.
     """
     try:
-        return _together(work, workers, claim) if workers else work()
+        if workers:
+            return _together(work, workers, claim)
+        with claimed(claim) if claim else nullcontext():
+            return work()
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         _refuse(bool(workers))
@@ -120,7 +123,6 @@ def run(work: Callable[[], int | None], workers: list[str] | None = None, claim:
 
 def _together(work: Callable[[], int | None], workers: list[str], claim: str | None) -> int | None:
     from tlpipe import config
-    from tlpipe.train.checkpoint import claimed
     from tlpipe.train.device import Runtime
     from tlpipe.train.parallel import launch, team
 

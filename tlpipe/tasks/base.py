@@ -7,17 +7,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tlpipe.answer_metrics import ANSWER_METRICS
 from tlpipe.config import Spec
 from tlpipe.data.packed import Packed
-from tlpipe.entities import ENTITY_METRICS
-from tlpipe.metrics import METRICS, Metric
-from tlpipe.sums import SumMetric
 
 Scores = dict[str, float]
 """Figures of a validation split: the loss, and what is cheap to have beside it, the headline first of these."""
-FACTS: dict[str, Metric | SumMetric] = {**ANSWER_METRICS, **ENTITY_METRICS, **METRICS}
-"""Title and direction of every metric, by its name."""
 
 
 class Blind(NamedTuple):

@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tlpipe.answer_metrics import ANSWER_METRICS, Version, best_threshold, columns, score
+from tlpipe.answer_metrics import ANSWER_METRICS, THRESHOLD, Version, best_threshold, columns, score
 from tlpipe.data.asked import Asked, asked, find, version_of
 from tlpipe.data.packed import Packed
 from tlpipe.data.targets import IGNORED
@@ -25,8 +25,6 @@ from tlpipe.tasks.base import Blind, Scores, Task
 
 SPECIAL = 3
 """Tokens that stand around and between a question and its context at least."""
-THRESHOLD = "no_answer_threshold"
-"""How much better than the best span "no answer" must score to be said, on logits divided by the temperature."""
 
 
 class QuestionAnswering(Task):

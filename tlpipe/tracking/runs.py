@@ -1,6 +1,5 @@
 """Whole runs from what a training left on disk: for stages that DVC restored from its cache, for a changed store."""
 
-import csv
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
@@ -8,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tlpipe.csv_files import read_columns
 from tlpipe.locks import held
 from tlpipe.tracking.journal import MODEL, Journal, clean, flatten, short
 from tlpipe.tracking.launch import problem, publish, run_id
@@ -229,13 +229,12 @@ def _record_tags(journal: Journal, tags: Mapping[str, str], have: Snapshot) -> N
 
 def _record_curves(journal: Journal, history: Path, have: Snapshot, began: int) -> None:
     seconds = 0.0
-    with history.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            seconds += float(row.get("seconds") or 0)
-            step = int(float(row["step"]))
-            values = {key: v for key, v in curve_values(row).items() if not have.has(clean(key), step)}
-            if values:
-                journal.metrics(step, values, began + int(seconds * 1000))
+    for row in read_columns(history):
+        seconds += float(row.get("seconds") or 0)
+        step = int(float(row["step"]))
+        values = {key: v for key, v in curve_values(row).items() if not have.has(clean(key), step)}
+        if values:
+            journal.metrics(step, values, began + int(seconds * 1000))
 
 
 def _record_files(journal: Journal, payload: RunPayload, have: Snapshot, experiment: str) -> None:

@@ -12,6 +12,7 @@ from tlpipe.tracking.launch import start_publisher
 
 TRIAL = "DVC_EXP_NAME"
 """Environment variable in which `dvc exp run` names the experiment that a stage runs for."""
+NAME = r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$"
 
 
 class Tracking(Spec):
@@ -19,8 +20,8 @@ class Tracking(Spec):
 
     enabled: bool = True
     """False records nothing at all: no journal, no MLflow."""
-    experiment: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^\S(.*\S)?$")] = "tlpipe"
-    """MLflow experiment, a name without spaces around it, that holds a run a strategy."""
+    experiment: Annotated[str, Field(min_length=1, max_length=200, pattern=NAME)] = "tlpipe"
+    """MLflow experiment, a name without spaces around it or control characters in it, that holds a run a strategy."""
     wait: Annotated[float, Field(ge=0, le=3600)] = 90.0
     """How long `compare` waits for MLflow, seconds; what is not there by then is published later."""
 

@@ -5,22 +5,18 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tlpipe.code.fingerprint import stage_hash
-from tlpipe.config import PARAMS, ConfigError, read
-from tlpipe.locks import lock_within
+from tlpipe.config import PARAMS, read
+from tlpipe.locks import WORK
 
-WORK = Path(".tlpipe/work")
 COST = 20
 """A state that takes a second to save is saved at the ends of epochs that are at least so many seconds apart."""
-PATIENCE = 10.0
-"""Seconds that a dying process may still hold its stage."""
 
 
 def run_key(*parts: Any) -> str:
@@ -41,29 +37,6 @@ def hash_files(paths: Iterable[Path]) -> str:
 def hash_code(stage: str, params: Path = PARAMS) -> str:
     """The fingerprint of the code that decides the bits of what a stage writes, as DVC knows it too."""
     return stage_hash(stage, read(params) if params.is_file() else None)
-
-
-@contextmanager
-def claimed(stage: str, seconds: float = PATIENCE, root: Path = WORK) -> Iterator[None]:
-    """Be the one process that works at a stage's recovery state and outs, inside the block.
-
-    Raises:
-        ConfigError: another process does, and still does after `seconds`. It may have outlived a `dvc repro` that was
-            killed, and would write the same files.
-    """
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / f"{stage}.lock").open("a+") as file:
-        if not lock_within(file, seconds):
-            file.seek(0)
-            holder = file.read().strip()
-            raise ConfigError(
-                f"{stage} is being trained by process {holder}, which may have outlived a `dvc repro` that was killed: "
-                f"let it end, or stop it (`kill {holder}`), then run `dvc repro` again"
-            )
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
 
 
 class Keeper:

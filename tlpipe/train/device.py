@@ -14,17 +14,18 @@ from tlpipe.train.compiling import compiled, refuse_without_compiler
 from tlpipe.train.convolution import quicken
 from tlpipe.train.memory import hold_on
 from tlpipe.train.parallel import Team, team
-from tlpipe.train.precision import bf16_pays_on_cpu
+from tlpipe.train.precision import fastest, repeat_bits
 
 
 class Runtime(Spec):
     """The machine's part of a training. `auto` takes CUDA where there is one, else Apple's MPS, else the CPU."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of the matrix products; auto = bf16 on CUDA devices that have it, and on CPUs that have it in hardware (networks
-    of convolutions, and transformers at least 128 wide); fp32 elsewhere. It follows from the hardware alone and is
-    recorded with each training. Weights stay fp32."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Of the matrix products; auto = bf16 on CUDA devices that have it (compute capability 8.0 and above), fp16 with a
+    scaled loss on older ones with tensor cores (7.0), bf16 on CPUs that have it in hardware (networks of convolutions,
+    and transformers at least 128 wide); fp32 elsewhere. It follows from the hardware alone and is recorded with each
+    training. Weights stay fp32; fp16 is for CUDA, and not for `shard`."""
     compile: bool = False
     """torch.compile the network: a minute at the start, faster steps after; for long trainings on a GPU."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
@@ -49,13 +50,30 @@ class Runtime(Spec):
                 f"runtime.processes: {self.processes} were asked for, but this machine has "
                 f"{torch.cuda.device_count()} GPUs; give at most as many, or set runtime.device to cpu"
             )
+        if self.processes > 1 and device.type == "mps":
+            raise ConfigError(
+                f"runtime.processes: {self.processes} were asked for, and Apple's GPU is one, which has no float64 for "
+                "norms over several processes either; set it to 1, or runtime.device to cpu"
+            )
         hold_on()
         if not self.compile:
             lean_optimizers()
         torch.set_num_threads(self.threads or max(1, usable_cores() // together.here))
-        bf16 = self.precision == "bf16" or (self.precision == "auto" and together.gather(_has_bf16(device, width))[0])
-        dtype = torch.bfloat16 if bf16 else torch.float32
-        return Machine(device, dtype, self.compile, together, self.shard and together.size > 1)
+        shared = self.shard and together.size > 1
+        if device.type == "cuda":
+            repeat_bits()
+        return Machine(device, self._dtype(device, width, together, shared), self.compile, together, shared)
+
+    def _dtype(self, device: torch.device, width: int | None, together: Team, shared: bool) -> torch.dtype:
+        if self.precision == "auto":
+            return together.gather(fastest(device, width, shared))[0]
+        if self.precision == "fp16" and (device.type != "cuda" or shared):
+            why = "shares weights out between processes" if shared else f"is to run on {device.type}"
+            raise ConfigError(
+                f"runtime.precision: fp16 was asked for, and this {why}; allowed there: fp32, bf16, or auto, which "
+                "takes what the hardware is fast in"
+            )
+        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[self.precision]
 
     def _device(self) -> torch.device:
         available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
@@ -73,12 +91,6 @@ class Runtime(Spec):
 def _numbered(name: str) -> torch.device:
     """Each process of a team has a GPU of its own."""
     return torch.device(name, team().local_rank) if name == "cuda" and team().size > 1 else torch.device(name)
-
-
-def _has_bf16(device: torch.device, width: int | None) -> bool:
-    if device.type == "cpu":
-        return bf16_pays_on_cpu(width)
-    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 class Machine:
@@ -121,12 +133,12 @@ class Machine:
 
     @property
     def precision(self) -> str:
-        """`bf16` or `fp32`."""
-        return "bf16" if self.dtype is torch.bfloat16 else "fp32"
+        """`bf16`, `fp16` or `fp32`."""
+        return {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(self.dtype, "fp32")
 
     def autocast(self) -> AbstractContextManager[object]:
         """The context in which forward passes run."""
-        return torch.autocast(self.device.type, self.dtype) if self.dtype is torch.bfloat16 else nullcontext()
+        return nullcontext() if self.dtype is torch.float32 else torch.autocast(self.device.type, self.dtype)
 
     def place(self, module: nn.Module) -> nn.Module:
         """Move a module to the device, convolutions in channels-last layout: 1.0 to 1.5 times as fast on a CPU.

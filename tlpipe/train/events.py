@@ -74,8 +74,14 @@ class Position:
     """Passes of the phase since its last improvement, without those that patience does not count."""
     peak: Scores = field(default_factory=dict)
     """The best of the phase's passes so far."""
+    skipped: int = 0
+    """Steps of the phase whose gradients did not fit into fp16."""
     pieces: int = 1
     """Parts in which a batch is computed, because it did not fit into memory whole."""
     best: Scores = field(default_factory=dict)
     best_epoch: int = 0
     """The pass after which `best` was found; 0 = before the first."""
+
+    def next_phase(self) -> None:
+        """Be at the beginning of the next phase."""
+        self.phase, self.epoch, self.stale, self.peak = self.phase + 1, 0, 0, {}

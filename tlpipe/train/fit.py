@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,20 +16,21 @@ from tlpipe.config import ConfigError
 from tlpipe.schedule import factor
 from tlpipe.strategies.plan import HEAD, Phase, Plan
 from tlpipe.tasks.base import Scores, Task
-from tlpipe.train.augment import mix
 from tlpipe.train.averaging import MovingAverage
-from tlpipe.train.batches import Batches, RowNumbers, epoch_order
+from tlpipe.train.batches import Batches, RowNumbers
 from tlpipe.train.crossfit import SINGLE, HeldOut, Role
 from tlpipe.train.device import Machine
 from tlpipe.train.events import Epoch, Event, Notice, Position, Step
-from tlpipe.train.feed import Feed, Fresh, Kept, share_of
+from tlpipe.train.feed import Feed, Fresh, Kept
 from tlpipe.train.frozen import ROOT, VALIDATION, Frozen, Look
 from tlpipe.train.gradients import Gradients
 from tlpipe.train.model import Classifier
 from tlpipe.train.optimizer import Update
 from tlpipe.train.parallel import synchronise_norms
 from tlpipe.train.poststeps import ALPHAS, Weights, interpolate, wise_ft
-from tlpipe.train.randomness import numpy_generator, seed_device, torch_generator
+from tlpipe.train.randomness import seed_device, torch_generator
+from tlpipe.train.sampler import Sampler
+from tlpipe.train.scaling import LossScaling
 from tlpipe.train.score import Scorer
 from tlpipe.train.selection import Selection
 from tlpipe.train.shard import parts, shard, whole
@@ -65,8 +65,9 @@ class Trainer:
         if machine.shard:
             self._share_out()
         self.batches = batches
-        self.rows = batches.packed.rows("train")
-        self.update = Update(model, plan, training, len(self.rows))
+        self.sampler = Sampler(batches, task, training, self.team)
+        self.rows = self.sampler.rows
+        self.update = Update(model, plan, training, len(self.rows), LossScaling(machine.device, machine.dtype))
         self.gradients = Gradients(self.update, task, training, batches, machine)
         self._rehearsed = True
         self.at = Position()
@@ -81,8 +82,6 @@ class Trainer:
         self.feed: Feed = self.fresh
         self._loss = torch.zeros((), device=machine.device)
         self.scorer = Scorer(machine, task)
-        self.marks = batches.packed.targets.count(self.rows)
-        """What a pass's mean loss is the mean over."""
 
     def _share_out(self) -> None:
         if self.plan.lora:
@@ -139,10 +138,13 @@ class Trainer:
         patience = self.patience or phase.epochs + 1
         while self.at.epoch < phase.epochs and self.at.stale < patience and not self._stopped:
             yield from self._epoch(phase)
+        skipped, self.at.skipped = self.at.skipped, 0  # before it is said: a state saved then says it no more
+        if skipped:
+            yield Notice(f"{phase.name}: {skipped} steps were skipped, because their gradients did not fit into fp16")
         self.feed = self.fresh
         self.model.load_state_dict(self.selection.best)
         self.average.begin(self.selection.best)
-        self.at.phase, self.at.epoch, self.at.stale, self.at.peak = self.at.phase + 1, 0, 0, {}
+        self.at.next_phase()
 
     def _feed(self) -> Feed:
         self.frozen.begin()
@@ -154,7 +156,8 @@ class Trainer:
         yield from self.feed.look(self.at.epochs)
         self._train_mode(phase)
         self._rehearse()
-        order, place = self._order(), (self.at.phase, self.at.epoch)
+        place = (self.at.phase, self.at.epoch)
+        order = self.sampler.order(*place)
         inputs = self.feed.training(order, self.at.batch, place, self.at.epochs)
         for rows, x in zip(order[self.at.batch :], inputs, strict=True):
             yield from self._step(phase, x, rows, len(order))
@@ -165,20 +168,14 @@ class Trainer:
 
     def _rehearse(self) -> None:
         """Let a phase's kernels for batches of all lengths be made for the longest, wherever the training goes on."""
-        lengths = self.batches.packed.lengths
-        if self._rehearsed or lengths is None:
+        rows = None if self._rehearsed else self.sampler.longest()
+        if rows is None:
             return
-        rows = self.rows[np.argsort(lengths[self.rows], kind="stable")[-self.training.batch_size :]]
         for x in self.feed.training([rows], 0, (self.at.phase, 0), self.at.epochs):
-            x, targets = self._mixed(x, rows, torch_generator(0))
-            self.gradients.accumulate(x, targets, self._marks(rows), self.feed.start, self.at.pieces)
+            x, targets = self.sampler.mixed(x, rows, torch_generator(0))
+            self.gradients.accumulate(x, targets, self.sampler.marks_of(rows), self.feed.start, self.at.pieces)
         self.update.zero_grad()
         self._rehearsed = True
-
-    def _order(self) -> list[RowNumbers]:
-        generator = numpy_generator(self.training.seed, "order", self.at.phase, self.at.epoch)
-        packed, balanced = self.batches.packed, self.training.balance == "sampling"
-        return epoch_order(packed.labels, self.rows, self.training.batch_size, balanced, generator, packed.lengths)
 
     def _train_mode(self, phase: Phase) -> None:
         self.model.train()
@@ -195,28 +192,20 @@ class Trainer:
     def _step(self, phase: Phase, x: Tensor, rows: RowNumbers, per_epoch: int) -> Iterator[Notice]:
         seed = (self.training.seed, self.at.phase, self.at.epoch, self.at.batch)
         seed_device(self.machine.device, "dropout", *seed, *([self.team.rank] if self.team.rank else []))
-        x, targets = self._mixed(x, rows, torch_generator(self.training.seed, "mix", *seed[1:]))
+        x, targets = self.sampler.mixed(x, rows, torch_generator(self.training.seed, "mix", *seed[1:]))
         total = phase.epochs * per_epoch
         done = self.at.epoch * per_epoch + self.at.batch
-        loss = yield from self.gradients.of(x, targets, self._marks(rows), self.feed.start, self.at)
-        self.update.step(phase, factor(done, total, round(self.training.warmup * total), self.training.schedule))
-        self.average.step(self.model)
+        loss = yield from self.gradients.of(x, targets, self.sampler.marks_of(rows), self.feed.start, self.at)
+        rate = factor(done, total, round(self.training.warmup * total), self.training.schedule)
+        if self.update.step(phase, rate):
+            self.average.step(self.model)
+        else:
+            self.at.skipped += 1
         self._loss += self.team.sum(loss)
         self.at.batch += 1
         self.at.steps += 1
         if self.machine.device.type == "cpu" or self.at.steps % CHECK_EVERY == 0:
             self._finite(phase)
-
-    def _marks(self, rows: RowNumbers) -> int:
-        return max(1, self.batches.packed.targets.count(rows))
-
-    def _mixed(self, x: Tensor, rows: RowNumbers, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """This process's inputs and targets of the batch `rows`; `x` is what `share_of` asked for."""
-        labels = self.batches.labels_of(rows[share_of(rows, self.training, self.team)])
-        targets = self.task.targets(labels, len(self.batches.packed.classes))
-        x, targets = mix(x, targets, self.training.augment, generator)
-        share = self.team.share(len(rows)) if len(x) == len(rows) else slice(None)
-        return x[share], targets[share]
 
     def _finite(self, phase: Phase) -> None:
         """Bring the loss to the host, and refuse to go on if it is not a number."""
@@ -227,7 +216,7 @@ class Trainer:
             raise ConfigError(
                 f"the training loss became {self.at.loss_sum} in phase {phase.name!r} by step {self.at.steps} with a "
                 f"peak learning rate of {highest:g}: lower `lr` of this strategy (a tenth is a good try), or set "
-                "training.clip_norm"
+                "training.clip_norm" + (", or runtime.precision to fp32" if self.machine.precision == "fp16" else "")
             )
 
     def _close_epoch(self, phase: Phase) -> Epoch:
@@ -238,7 +227,7 @@ class Trainer:
         self.at.epochs += 1
         self.at.stale += bool(scores) and self.at.epoch > self.training.grace(phase.epochs)
         self.selection.take(self.at, scores, kept)
-        seconds, loss = self.at.seconds, self.at.loss_sum / self.marks
+        seconds, loss = self.at.seconds, self.at.loss_sum / self.sampler.marks
         self.at.batch, self.at.loss_sum, self.at.seconds = 0, 0.0, 0.0
         rates = [rate for rate in phase.rates.values() if rate is not None]
         speed = len(self.rows) / seconds if seconds else 0.0

@@ -64,6 +64,6 @@ class Gradients:
                 logits = self.forward(part, start)
             loss = self.task.loss(logits.float(), target, self.training.label_smoothing, self.weights)
             marks = self.task.count(target)
-            (loss * (marks * self.machine.team.size / count)).backward()
+            self.update.scaling.scaled(loss * (marks * self.machine.team.size / count)).backward()
             total += loss.detach() * marks
         return total

@@ -1,27 +1,25 @@
 """Files about a training that have a clock in them, and so are kept out of the model's folder."""
 
-import csv
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tlpipe.csv_files import write_rows
 from tlpipe.tasks.base import Scores
 from tlpipe.train.events import Epoch
 
 
 def write_history(path: Path, epochs: Iterable[Epoch]) -> None:
     """One line an epoch, for plots."""
-    write_rows(path, [epoch.row() for epoch in epochs])
+    write_records(path, [epoch.row() for epoch in epochs])
 
 
-def write_rows(path: Path, rows: Sequence[dict[str, Any]], names: Sequence[str] = ()) -> None:
-    """A CSV file of `rows`; without `names` its columns are those of the first row."""
+def write_records(path: Path, records: Sequence[dict[str, Any]]) -> None:
+    """A CSV file of `records`, which all have the keys of the first."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, names or list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    names = list(records[0])
+    write_rows(path, names, ([record[name] for name in names] for record in records))
 
 
 def write_json(path: Path, value: Any) -> None:

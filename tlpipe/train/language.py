@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tlpipe.backbones.bert import Bert
-from tlpipe.backbones.huggingface import WEIGHTS, fetch, refuse_gaps
+from tlpipe.backbones.folders import local_folder, pickled_state, weights_path
+from tlpipe.backbones.huggingface import refuse_gaps
 from tlpipe.backbones.lean import step
+from tlpipe.backbones.weights import check_hash
 from tlpipe.config import ConfigError
 from tlpipe.data.corpus import Corpus
 from tlpipe.schedule import factor
@@ -24,6 +26,7 @@ from tlpipe.train.batches import RowNumbers, chunks, epoch_order
 from tlpipe.train.device import Machine
 from tlpipe.train.pairs import IGNORED, Masked, Pair, collate, pairs
 from tlpipe.train.randomness import derive, numpy_generator, seed_device
+from tlpipe.train.scaling import LossScaling
 
 HELD_OUT = 0.05
 """Share of the documents that are held out, at least one; what is measured is measured on them."""
@@ -83,6 +86,7 @@ class LanguageTrainer:
             raise ConfigError(f"backbone.corpus: {len(order)} documents are too few; two are held out, two train")
         self.held_out, self.documents = sorted(order[:held]), sorted(order[held:])
         self.optimizer = torch.optim.AdamW(_groups(self.model), lr=0.0, betas=(0.9, 0.999), eps=1e-6)
+        self.scaling = LossScaling(machine.device, machine.dtype)
         self.at = Place()
         self.per_epoch = -(-len(self._pairs(0)) // backbone.batch_size)
 
@@ -129,9 +133,8 @@ class LanguageTrainer:
         self.optimizer.zero_grad(set_to_none=True)
         masked, related = self._losses(batch.part(self.team.share(len(chosen))))
         loss = masked.sum() / words + related.sum() / len(chosen)
-        (loss * self.team.size).backward()  # a team's gradients are means over its processes
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
-        step(self.optimizer)
+        self.scaling.scaled(loss * self.team.size).backward()  # a team's gradients are means over its processes
+        self.scaling.step(self.model.parameters(), self._move)
         self.at.loss_sum += float(self.team.sum(loss.detach()))
         if not math.isfinite(self.at.loss_sum):
             raise ConfigError(
@@ -141,6 +144,10 @@ class LanguageTrainer:
         self.at.tokens += int(batch.tokens[:, 1].sum())
         self.at.batch += 1
         self.at.steps += 1
+
+    def _move(self) -> None:
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), CLIP)
+        step(self.optimizer)
 
     def _collate(self, chosen: Sequence[Pair], seed: tuple[int | str, ...]) -> Masked:
         masking = (self.backbone.mask_share, self.backbone.whole_words)
@@ -194,13 +201,15 @@ class LanguageTrainer:
 
     def state(self) -> dict[str, Any]:
         """Everything that `restore` needs, as tensors and plain values."""
-        return {"at": asdict(self.at), "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        weights, moments = self.model.state_dict(), self.optimizer.state_dict()
+        return {"at": asdict(self.at), "model": weights, "optimizer": moments, "scaling": self.scaling.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Continue from `state()` of a pretraining with the same backbone and corpus."""
         self.at = Place(**state["at"])
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.scaling.restore(state["scaling"])
 
 
 class _Objectives(nn.Module):
@@ -229,7 +238,7 @@ def _groups(model: nn.Module) -> list[dict[str, object]]:
 def pretraining_model(backbone: Bert) -> nn.Module:
     """A `BertForPreTraining` with fresh weights, or those of `backbone.start`; heads that a file lacks are fresh.
 
-    Raises ConfigError when `start` has no safetensors, or they lack anything else.
+    Raises ConfigError when `start` has no weights, others than its hash says, or they lack anything else.
     """
     from transformers import AutoConfig, BertForPreTraining
     from transformers.utils import logging
@@ -238,12 +247,19 @@ def pretraining_model(backbone: Bert) -> nn.Module:
     torch.manual_seed(derive(backbone.seed, "initialise"))
     dropout = {"hidden_dropout_prob": backbone.dropout, "attention_probs_dropout_prob": backbone.dropout}
     if backbone.start is not None:
-        fetch(backbone.start, WEIGHTS, None)
+        path = weights_path(backbone.start, None)
+        check_hash(path, backbone.sha256, "backbone.sha256")
+        state, config = pickled_state(path), AutoConfig.for_model("bert", **(_settings(backbone) | dropout))
+        source: dict[str, Any] = {"use_safetensors": True} if state is None else {"state_dict": state}
         given, found = BertForPreTraining.from_pretrained(
-            backbone.start, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True, **dropout
-        )
+            str(local_folder(backbone.start) or backbone.start) if state is None else None, config=config,
+            output_loading_info=True, ignore_mismatched_sizes=True, **source,
+        )  # fmt: skip
         refuse_gaps(backbone.start, found, fresh=("cls.", "bert.pooler."))
         return cast(nn.Module, given.float())
-    settings = {key: value for key, value in backbone.architecture().items() if key != "model_type"} | dropout
-    fresh: nn.Module = BertForPreTraining(AutoConfig.for_model("bert", **settings))
+    fresh: nn.Module = BertForPreTraining(AutoConfig.for_model("bert", **(_settings(backbone) | dropout)))
     return fresh
+
+
+def _settings(backbone: Bert) -> dict[str, Any]:
+    return {key: value for key, value in backbone.architecture().items() if key != "model_type"}

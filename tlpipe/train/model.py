@@ -12,38 +12,27 @@ from torch import Tensor, nn
 
 from tlpipe.backbones import AnyBackbone
 from tlpipe.backbones.base import Encoder
-from tlpipe.config import ConfigError, Spec, parse
-from tlpipe.preprocess import AnyPreprocess
-from tlpipe.strategies.ending import Ending
-from tlpipe.strategies.plan import Plan
+from tlpipe.config import ConfigError, parse
 from tlpipe.tasks import AnyTask
 from tlpipe.train.depths import AllDepths
 from tlpipe.train.ngrams import empty_model
+from tlpipe.train.trained import ABOUT, Trained
 
-WEIGHTS, ABOUT, HELD_OUT = "model.safetensors", "model.json", "held_out.npy"
+WEIGHTS, HELD_OUT = "model.safetensors", "held_out.npy"
 
 
-class About(Spec):
+class About(Trained):
     """What `model.json` says: enough to rebuild the model, to name its outputs and to know how it was made."""
 
     strategy: str
-    run_key: str
-    """Hash of everything the training stage read; the run's identity in MLflow."""
     task: AnyTask
     backbone: AnyBackbone
-    preprocess: AnyPreprocess
     labels: tuple[str, ...]
     """Class names in output order."""
     dropout: float
     temperature: float
     """Fitted on the validation split; probabilities = softmax(logits / temperature)."""
     validation: dict[str, float]
-    plan: Plan
-    total_parameters: int
-    trainable_parameters: int
-    """The largest number that trains in any one phase."""
-    ending: Ending | None = None
-    """What was chosen at the end of the training: a soup, an interpolation; None = nothing was asked for."""
     fitted: dict[str, float] = Field(default_factory=dict)
     """What `Task.fitted` found on the validation split."""
     folds: int = 0

@@ -10,6 +10,7 @@ from tlpipe.strategies.plan import HEAD, Phase, Plan
 from tlpipe.train.adapt import Adapters, Pairs, adapted, apply_freeze, layer_groups
 from tlpipe.train.decay import undecayed
 from tlpipe.train.model import Classifier
+from tlpipe.train.scaling import LossScaling
 from tlpipe.train.shard import share_moments
 from tlpipe.train.spec import Training
 
@@ -17,8 +18,11 @@ from tlpipe.train.spec import Training
 class Update:
     """The optimizer of a whole plan, so that moments survive the phases; rates are set a step at a time."""
 
-    def __init__(self, model: Classifier, plan: Plan, training: Training, samples: int) -> None:
+    def __init__(
+        self, model: Classifier, plan: Plan, training: Training, samples: int, scaling: LossScaling | None = None
+    ) -> None:
         self.model, self.plan, self.clip = model, plan, training.clip_norm
+        self.scaling = scaling or LossScaling(torch.device("cpu"), torch.float32)
         self.adapters: Adapters | None = None
         if plan.lora:
             matrices = [pair for group in model.encoder.groups for pair in adapted(model, group, "lora", plan.lora)]
@@ -76,11 +80,17 @@ class Update:
         for parameter in self.parameters:
             parameter.grad = None
 
-    def step(self, phase: Phase, factor: float) -> None:
-        """One step at the phase's peak rates x `factor`, from the gradients that the model has."""
+    def step(self, phase: Phase, factor: float) -> bool:
+        """One step at the phase's peak rates x `factor`, from the gradients that the model has; whether it was made.
+
+        It is not where gradients do not fit into fp16.
+        """
         for group in self.optimizer.param_groups:
             # frozen groups have no gradient, so 0 moves nothing
             group["lr"] = (phase.rates[group["layer_group"]] or 0.0) * factor
+        return self.scaling.step(self.parameters, self._step)
+
+    def _step(self) -> None:
         self._pull_to_start()
         if self.adapters:
             self.adapters.pull()
@@ -104,14 +114,15 @@ class Update:
                 parameter.grad.add_(parameter, alpha=self.plan.l2_sp.beta)
 
     def state(self) -> dict[str, Any]:
-        """The optimizer's moments and the adapters' factors."""
+        """The optimizer's moments, the adapters' factors and the factor of the loss."""
         factors = {} if self.adapters is None else {k: v.detach() for k, v in self.adapters.factors.items()}
-        return {"optimizer": self.optimizer.state_dict(), "factors": factors}
+        return {"optimizer": self.optimizer.state_dict(), "factors": factors, "scaling": self.scaling.state()}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state()` of an update of the same plan and start."""
         self.optimizer.load_state_dict(state["optimizer"])
         share_moments(self.optimizer)
+        self.scaling.restore(state["scaling"])
         if self.adapters is not None:
             self.adapters.load(state["factors"])
 

@@ -32,7 +32,7 @@ class Layout:
 
     storage: Storage
     dtype: str
-    """Of the computed activations: float32 or bfloat16."""
+    """Of the computed activations: float32, bfloat16 or float16."""
     order: tuple[int, ...]
     """Axes as they lie in memory: channels-last activations come back channels-last."""
     channel: int
@@ -64,17 +64,22 @@ class Layout:
         return stored.numpy(), ranges
 
     def decode(self, values: Tensor, ranges: Tensor | None) -> Tensor:
-        """What `encode` was given, as near as the storage keeps it: float32, or bfloat16 if it was."""
+        """What `encode` was given, as near as the storage keeps it: in its type."""
         if values.dtype is torch.int16:
             values = values.view(torch.bfloat16)
         x = values.permute([self.order.index(axis) for axis in range(values.ndim)])
         if ranges is None:
-            return x if x.dtype is torch.bfloat16 else x.float()
+            return x.to(self._dtype)
         shape = [1] * x.ndim
         shape[0], shape[self.channel] = x.shape[0], x.shape[self.channel]
         low, step = (part.reshape(shape) for part in ranges.unbind(-1))
         x = x.float() * step + low
-        return x.bfloat16() if self.dtype == "bfloat16" else x
+        return x.to(self._dtype)
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return dtype
 
     def again(self, encoded: Encoded, device: torch.device) -> Tensor:
         """What will be read back."""

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from tlpipe.config import ConfigError
 from tlpipe.data.packed import Packed
-from tlpipe.tasks.base import FACTS, Scores, Task
+from tlpipe.metric_facts import FACTS
+from tlpipe.tasks.base import Scores, Task
 from tlpipe.train.calibrate import fit_temperature
 
 CALIBRATED = "calibrated_loss"
