@@ -32,7 +32,7 @@ from tlpipe.data.text_table import TextTable
 from tlpipe.files import read_file
 from tlpipe.preprocess.decode import decode
 
-PART, PIECE = "files", 200
+PART, PIECE = "files", 100
 PIXELS = 10_000_000
 KINDS = ("pipe", "zero", "null", "folder", "nothing", "itself")
 """What stands in the place of a file."""

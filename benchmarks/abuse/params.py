@@ -23,7 +23,7 @@ from benchmarks.abuse.outcome import Tally, attempt, quiet, shares
 from tlpipe.cores import usable_cores
 from tlpipe.params import load_params, outline
 
-PART, PIECE = "params", 1000
+PART, PIECE = "params", 500
 ROOT = Path(__file__).resolve().parents[2]
 VALUES: tuple[object, ...] = (
     None,

@@ -16,7 +16,7 @@ from benchmarks.abuse.outcome import Tally
 from benchmarks.serve.fuzz import fuzz
 from benchmarks.serve.process import started
 
-PART, ROUND = "requests", 2500
+PART, ROUND = "requests", 1000
 
 
 def run(count: int, seconds: float = 0, bundle: Path | None = None) -> dict[str, Any] | None:

@@ -22,6 +22,10 @@ from benchmarks.serve.asked import HEAVY, INFER, KINDS, File, Request, heavy, mu
 from benchmarks.serve.process import started
 from benchmarks.serve.wire import WIRE, exchange, hostile
 
+TYPES = (
+    "", "image/png", "multipart/form-data", "multipart/form-data; boundary=" + "a" * 5000, "text/html; charset=\xff",
+    "a/b/c",
+)  # fmt: skip
 WORDS = (
     b"null", b"NaN", b"-1", b"1e999", b"[]", b"{}", b'""', b"true", b"0", b"4294967296", b"[" * 200, b'"\\ud800"',
     b"\xff\xfe", b"\x00", b"UINT8", b"FP32", b"inputs", b"binary_data_size",
@@ -81,7 +85,7 @@ def _odd(headers: dict[str, str], generator: random.Random) -> dict[str, str]:
     odd = {
         "Inference-Header-Content-Length": str(generator.randint(-5, 500)),
         "content-encoding": generator.choice(("gzip", "deflate", "br", "identity")),
-        "content-type": generator.choice(("", "image/png", "multipart/form-data", "text/html; charset=\xff", "a/b/c")),
+        "content-type": generator.choice(TYPES),
     }
     name = generator.choice(list(odd))
     return headers | {name: odd[name]}

@@ -54,6 +54,16 @@ def test_what_it_writes_for_data_is_valid_and_says_where_they_are(kind: str, dat
     assert len(done.chosen) == 3
 
 
+def test_short_sentences_leave_windows_room_for_their_stride(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name, count in (("train", 12), ("dev", 6), ("test", 6)):
+        text = "\n\n".join(f"Anna{number}{name} B-PER\nlives O" for number in range(count))
+        (tmp_path / "data" / f"{name}.conll").write_text(text + "\n")
+    init(tmp_path / "project", tmp_path / "data", scm=False)
+    params = load_params(tmp_path / "project/params.yaml")
+    assert params.task.preprocess(params.backbone.preprocess()).max_length == 64
+
+
 def test_splits_of_the_datas_own_are_kept(data: Make, tmp_path: Path) -> None:
     init(tmp_path / "project", data("split images"))
     split = read(tmp_path / "project/params.yaml")["data"]["split"]

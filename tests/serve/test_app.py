@@ -181,6 +181,7 @@ def test_a_bad_part_is_named(server: Any, png: Png):
         ("/predict", b"--a\r\n", "multipart/form-data; boundary=a", 400),
         ("/predict", b"nothing", "multipart/form-data", 400),
         ("/predict", b"nothing", "multipart/form-data; boundary=a", 400),
+        ("/predict", b"nothing", "multipart/form-data; boundary=" + "a" * 5000, 400),
     ],
 )
 def test_bad_requests_to_predict(server: Any, path: str, body: bytes, content_type: str, status: int):

@@ -21,6 +21,8 @@ SMALL = 64
 LENGTHS = (32, 64, 96, 128, 192, 256, 384, 512)
 TOKENS = 1.4
 """Tokens that a word of English takes, about."""
+WINDOWS = {"token_classification": 64, "question_answering": 96}
+"""Least tokens of a window in which the recipe's stride, and its longest question, leave room."""
 HOSTS = {
     "torchvision": "download.pytorch.org",
     "timm": "huggingface.co",
@@ -151,7 +153,8 @@ def _data(seen: Survey) -> Choice:
 
 
 def _backbone(kind: str, name: str, reason: str, seen: Survey, base: Mapping[str, str]) -> Choice:
-    tokens = next((size for size in LENGTHS if size >= TOKENS * seen.size + 2), LENGTHS[-1])
+    wanted = max(TOKENS * seen.size + 2, WINDOWS.get(seen.task, 0))
+    tokens = next((size for size in LENGTHS if size >= wanted), LENGTHS[-1])
     length = f"  max_length: {tokens}               # tokens: 95 % of the texts have at most {seen.size:,} words\n"
     if kind in ("letters", "bert"):
         text = base["backbone"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from email.message import Message
 from typing import Any
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
@@ -131,7 +131,7 @@ def parts(body: bytes, content_type: str, most: int) -> list[Part]:
         parser = MultipartParser(boundary, collected.callbacks())
         parser.write(body)
         parser.finalize()
-    except (MultipartParseError, UnicodeDecodeError) as error:
+    except (FormParserError, UnicodeDecodeError) as error:
         raise BadInput(f"the multipart body cannot be read: {error}") from None
     if not collected.parts or not collected.ended:
         raise BadInput("the multipart body ends too early, or has no part")
