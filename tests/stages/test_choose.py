@@ -127,6 +127,16 @@ def test_what_is_over_the_budget_is_not_even_looked_at(project: Raw, monkeypatch
     assert len(report["candidates"]) == 1
 
 
+def test_candidates_that_read_alike_are_told_apart(project: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick(monkeypatch, EQUAL)
+    larger = {**entry("sees.pth"), "inputs": {"size": 18, "resize_to": 18}}
+    project["backbone"]["among"] = [entry("sees.pth"), larger]
+    write(project)
+    choose.main()
+    report = json.loads(Path("reports/backbone.json").read_text())
+    assert sorted(row["backbone"][-8:] for row in report["candidates"]) == ["number 1", "number 2"]
+
+
 def test_a_pass_is_kept(project: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
     quick(monkeypatch, EQUAL)
     choose.main()

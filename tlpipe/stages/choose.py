@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -51,7 +52,7 @@ def main() -> None:
     task: Task = config.load("task", AnyTask)
     machine = config.load("runtime", Runtime).resolve(None)
     seed = config.load("advise", Advise).seed
-    budget, named = backbone.budget, {title(each): each for each in backbone.among}
+    budget, named = backbone.budget, dict(zip(titles(backbone.among), backbone.among, strict=True))
     with tempfile.TemporaryDirectory() as scratch:
         arrays = Arrays(data, Path(scratch))
         costs = {
@@ -81,6 +82,12 @@ def main() -> None:
     for each in over:
         print(f"{each['backbone']}: over the budget, {each['milliseconds']:.1f} ms, {each['megabytes']:.1f} MB")
     print(f"chosen: {choice.reason()}")
+
+
+def titles(among: Sequence[Backbone]) -> list[str]:
+    """A name for each, all different: those that read alike have their place in `among` too."""
+    plain = [title(each) for each in among]
+    return [name if plain.count(name) == 1 else f"{name}, number {at}" for at, name in enumerate(plain, start=1)]
 
 
 def title(backbone: Backbone) -> str:
