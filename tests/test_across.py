@@ -10,6 +10,7 @@ from tlpipe.config import ConfigError, read
 from tlpipe.params import readable
 from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.plan import HEAD, Phase, Plan, assign
+from tlpipe.strategies.tfidf import TfIdf
 from tlpipe.tasks.base import Task
 from tlpipe.tasks.text_classification import TextClassification
 
@@ -65,3 +66,14 @@ def test_a_backbone_that_cannot_be_built_is_a_problem_of_its_own():
             raise ConfigError("no model named x")
 
     assert "backbone: no model named x" in "\n".join(across(SHIPPED, {**readable(SHIPPED), "backbone": Broken()}))
+
+
+def test_tf_idf_goes_with_texts_of_one_label_and_not_alone():
+    tfidf = TfIdf(kind="tfidf")
+    sections = readable(SHIPPED)
+    text = "\n".join(across(SHIPPED, {**sections, "finetune": {**sections["finetune"], "words": tfidf}}))
+    for part in ("finetune.words: is for texts with one label each", "task image_classification", "do:      remove it"):
+        assert part in text
+    text = "\n".join(across(SHIPPED, {**sections, "task": TextClassification(), "finetune": {"words": tfidf}}))
+    for part in ("no strategy that starts from the backbone", "add head_only"):
+        assert part in text

@@ -35,8 +35,11 @@ def across(raw: Mapping[str, Any], sections: Mapping[str, Any], path: Path | Non
     if sections["strategies"] is not None and isinstance(raw.get("finetune"), dict):
         there = [str(name) for name in raw["finetune"]]
         unsettled = {name for name, spec in sections["finetune"].items() if not spec.settled}
-        yield from _names(sections["strategies"], there, unsettled, path)
-    if backbone is not None:
+        without = {name for name, spec in sections["finetune"].items() if not spec.network}
+        yield from _names(sections["strategies"], there, unsettled, without, path)
+    if task is not None:
+        yield from _without_network(task, sections["finetune"], path)
+    if backbone is not None and backbone.settled:
         yield from _unplannable(backbone, sections["finetune"], path)
 
 
@@ -133,7 +136,9 @@ def _takers(modality: str) -> list[Any]:
     return [spec for spec in specs if spec.modality == modality]
 
 
-def _names(chosen: tuple[str, ...], there: list[str], unsettled: set[str], path: Path | None) -> Iterator[str]:
+def _names(
+    chosen: tuple[str, ...], there: list[str], unsettled: set[str], without: set[str], path: Path | None
+) -> Iterator[str]:
     advised = unsettled & set(chosen)
     for index, name in enumerate(chosen):
         line = line_of(path, "strategies", [index])
@@ -144,9 +149,27 @@ def _names(chosen: tuple[str, ...], there: list[str], unsettled: set[str], path:
             yield block("strategies", f"finetune has no strategy {name!r}", details, line)
         elif name in chosen[:index]:
             yield block("strategies", f"{name!r} is listed twice", {"do": "remove one of the two"}, line)
-    for name in sorted(advised) if set(there) <= unsettled else ():
+    for name in sorted(advised) if set(there) <= unsettled | without else ():
         details = {"do": "add the strategies that it may choose from to finetune, such as head_only and all_layers"}
         yield block(f"finetune.{name}", "has nothing to choose from", details, line_of(path, "finetune", [name]))
+
+
+def _without_network(task: Any, strategies: Mapping[str, Any], path: Path | None) -> Iterator[str]:
+    without = [name for name, strategy in strategies.items() if not strategy.network]
+    for name in without:
+        if task.form == "text":
+            continue
+        details = {
+            "given": f"kind {strategies[name].kind}, task {task.kind}",
+            "allowed": "kind: tfidf goes with text_classification",
+            "do": "remove it from finetune and from strategies",
+        }
+        what = "is for texts with one label each"
+        yield block(f"finetune.{name}", what, details, line_of(path, "finetune", [name, "kind"]))
+    if without and len(without) == len(strategies):
+        details = {"do": "add head_only: {kind: head_only}, which costs nothing once the features are there"}
+        what = "has no strategy that starts from the backbone, so there is nothing to compare with and to advise on"
+        yield block("finetune", what, details, line_of(path, "finetune", []))
 
 
 def unlisted(strategies: tuple[str, ...], finetune: Mapping[str, Any]) -> list[str]:

@@ -116,7 +116,7 @@ def plan(
     from tlpipe.advise.told import outcome
     from tlpipe.data.known import known_classes, known_samples
     from tlpipe.params import outline
-    from tlpipe.plan_table import render
+    from tlpipe.plan_table import NO_NETWORK, UNSETTLED, render
     from tlpipe.strategies.counting import account
 
     outputs = classes or known_classes() or FALLBACK_CLASSES
@@ -137,6 +137,10 @@ def plan(
         console.print(render(each, name))
     for name, found in told.items():
         console.print(f"{name}: {outcome(found)}", soft_wrap=True)
+    if not loaded.backbone.settled:
+        console.print(UNSETTLED, soft_wrap=True)
+    for name in (each for each in loaded.strategies if not loaded.finetune[each].network):
+        console.print(f"{name}: {NO_NETWORK}", soft_wrap=True)
     console.print(f"The head is counted for {outputs} classes.", style="dim")
 
 

@@ -109,11 +109,15 @@ def outline(
 
     Returns:
         The plan for `samples` training samples (None = not known), and the sizes of each layer group, from the input
-        to the top, and of the head for `classes` classes. Strategies that wait for advice are left out; `advised`
-        ones, by the names that they are to have, come last.
+        to the top, and of the head for `classes` classes. Strategies that wait for advice, or have no network, are left
+        out, and all of them while the backbone is to be chosen; `advised` ones, by the names that they are to have,
+        come last.
     """
-    found = {}
-    settled = {name: params.finetune[name] for name in params.strategies if params.finetune[name].settled}
+    found: dict[str, tuple[Plan, dict[str, Size]]] = {}
+    if not params.backbone.settled:
+        return found
+    every = {name: params.finetune[name] for name in params.strategies}
+    settled = {name: strategy for name, strategy in every.items() if strategy.settled and strategy.network}
     for name, strategy in {**settled, **(advised or {})}.items():
         encoder = params.backbone.skeleton()
         plan = strategy.plan(encoder.groups, params.training.scale(samples, encoder.batch_norms))

@@ -13,6 +13,9 @@ PHASES_A_TABLE = 6
 """A staged unfreeze of a deep network has dozens of phases: tables follow each other instead of growing wide."""
 PARTS = {"all": "", "norms": " norms", "lora": " adapters"}
 
+UNSETTLED = "the plan comes with the backbone, which the stage choose takes first: run `dvc repro choose`"
+NO_NETWORK = "no network and no phase; the training texts decide how many n-grams there are"
+
 
 def rate(value: float | None) -> str:
     """A learning rate to three digits: `1e-4`, `3.33e-5`; `frozen` for None."""
@@ -25,6 +28,8 @@ def rate(value: float | None) -> str:
 def line(facts: Row) -> str:
     """A plan's `counting.summary` in one line."""
     share = f"{facts['trainable']:,} of {facts['parameters']:,} parameters train ({facts['ratio']:.2%})"
+    if facts["start"] == "texts":
+        return f"{share}, on TF-IDF weights of n-grams, without a network"
     if not facts["phases"]:
         every = "in one head on the features of every depth"
         return f"{share}, {every if facts['features'] == 'all' else 'in the head stage alone'}"

@@ -2,7 +2,7 @@
 
 import difflib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 Schema = dict[str, Any]
@@ -231,3 +231,16 @@ def _list(root: Schema, node: Schema) -> str:
     size = str(len(fixed)) if fixed else str(low) if low == high and low else ""
     least = f" (at least {low})" if low and not size else ""
     return " ".join(filter(None, ["a list of", size, plural])) + least
+
+
+def baseline_ahead(comparison: Mapping[str, Any]) -> list[str]:
+    """The sentence on a baseline that no network beats, for a comparison.json; nothing where one does."""
+    ahead = comparison.get("baseline_ahead")
+    if not ahead:
+        return []
+    value, low, high = (ahead["difference"][name] for name in ("value", "low", "high"))
+    around = f" [{low:+.4f}, {high:+.4f}]" if low is not None and high is not None else ""
+    return [
+        f"TF-IDF is ahead: {ahead['strategy']} leads the best network, {ahead['network']}, by {value:+.4f}{around} of "
+        f"{comparison['metric']} on held-out samples"
+    ]

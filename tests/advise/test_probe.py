@@ -6,7 +6,7 @@ from sklearn.linear_model import Ridge
 
 from tests.advise.conftest import clouds
 from tlpipe.advise.marks import of_samples
-from tlpipe.advise.probe import STRENGTHS, cross_validate, deal, measured, probe
+from tlpipe.advise.probe import STRENGTHS, cross_fitted, cross_validate, deal, gain, measured, probe
 
 
 @pytest.mark.parametrize(("count", "width"), [(40, 8), (20, 60)])
@@ -52,6 +52,29 @@ def test_cross_validation_cannot_be_better_than_chance_on_random_labels() -> Non
     x, y = generator.normal(size=(300, 200)).astype(np.float32), generator.integers(0, 2, 300)
     found = cross_validate([x], of_samples(y, 2), seed=0)
     assert abs(found.accuracy - 0.5) < 3 * found.sigma
+
+
+def test_the_paired_interval_of_a_gain_covers_the_truth_and_is_narrower_than_two_apart() -> None:
+    generator, covered, paired, apart = np.random.default_rng(0), [], [], []
+    for _ in range(400):
+        hard = generator.random(120)
+        both = [np.stack([hard < share, np.ones(120)], 1).astype(float) for share in (0.8, 0.6)]
+        for each in both:  # each errs for itself on a few more
+            each[generator.random(120) < 0.05, 0] = 0
+        found = gain(*both)
+        covered.append(found.low <= 0.2 * 0.95 <= found.high)
+        paired.append(found.high - found.low)
+        apart.append(2 * 1.96 * np.hypot(*(measured(each).sigma for each in both)))
+    assert 0.93 <= np.mean(covered) <= 0.985
+    assert np.mean(paired) < 0.75 * np.mean(apart)
+
+
+def test_a_probe_is_no_gain_over_itself_and_the_interval_has_a_width() -> None:
+    x, y = clouds(60, 3, 2, seed=1)
+    own = cross_fitted([x], of_samples(y, 3), seed=0)
+    found = gain(own, own)
+    assert found.value == 0
+    assert -0.1 < found.low < 0 < found.high < 0.1
 
 
 def test_cross_validation_foretells_the_accuracy_on_new_samples() -> None:

@@ -15,6 +15,7 @@ from tlpipe.config import ConfigError
 from tlpipe.evaluate.compare import Compare, Result, champion, compare, leading, read_result
 from tlpipe.evaluate.judged import FACTS
 from tlpipe.stages import compare as stage
+from tlpipe.stages.compare import summary
 from tlpipe.tracking import RunPayload
 
 NAMES = ("head_only", "top_layers", "all_layers", "scratch")
@@ -342,6 +343,28 @@ def test_why_mlflow_refuses_is_said(own: Path, monkeypatch: pytest.MonkeyPatch, 
     said = capsys.readouterr()
     assert "tracking: MLflow does not have all_layers, comparison: PERMISSION_DENIED" in said.err
     assert "alias now" not in said.out
+
+
+def test_a_baseline_that_leads_is_said_first(results: list[Result]):
+    spec = Compare(resamples=200)
+    best = leading(results, spec)
+    others = [result for result in results if result is not best]
+    network = leading(others, spec)
+    plan = best.about.plan.model_copy(update={"strategy": "tfidf", "start": "texts", "groups": (), "phases": ()})
+
+    def without_network(result: Result) -> Result:
+        return replace(result, name="words", about=result.about.model_copy(update={"plan": plan}))
+
+    behind = compare([best, without_network(others[0])], spec)
+    assert behind["baseline_ahead"] is None
+    assert not summary(behind).startswith("TF-IDF")
+    first = compare([*others, without_network(best)], spec)
+    ahead = first["baseline_ahead"]
+    assert (ahead["strategy"], ahead["network"]) == ("words", network.name)
+    means = [each.seeds["validation"]["accuracy"]["mean"] for each in (best, network)]
+    assert ahead["difference"]["value"] == pytest.approx(means[0] - means[1])
+    assert summary(first).startswith(f"TF-IDF is ahead: words leads the best network, {network.name}")
+    assert compare([without_network(best)], spec)["baseline_ahead"] is None
 
 
 def test_comparing_loads_no_torch(own: Path) -> None:

@@ -4,9 +4,11 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tlpipe.report.advice import advice_facts
 from tlpipe.report.collect import collect, read_json
-from tlpipe.report.render import render
+from tlpipe.report.render import render, transfer
 
 POINTS = [(20, 0.5, True), (40, 0.6, True), (80, 0.65, True), (160, 0.7, False), (320, 0.72, False)]
 ADVICE = {
@@ -25,7 +27,8 @@ ADVICE = {
     "tie": ["all_layers", "elsewhere"],
     "region": {"name": "small and similar", "recipe": "head_only", "unfreeze": "none"},
     "evidence": {
-        "all_depth_gap": 0.05, "pretrained_minus_random": 0.4, "linearised": 0.65, "input_shift": 0.5,
+        "all_depth_gap": 0.05, "transfer": {"value": 0.4, "low": 0.31, "high": 0.48}, "probed": 80,
+        "all_depths": {"accuracy": 0.7}, "random_weights": {"accuracy": 0.3}, "linearised": 0.65, "input_shift": 0.5,
         "parameters_per_sample": 50.0,
         "learning_curve": [
             {"samples": count, "accuracy": value, "low": value - 0.05, "high": value + 0.05, "measured": measured}
@@ -60,9 +63,20 @@ def test_the_ranking_stands_beside_what_was_reached(made: Path, tmp_path: Path) 
         "12 to 49 measured",
     ):
         assert part in page
-    for part in ("gap +5.0 %", "random +40.0 %", "fine-tuning 65.0 %", "shift 0.50 standard", "50 parameters a"):
+    for part in ("gap +5.0 %", "fine-tuning 65.0 %", "shift 0.50 standard", "50 parameters a"):
         assert part in page
+    assert "Transfer helps: a frozen probe of all depths reaches accuracy 70.0 %" in page
+    assert "random weights 30.0 %; that is +40.0 points (+31.0 to +48.0), paired over 80 labelled samples" in page
     assert page.count("stroke-dasharray") > render(collect(made)).count("stroke-dasharray")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "answer"), [(0.01, 0.2, "helps"), (-0.1, 0.2, "is in doubt"), (-0.2, -0.01, "does harm")]
+)
+def test_whether_transfer_helped_is_what_the_interval_says(low: float, high: float, answer: str) -> None:
+    evidence = {**ADVICE["evidence"], "transfer": {"value": (low + high) / 2, "low": low, "high": high}}
+    assert transfer({"evidence": evidence, "title": "accuracy", "samples": "samples"}).startswith(f"Transfer {answer}:")
+    assert transfer(None) == ""
 
 
 def test_a_figure_that_evaluations_do_not_have_is_not_passed_off_as_theirs(made: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_stage_has_a_module_and_every_module_a_stage() -> None:
-    helpers = {"__init__", "__main__", "claim", "runner", "follow", "race", "crossfit", "training"}
+    helpers = {"__init__", "__main__", "claim", "runner", "follow", "race", "crossfit", "training", "tfidf"}
     assert {path.stem for path in (PACKAGE / "stages").glob("*.py")} - helpers == set(STAGES)
 
 

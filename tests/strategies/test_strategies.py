@@ -139,14 +139,20 @@ EXAMPLES = {
 }
 
 
-SETTLED = [member for member in members(AnyStrategy) if member.settled]
+SETTLED = [member for member in members(AnyStrategy) if member.settled and member.network]
 
 
 def test_what_waits_for_advice_says_so_instead_of_planning() -> None:
-    waiting = set(members(AnyStrategy)) - set(SETTLED)
+    waiting = {member for member in members(AnyStrategy) if not member.settled}
     assert [member.__name__ for member in waiting] == ["Advised"]
     with pytest.raises(ConfigError, match="the advise stage chooses"):
         strategy(kind="auto", race=True).plan(GROUPS)
+
+
+def test_what_has_no_network_plans_no_phase_and_no_group() -> None:
+    plan = strategy(kind="tfidf").plan(GROUPS)
+    assert (plan.start, plan.groups, plan.phases) == ("texts", (), ())
+    assert [member.__name__ for member in members(AnyStrategy) if not member.network] == ["TfIdf"]
 
 
 @pytest.mark.parametrize("member", SETTLED, ids=lambda member: member.__name__)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from tlpipe.advise.curve import Point, learning_curve
 from tlpipe.advise.marks import KINDS, Labels, Marks
 from tlpipe.advise.passes import Depths, input_shift, look, tangents
-from tlpipe.advise.probe import Measured, cross_validate, rank_in_class
+from tlpipe.advise.probe import Gain, Measured, cross_fitted, cross_validate, gain, measured, rank_in_class
 from tlpipe.advise.scores import ACCURACY, SCORES, Score
 from tlpipe.backbones.base import Encoder
 from tlpipe.data.packed import Packed
@@ -51,6 +51,9 @@ class Evidence:
     examples: int
     """Of all classes: samples, or what is to be found in them."""
     score: Score = ACCURACY
+    transfer: Gain | None = None
+    """`all_depths` minus `random`, paired: what the pretrained weights are worth, frozen. None where no more than these
+    two scores were kept."""
 
     @property
     def last(self) -> Measured:
@@ -93,7 +96,7 @@ class Evidence:
             "all_depths": _plain(self.all_depths),
             "random_weights": _plain(self.random),
             "all_depth_gap": round(self.depth_gap, 4),
-            "pretrained_minus_random": round(self.all_depths.accuracy - self.random.accuracy, 4),
+            "transfer": self.transfer and {name: round(each, 4) for name, each in self.transfer._asdict().items()},
             "task_fit": round(self.fit, 4),
             "linearised": linearised,
             "input_shift": None if self.shift is None else round(self.shift, 3),
@@ -183,7 +186,8 @@ def gather(
     marks, score = seen.marks, SCORES[packed.preprocess.kind]
     random, seconds = look(control, packed, seen.rows, machine)
     depths = {group: cross_validate([each], marks, seed) for group, each in features.items()}
-    every = cross_validate(list(features.values()), marks, seed)
+    won, control_won = (cross_fitted(list(each.values()), marks, seed) for each in (features, random))
+    every = measured(won)
     top = list(features.values())[-1:]
     linearised = None
     if directions:
@@ -197,7 +201,8 @@ def gather(
         probed=seen.samples,
         depths=depths,
         all_depths=every,
-        random=cross_validate(list(random.values()), marks, seed),
+        random=measured(control_won),
+        transfer=gain(won, control_won),
         linearised=linearised,
         shift=input_shift(encoder, packed, seen.rows, machine),
         curve=tuple(learning_curve(better, marks, seed, seen.samples / len(marks.strata))),

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -44,6 +45,19 @@ def look(encoder: Encoder, packed: Packed, rows: RowNumbers, machine: Machine, f
     found = [features for _, features in depth_features(encoder, packed, fitting, chunks(rows, BATCH))]
     depths = {group: np.concatenate([each[group] for each in found]) for group in found[0]}
     return Pass(depths, time.perf_counter() - begun)
+
+
+def look_once(path: Path, encoder: Encoder, packed: Packed, rows: RowNumbers, machine: Machine) -> Depths:
+    """The features that `look` gives, kept in the .npz file `path`; read from it where it is there."""
+    if path.is_file():
+        with np.load(path) as kept:
+            return {group: kept[group] for group in encoder.groups if group in kept}
+    depths = look(encoder, packed, rows, machine).depths
+    path.parent.mkdir(parents=True, exist_ok=True)
+    half = path.with_suffix(".half.npz")
+    np.savez(half, **depths)  # type: ignore[arg-type]
+    half.replace(path)
+    return depths
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from tlpipe.advise.marks import Marks
+from tlpipe.intervals import NORMAL
 from tlpipe.train.head import Head
 
 Floats = NDArray[np.float64]
@@ -177,8 +178,37 @@ def _side_by_side(blocks: Blocks, rows: Labels) -> torch.Tensor:
 
 def cross_validate(blocks: Blocks, marks: Marks, seed: int) -> Measured:
     """What probes win on units that they were not fitted on: every unit is held out once."""
+    return measured(cross_fitted(blocks, marks, seed))
+
+
+def cross_fitted(blocks: Blocks, marks: Marks, seed: int) -> Floats:
+    """Counts (U, 2) of what probes win, and of what is at stake, in units that they were not fitted on."""
     fold = deal(marks.strata, seed)
-    return measured(marks.counts(held_out(blocks, marks, fold, np.ones(len(fold), bool), seed)))
+    return np.asarray(marks.counts(held_out(blocks, marks, fold, np.ones(len(fold), bool), seed)), np.float64)
+
+
+class Gain(NamedTuple):
+    """A difference of two scores on the same units, with its paired 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def gain(first: Floats, second: Floats) -> Gain:
+    """How much more of the same is won by the first of two probes, counts (U, 2) each.
+
+    The interval is Bonett and Price's (2012) for paired proportions: a unit more that each of the two wins alone keeps
+    it from having no width where they hardly differ. Units with more at stake are taken whole.
+    """
+    stake = first[:, 1].sum()
+    won, share = first[:, 0] - second[:, 0], max(float(first[:, 1].mean()), 1e-12)
+    value = float(won.sum() / max(stake, 1e-12))
+    size = stake + 2 * share
+    centre = won.sum() / size
+    apart = float(((won - centre * first[:, 1]) ** 2).sum() + 2 * share**2)
+    error = NORMAL * apart**0.5 / size
+    return Gain(value, max(-1.0, float(centre - error)), min(1.0, float(centre + error)))
 
 
 def measured(counts: Floats) -> Measured:

@@ -116,7 +116,7 @@ def _answer(
     features = look(encoder, packed, seen.rows, machine).depths
     evidence = gather(features, encoder, backbone.control, packed, seen, machine, seed, directions)
     clock = Clock(evidence.forward, shares(backbone.encoder, packed, machine))
-    settled = {name: strategy for name, strategy in strategies.items() if strategy.settled}
+    settled = {name: strategy for name, strategy in strategies.items() if strategy.settled and strategy.network}
     if not settled:
         raise ConfigError("finetune has no strategy to judge; add some, such as kind: head_only")
     views, scale = VIEWS, Scale(samples=count, batch_norms=encoder.batch_norms)

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from tlpipe.backbones.auto import Auto
 from tlpipe.backbones.bert import Bert
 from tlpipe.backbones.checkpoint import Checkpoint
 from tlpipe.backbones.huggingface import HuggingFace
@@ -13,5 +14,5 @@ from tlpipe.backbones.timm import Timm
 from tlpipe.backbones.torchvision import Torchvision
 
 AnyBackbone = Annotated[
-    Letters | Torchvision | Timm | Checkpoint | HuggingFace | Static | Bert, Field(discriminator="kind")
+    Letters | Torchvision | Timm | Checkpoint | HuggingFace | Static | Bert | Auto, Field(discriminator="kind")
 ]

@@ -161,6 +161,11 @@ class Backbone(Spec):
     """True when the `pretrain` stage makes the weights; `pretrained()` is then not available."""
 
     @property
+    def settled(self) -> bool:
+        """Whether it is known which network this is; else the choose stage has to have run."""
+        return True
+
+    @property
     def tokens(self) -> bool:
         """Whether its features are those of every token (B, L, D); else they are of the whole sample (B, D)."""
         return False

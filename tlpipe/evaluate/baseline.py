@@ -14,19 +14,18 @@ from tlpipe.data.read_texts import read_texts
 from tlpipe.evaluate.answers import AnswerPredictions
 from tlpipe.evaluate.judged import JUDGED, Judged, intervals
 from tlpipe.evaluate.tables import EVALUATED
-from tlpipe.evaluate.tfidf import tf_idf
 
 Probabilities = dict[Split, NDArray[np.float64]]
 Method = Callable[[Packed], Judged]
 
 
 def baselines(packed: Packed, resamples: int, seed: int) -> dict[str, Any]:
-    """{name: {"validation": {metric: value}, "test": {metric: {"value", "low", "high"}}}}, empty for images.
+    """{name: {"validation": {metric: value}, "test": {metric: {"value", "low", "high"}}}}, empty where there are none.
 
     "validation" is of the labelled samples that the method had not seen: the validation split, or all out of fold.
     """
     found: dict[str, Any] = {}
-    for name, method in METHODS[packed.preprocess.kind].items():
+    for name, method in METHODS.get(packed.preprocess.kind, {}).items():
         judged = method(packed)
         unseen = judged.take([index for index, split in enumerate(judged.splits) if split != "test"])
         around = intervals([judged.of("test")], resamples, seed)
@@ -100,9 +99,7 @@ def _judged(method: Callable[[Packed], Probabilities]) -> Method:
 
 
 METHODS: dict[str, dict[str, Method]] = {
-    "image": {},
-    "text": {"TF-IDF + logistic regression": _judged(tf_idf)},
     "words": {"most frequent tag of each word": _judged(usual_tag)},
     "questions": {"never an answer": never, "sentence that shares most words": likest_sentence},
 }
-"""By the kind of preprocessing, then by name."""
+"""By the kind of preprocessing, then by name. Of texts with one label it is a strategy, `kind: tfidf`."""

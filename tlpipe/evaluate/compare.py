@@ -66,7 +66,7 @@ def read_result(root: Path, name: str) -> Result:
     before = ("embed", "head") if about.plan.start == "head" else ()
     seconds = sum(_seconds(root, stage) for stage in (name, *before))
     evaluation = root / EVALUATION / name
-    seeds, load = _json(evaluation / SPREAD, name), JUDGED[about.preprocess.kind].load
+    seeds, load = _json(evaluation / SPREAD, name), JUDGED[about.form].load
     count = max(len(each["values"]) for each in seeds["validation"].values())
     return Result(
         name=name,
@@ -97,14 +97,14 @@ def compare(results: Sequence[Result], spec: Compare) -> dict[str, Any]:
 
     `differences` is champion minus strategy on validation, of the means over seeds that rank, with its paired 95 %
     interval; strategies over which the interval shows no gain are `too_close_to_call`. `test_differences` says the
-    same of the test split, once, when all is decided. `kept_start` says of a strategy that trained whether it ended
-    where it started (None: it has no training).
+    same of the test split, once, when all is decided. `baseline_ahead` is what that function returns. `kept_start` says
+    of a strategy that trained whether it ended where it started (None: it has no training).
 
     Raises:
         ConfigError: nothing to compare, a metric that does not apply, or strategies evaluated on other samples.
     """
     _check(results, spec)
-    leader, best = leading(results, spec), champion(results, spec)
+    leader, best, ahead = leading(results, spec), champion(results, spec), baseline_ahead(results, spec)
     others = [result for result in results if result is not best]
     differences = {result.name: _difference(best, result, spec, "validation") for result in others}
     tested = {result.name: _difference(best, result, spec, "test") for result in others}
@@ -113,11 +113,28 @@ def compare(results: Sequence[Result], spec: Compare) -> dict[str, Any]:
         "best": leader.name,
         "standard_errors": spec.standard_errors,
         "metric": spec.metric,
+        "baseline_ahead": ahead,
         "too_close_to_call": [name for name, each in differences.items() if not _better(each, spec)],
         "differences": {name: finite(each) for name, each in differences.items()},
         "test_differences": {name: finite(each) for name, each in tested.items()},
         "strategies": {result.name: _entry(result) for result in results},
     }
+
+
+def baseline_ahead(results: Sequence[Result], spec: Compare) -> dict[str, Any] | None:
+    """What has to be said first: a strategy without a network is the best on held-out samples.
+
+    Returns:
+        {"strategy", "network", "difference"}: its name, that of the best network, and how far the first is ahead with
+        its paired 95 % interval; None where a network leads, or there is none.
+    """
+    best = leading(results, spec)
+    networks = [result for result in results if result.about.plan.start != "texts"]
+    if not networks or best in networks:
+        return None
+    network = leading(networks, spec)
+    ahead = _difference(best, network, spec, "validation")
+    return {"strategy": best.name, "network": network.name, "difference": finite(ahead)}
 
 
 def champion(results: Sequence[Result], spec: Compare) -> Result:

@@ -4,21 +4,23 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import nn
 
 from tlpipe.export.onnx import Calibrated
 from tlpipe.export.parity import HeldOut, Pictures, noisy
 from tlpipe.export.spec import Export
 from tlpipe.golden import Golden, GoldenSample, golden_sample
+from tlpipe.preprocess.ngrams import NgramPreprocess, Ngrams, pad
 from tlpipe.preprocess.questions import Questions
 from tlpipe.preprocess.text import Tokenizer
 from tlpipe.tagging import Tagger
-from tlpipe.train.model import About, Classifier
+from tlpipe.train.model import About
 
 LARGEST = 1.5
 """Longest side of a golden image, in edges of the resize: larger ones are cut, so that the bundle stays small."""
@@ -48,7 +50,7 @@ def _passing(images: Iterable[Pictures], wanted: set[int], kept: list[Any]) -> I
 class Truth:
     """Outputs of single rows, by the trained model in torch on the CPU."""
 
-    def __init__(self, model: Classifier, about: About) -> None:
+    def __init__(self, model: nn.Module, about: About) -> None:
         self.model, self.names, self.preprocess = Calibrated(model, about), about.task.outputs, about.preprocess
 
     @torch.no_grad()
@@ -58,7 +60,7 @@ class Truth:
         return {name: value[0].tolist() for name, value in zip(self.names, outputs, strict=True)}
 
 
-def golden(model: Classifier, about: About, samples: Any, raw: Sequence[Any], spec: Export) -> Golden | None:
+def golden(model: nn.Module, about: About, samples: Any, raw: Sequence[Any], spec: Export) -> Golden | None:
     """The golden samples made of `raw`, and for images one of coloured noise; None where none are wanted."""
     if not raw:
         return None
@@ -88,6 +90,13 @@ def _texts(truth: Truth, about: About, samples: Any, raw: Sequence[Any]) -> Iter
         yield _tokens(truth, dict(zip(("text", "pair"), texts, strict=False)), [(row.ids, row.types)])
 
 
+def _ngrams(truth: Truth, about: About, samples: Any, raw: Sequence[Any]) -> Iterator[GoldenSample]:
+    ngrams = Ngrams(samples.tokenizer, cast(NgramPreprocess, about.preprocess))
+    for texts in raw:
+        content = json.dumps(dict(zip(("text", "pair"), texts, strict=False)), ensure_ascii=False).encode()
+        yield golden_sample("application/json", content, (truth(pad([ngrams.count(texts)])),))
+
+
 def _words(truth: Truth, about: About, samples: Any, raw: Sequence[Any]) -> Iterator[GoldenSample]:
     preprocess: Any = about.preprocess
     tagger = Tagger(samples.tokenizer, preprocess, about.labels)
@@ -114,5 +123,6 @@ KINDS: dict[str, Callable[[Truth, About, Any, Sequence[Any]], Iterator[GoldenSam
     "text": _texts,
     "words": _words,
     "questions": _questions,
+    "ngrams": _ngrams,
 }
 """How raw samples become golden ones, by the kind of preprocessing."""

@@ -56,13 +56,13 @@ class TokenInputs(nn.Module):
         return result
 
 
-def onnx_model(model: Classifier, about: About, opset: int) -> onnx.ModelProto:
+def onnx_model(model: nn.Module, about: About, opset: int) -> onnx.ModelProto:
     """The whole graph, from raw `image` (uint8 NHWC, any size) or from tokens to `logits` and `probabilities`, checked.
 
     A text network takes `input_ids`, `attention_mask` and, if it knows them, `token_type_ids`, all int64 (batch,
-    length). `logits` are already divided by the temperature: `softmax(logits) == probabilities`. The metadata has
-    `labels` (a JSON list in output order), `task` and `tlpipe_version`. The bytes depend on the weights and `about`
-    alone.
+    length); a TF-IDF model `ngram_ids` and `ngram_counts`, of the same shape. `logits` are already divided by the
+    temperature: `softmax(logits) == probabilities`. The metadata has `labels` (a JSON list in output order), `task` and
+    `tlpipe_version`. The bytes depend on the weights and `about` alone.
 
     Raises:
         ConfigError: When the weights do not fit in one ONNX file.
@@ -96,11 +96,37 @@ def text_graph(model: Classifier, about: About, opset: int) -> onnx.ModelProto:
     return _trace(network, example, names, about.task.outputs, dynamic, opset)
 
 
-GRAPHS: dict[str, Callable[[Classifier, Any, int], onnx.ModelProto]] = {
+class NgramInputs(nn.Module):
+    """The rows of a TF-IDF model's input as separate arguments (B, L) int64, named as in `NgramPreprocess.inputs`."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.eval()
+
+    def forward(self, ngram_ids: Tensor, ngram_counts: Tensor) -> tuple[Tensor, ...]:
+        """What `model` gives for them together."""
+        result: tuple[Tensor, ...] = self.model(torch.stack([ngram_ids, ngram_counts], dim=1))
+        return result
+
+
+def ngram_graph(model: nn.Module, about: About, opset: int) -> onnx.ModelProto:
+    """Distinct n-grams and their counts -> `logits`, `probabilities`; batch and length are free."""
+    preprocess: Any = about.preprocess
+    ids, counts = preprocess.inputs
+    example = (torch.zeros(2, 8, dtype=torch.long), torch.ones(2, 8, dtype=torch.long))
+    free = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
+    same = {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}
+    network = NgramInputs(Calibrated(model, about))
+    return _trace(network, example, (ids, counts), about.task.outputs, {ids: free, counts: same}, opset)
+
+
+GRAPHS: dict[str, Callable[[Any, Any, int], onnx.ModelProto]] = {
     "image": image_graph,
     "text": text_graph,
     "words": text_graph,
     "questions": text_graph,
+    "ngrams": ngram_graph,
 }
 """By the kind of preprocessing."""
 

@@ -10,6 +10,7 @@ from typing import Any
 import onnx
 import onnxruntime
 import torch
+from torch import nn
 
 from tlpipe import __version__
 from tlpipe.bundle import MODEL, Bundle, Case, Figure, Port, digest, metadata, write_bundle
@@ -19,12 +20,12 @@ from tlpipe.export.onnx import add_metadata, onnx_model
 from tlpipe.export.parity import HeldOut, ParityError, compare
 from tlpipe.export.question_parity import HeldOutQuestions, compare_questions
 from tlpipe.export.spec import Export
-from tlpipe.export.text_parity import HeldOutTexts, compare_texts
+from tlpipe.export.text_parity import HeldOutTexts, compare_ngrams, compare_texts
 from tlpipe.export.word_parity import HeldOutWords, compare_words
 from tlpipe.golden import write_golden
 from tlpipe.preprocess import questions, words
 from tlpipe.preprocess.limits import SampleLimits
-from tlpipe.train.model import About, Classifier
+from tlpipe.train.model import About
 
 Figures = dict[str, dict[str, Figure]]
 COMPARE: dict[str, Callable[..., tuple[Case, ...]]] = {
@@ -32,6 +33,7 @@ COMPARE: dict[str, Callable[..., tuple[Case, ...]]] = {
     "text": compare_texts,
     "words": compare_words,
     "questions": compare_questions,
+    "ngrams": compare_ngrams,
 }
 """The gate, by the kind of preprocessing."""
 
@@ -45,6 +47,7 @@ INPUTS: dict[str, Callable[[Any], tuple[Port, ...]]] = {
     "text": _tokens,
     "words": _tokens,
     "questions": _tokens,
+    "ngrams": _tokens,
 }
 """What the graph takes, by the kind of preprocessing."""
 LIMITS: dict[str, Callable[[Any], SampleLimits]] = {
@@ -52,6 +55,7 @@ LIMITS: dict[str, Callable[[Any], SampleLimits]] = {
     "text": lambda _: SampleLimits(),
     "words": lambda _: SampleLimits(max_characters=words.MAX_CHARACTERS),
     "questions": lambda _: SampleLimits(max_characters=questions.MAX_CHARACTERS),
+    "ngrams": lambda _: SampleLimits(),
 }
 """What the training refused, by the kind of preprocessing."""
 
@@ -59,13 +63,13 @@ LIMITS: dict[str, Callable[[Any], SampleLimits]] = {
 def export_bundle(
     folder: Path,
     report: Path,
-    model: Classifier,
+    model: nn.Module,
     about: About,
     samples: HeldOut | HeldOutTexts | HeldOutWords | HeldOutQuestions,
     metrics: Figures,
     spec: Export,
 ) -> Bundle:
-    """Write `folder` (`model.onnx`, `bundle.json`, for texts `tokenizer.json`) and `report`, passed or not.
+    """Write `folder` (`model.onnx`, `bundle.json`, for texts what reads them) and `report`, passed or not.
 
     An older bundle in `folder` goes first; the new one appears there whole, or not at all.
 

@@ -9,7 +9,7 @@ from tlpipe.advise.told import outcome, told
 from tlpipe.config import PARAMS, ConfigError, read
 from tlpipe.data.known import known_classes, known_samples
 from tlpipe.params import Params, load_params, outline
-from tlpipe.plan_table import line
+from tlpipe.plan_table import NO_NETWORK, UNSETTLED, line
 from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.project.first_look import look_at_data, require_weights
 from tlpipe.project.memory import require_memory
@@ -31,7 +31,7 @@ def check(params: str | Path = PARAMS) -> list[str]:
         path = Path(file.name)
         read(path)
         loaded = load_params(path)
-        preprocess = loaded.backbone.preprocess()
+        preprocess = loaded.backbone.preprocess() if loaded.backbone.settled else None
         pixels = preprocess.size**2 if isinstance(preprocess, ImagePreprocess) else None
         seen = look_at_data(loaded.data, pixels)
         require_weights(read(path)["backbone"])
@@ -49,8 +49,10 @@ def _strategies(loaded: Params, path: Path) -> list[str]:
     waiting = {name: told(name, raw) for name in loaded.strategies if not loaded.finetune[name].settled}
     plans = outline(loaded, known_classes() or FALLBACK_CLASSES, known_samples())
     shown: Mapping[str, str] = {
+        **({} if loaded.backbone.settled else dict.fromkeys(loaded.strategies, UNSETTLED)),
         **{name: outcome(contenders) for name, contenders in waiting.items()},
         **{name: line(summary(*plan)) for name, plan in plans.items()},
+        **{name: NO_NETWORK for name in loaded.strategies if not loaded.finetune[name].network},
     }
     idle = unlisted(loaded.strategies, loaded.finetune)
     return [

@@ -66,6 +66,8 @@ RESERVED = ("null", "true", "false", "yes", "no", "on", "off", "y", "n")
 CORPUS = "data/docstrings/corpus.txt"
 FINETUNED = """\
 finetune:
+  tfidf:
+    kind: tfidf                  # words and characters in a logistic regression; no network
   head_only:
     kind: head_only
   top_layers:
@@ -189,6 +191,8 @@ def _strategies(seen: Survey) -> Choice:
             "head_only, top_layers, all_layers, scratch",
             (f"at least {least:,} samples a class; scratch shows what the pretrained weights are worth"),
         )
+    if seen.task == "text_classification":
+        names = f"tfidf, {names}"
     return Choice("strategies", f"strategies: [{names}]  # {reason}\n", f"{names}: {reason}")
 
 

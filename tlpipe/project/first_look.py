@@ -59,6 +59,10 @@ def require_weights(backbone: Mapping[str, Any], root: Path = Path()) -> None:
 
     `backbone`: the section of params.yaml. Whether a host can be reached is all that is asked of it.
     """
+    if backbone["kind"] == "auto":
+        for each in backbone["among"]:
+            require_weights(each, root)
+        return
     kind, files = backbone["kind"], own_files(backbone, root)
     gone = [path for key, path in files.items() if not key.startswith("corpus") and not (root / path).exists()]
     if gone:

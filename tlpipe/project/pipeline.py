@@ -21,12 +21,18 @@ def pipeline(params: Mapping[str, Any], root: Path = Path()) -> str:
     """The text of dvc.yaml for these params, which must be valid ones; `root`: the project's folder."""
     source, backbone = params["data"]["source"], params["backbone"]
     texts = modality(source["kind"]) == "text"
+    baselines = texts and params["task"]["kind"] != "text_classification"
+    chosen = backbone["kind"] == "auto"
     own = own_files(backbone, root)
     read = [str(source["path"]), *own.values()]
-    true = {"", *(["texts"] if texts else []), *(stage for path, stage in SAMPLES.items() if _below(path, read))}
+    made = {stage for path, stage in SAMPLES.items() if _below(path, read)}
+    conditions = {"texts": texts, "baselines": baselines, "choose": chosen}
+    true = {"", *(name for name, holds in conditions.items() if holds), *made}
     deps = {
         "tokenizer": ["data/tokenizer"] if texts else [],
-        "baseline": ["reports/baseline.json"] if texts else [],
+        "baseline": ["reports/baseline.json"] if baselines else [],
+        "choice": ["data/backbone.json"] if chosen else [],
+        "choice report": ["reports/backbone.json"] if chosen else [],
         "files": [f'"${{backbone.{key}}}"' for key in own],
     }
     blocks = TEMPLATE.read_text(encoding="utf-8").split("\n\n")
@@ -50,6 +56,9 @@ def own_files(backbone: Mapping[str, Any], root: Path) -> dict[str, str]:
 
     Those of installed packages are no dependencies of DVC's; they are in the fingerprint of the code.
     """
+    if backbone["kind"] == "auto":
+        each = enumerate(backbone["among"])
+        return {f"among[{at}].{key}": path for at, one in each for key, path in own_files(one, root).items()}
     files = {f"corpus[{at}]": path for at, path in enumerate(backbone.get("corpus") or ())}
     size = backbone.get("size")
     if isinstance(size, Mapping) and size.get("tokenizer") is not None and not is_packaged(str(size["tokenizer"])):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tlpipe.config import PARAMS, ConfigError, read
+from tlpipe.wording import baseline_ahead
 from tlpipe.yaml_text import load_yaml
 
 COMPARISON, REPORT, BUNDLE = Path("reports/comparison.json"), Path("reports/report.html"), Path("models/bundle")
@@ -67,7 +68,7 @@ def compare(folder: str | Path = ".") -> dict[str, Any]:
 
 
 def ending(root: Path) -> list[str]:
-    """Three lines: the champion with its interval, what to do next, and where report and bundle are."""
+    """A baseline that leads; the champion with its interval, what to do next, and where report and bundle are."""
     comparison = compare(root)
     name, metric = comparison["champion"], comparison["metric"]
     entry, close = comparison["strategies"][name], comparison["too_close_to_call"]
@@ -78,6 +79,7 @@ def ending(root: Path) -> list[str]:
     bundle = root / BUNDLE
     next_step = f"tlpipe serve {bundle}" if bundle.is_dir() else "tlpipe run (there is no bundle yet)"
     return [
+        *baseline_ahead(comparison),
         f"champion: {name}, test {metric} {value}{close_by}",
         f"next: {next_step}",
         f"report: {root / REPORT}   bundle: {bundle}",

@@ -33,6 +33,7 @@ def advice_facts(root: Path, comparison: Mapping[str, Any]) -> dict[str, Any] | 
     curve = inline_svg(curve_figure(advice["evidence"]["learning_curve"], score), "learning curve of a frozen probe")
     about = {"title": score.title, "samples": score.samples, "reached_metric": metric, "same": score.test is not None}
     note = assumption(score) if score.doubt > 1 else None
+    about["backbone"] = advice.get("backbone")
     return {**advice, **about, "ranking": ranking, "curve": curve, "assumption": note}
 
 

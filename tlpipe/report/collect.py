@@ -15,6 +15,7 @@ from tlpipe.report.figures import caption, comparison_figure, curves_figure, inl
 from tlpipe.report.text import listing
 from tlpipe.strategies.counting import by_phase, most_trained
 from tlpipe.strategies.ending import Ending
+from tlpipe.train.trained import load_trained
 
 REASONS_SHOWN = 12
 """Rejected samples that the report names; the rest is in reports/data.json."""
@@ -30,17 +31,18 @@ def collect(root: Path) -> dict[str, Any]:
     metric, names = comparison["metric"], list(comparison["strategies"])
     champion, proof = comparison["champion"], bundle_proof(root)
     task = read_json(root / "models/champion/model.json")
-    load = JUDGED[task["preprocess"]["kind"]].load
+    form = load_trained(root / "models/champion").form
+    load = JUDGED[form].load
     evaluated = {name: load(root / "reports/evaluation" / name / "predictions.csv") for name in names}
     tests, data = {name: each.of("test") for name, each in evaluated.items()}, read_json(root / "reports/data.json")
-    errors = ERRORS[task["preprocess"]["kind"]]
+    errors = ERRORS[form]
     trained = comparison["strategies"].values()
     seeds = max(len(each["seeds"]["validation"][metric]["values"]) for each in trained)
     return {
         "comparison": comparison,
         "champion": {"name": champion, **comparison["strategies"][champion]},
         "metric": metric,
-        "baselines": {} if task["preprocess"]["kind"] == "image" else read_json(root / "reports/baseline.json"),
+        "baselines": {} if form in ("image", "text") else read_json(root / "reports/baseline.json"),
         "seeds": seeds,
         "metrics": list(dict.fromkeys(name for each in trained for name in each["test"])),
         "task": task,

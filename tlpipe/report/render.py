@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from tlpipe.evaluate.judged import lower_title
 from tlpipe.report import text
+from tlpipe.wording import baseline_ahead
 
 HERE = Path(__file__).parent
 TILES = ("accuracy", "macro_f1", "ece", "entity_precision", "entity_recall", "exact_match", "answered_f1")
@@ -28,6 +29,7 @@ def render(facts: Mapping[str, Any]) -> str:
         css=css,
         headline=headline(facts),
         verdict=verdict(facts),
+        transfer=transfer(facts["advice"]),
         data_sentence=data_sentence(facts["data"]),
         tiles=[name for name in dict.fromkeys((facts["metric"], *TILES)) if name in facts["champion"]["test"]][:3],
     )
@@ -36,6 +38,12 @@ def render(facts: Mapping[str, Any]) -> str:
 def headline(facts: Mapping[str, Any]) -> str:
     """The champion and its figure in a few words."""
     champion, metric = facts["champion"], facts["metric"]
+    if facts["comparison"].get("baseline_ahead"):
+        return f"TF-IDF is ahead of every network. {_champion(champion, metric)}"
+    return _champion(champion, metric)
+
+
+def _champion(champion: Mapping[str, Any], metric: str) -> str:
     test = champion["test"].get(metric)
     if not test:
         return f"{champion['name']} is the champion"
@@ -43,7 +51,11 @@ def headline(facts: Mapping[str, Any]) -> str:
 
 
 def verdict(facts: Mapping[str, Any]) -> str:
-    """What was compared, who won by how much, and what is too close to call."""
+    """What was compared, who won by how much, and what is too close to call; first of all a baseline that leads."""
+    return " ".join([*(f"{each}." for each in baseline_ahead(facts["comparison"])), _verdict(facts)])
+
+
+def _verdict(facts: Mapping[str, Any]) -> str:
     comparison, champion, metric = facts["comparison"], facts["champion"], facts["metric"]
     named, close = lower_title(metric), comparison["too_close_to_call"]
     count = len(comparison["strategies"])
@@ -71,6 +83,26 @@ def verdict(facts: Mapping[str, Any]) -> str:
     also = text.listing([f"{name} ({text.value(means[name], metric)})" for name in close])
     verb = "is" if len(close) == 1 else "are"
     return f"{won}. {also} {verb} too close to {champion['name']} to call on {samples}."
+
+
+def transfer(advice: Mapping[str, Any] | None) -> str:
+    """Whether the pretrained weights helped, against the same network with random ones; empty without advice."""
+    if not advice or not advice["evidence"]["transfer"]:
+        return ""
+    seen, gained, named = advice["evidence"], advice["evidence"]["transfer"], advice["title"]
+    answer = (
+        "Transfer helps"
+        if gained["low"] > 0
+        else "Transfer does harm"
+        if gained["high"] < 0
+        else "Transfer is in doubt"
+    )
+    scores = [text.value(seen[name]["accuracy"], "accuracy") for name in ("all_depths", "random_weights")]
+    return (
+        f"{answer}: a frozen probe of all depths reaches {named} {scores[0]}, of the same network with random weights "
+        f"{scores[1]}; that is {text.difference(gained, 'accuracy')}, paired over {seen['probed']:,} labelled "
+        f"{advice['samples']} that the probes had not seen."
+    )
 
 
 def data_sentence(data: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tlpipe.bundle import ABOUT, MODEL, Bundle, BundleError, Port
 from tlpipe.golden import GOLDEN, Golden, GoldenSample, read_golden, write_golden
 from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.preprocess.ngrams import NgramPreprocess
 from tlpipe.preprocess.text import TokenPreprocess
 from tlpipe.serve.reading import BadInput, Reading, Row, Sample
 from tlpipe.serve.readings import reading
@@ -62,7 +63,7 @@ def try_out(bundle: Bundle, reading: Reading, session: Session) -> None:
         BundleError: When the graph refuses them, or gives what `bundle.json` does not describe.
     """
     feeds = [_stack([reading.example().rows[0]])]
-    if isinstance(bundle.preprocessing, TokenPreprocess):
+    if isinstance(bundle.preprocessing, TokenPreprocess | NgramPreprocess) and reading.vocabulary:
         feeds.append(_extreme(bundle.preprocessing, feeds[0], reading.vocabulary))
     for item in feeds:
         try:
@@ -73,9 +74,9 @@ def try_out(bundle: Bundle, reading: Reading, session: Session) -> None:
             _check_output(port, outputs[port.name])
 
 
-def _extreme(preprocess: TokenPreprocess, example: Tensors, vocabulary: int) -> Tensors:
+def _extreme(preprocess: TokenPreprocess | NgramPreprocess, example: Tensors, vocabulary: int) -> Tensors:
     most = dict(zip(preprocess.inputs, (vocabulary - 1, 1, 1), strict=False))
-    shape = (1, preprocess.max_length)
+    shape = (1, preprocess.max_length if isinstance(preprocess, TokenPreprocess) else 1)
     return {name: np.full(shape, most[name], value.dtype) for name, value in example.items()}
 
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, cast
 from tlpipe.bundle import Bundle
 from tlpipe.preprocess.characters import UnreadableText, read_text
 from tlpipe.preprocess.limits import MAX_CHARACTERS
+from tlpipe.preprocess.ngrams import COUNTS, IDS, VOCABULARY, NgramPreprocess, Ngrams, pad
 from tlpipe.preprocess.text import TOKENIZER, Text, TextPreprocess, Tokenizer, TokenPreprocess
 from tlpipe.serve.body import parse_json
 from tlpipe.serve.reading import BadInput, Labels, Row, Sample, Spend, bad_text, read_bytes, text_in
@@ -14,6 +15,8 @@ from tlpipe.serve.reading import BadInput, Labels, Row, Sample, Spend, bad_text,
 MOST_BYTES = 4 * MAX_CHARACTERS
 """Of a text in JSON."""
 SEND = 'send a text, or a pair as {"text": ..., "pair": ...}'
+NGRAM_STEP = 128
+"""N-grams to a multiple of which a text's are padded, for the same reason as STEP."""
 STEP = 16
 """Tokens to a multiple of which texts are padded, so that texts of about one length share a batch."""
 
@@ -55,9 +58,12 @@ class TextLabels(Labels):
             read = tuple(read_text(text, self.limits.max_characters) for text in texts)
         except UnreadableText as error:
             raise bad_text(error) from None
+        return Sample((self._feeds(read),))
+
+    def _feeds(self, read: Text) -> Row:
         row = next(self.tokenizer.rows([read]))
         padded = self.preprocess.pad([(row.ids, row.types)], padded_length(len(row.ids), self.preprocess))[0]
-        return Sample((dict(zip(self.preprocess.inputs, padded, strict=True)),))
+        return dict(zip(self.preprocess.inputs, padded, strict=True))
 
     def check(self, feeds: Row) -> None:
         """Refuse tokens that the network has no row for, and texts that are longer than it knows places."""
@@ -71,6 +77,32 @@ class TextLabels(Labels):
     def example(self) -> Sample:
         """A word."""
         return self._tokens(("example",))
+
+
+class NgramLabels(TextLabels):
+    """The same of a TF-IDF bundle, which has a vocabulary in the place of a tokenizer."""
+
+    def __init__(self, bundle: Bundle, folder: Path, max_pixels: int | None = None) -> None:
+        Labels.__init__(self, bundle)
+        self.limits = bundle.limits
+        self.ngrams = Ngrams(folder / VOCABULARY, cast(NgramPreprocess, bundle.preprocessing))
+
+    def _feeds(self, read: Text) -> Row:
+        return dict(zip((IDS, COUNTS), pad([self.ngrams.count(read)], NGRAM_STEP)[0], strict=True))
+
+    def check(self, feeds: Row) -> None:
+        """Refuse n-grams that the model has no row for, and counts that no text has."""
+        shapes = {name: feeds[name].shape for name in (IDS, COUNTS)}
+        if len(set(shapes.values())) > 1 or not 1 <= shapes[IDS][1] <= MAX_CHARACTERS:
+            raise BadInput(f"the inputs have shapes {shapes}; both are (texts, n-grams), at least one of these")
+        for name, most in ((IDS, self.vocabulary), (COUNTS, MAX_CHARACTERS)):
+            if feeds[name].min() < 0 or feeds[name].max() >= most:
+                raise BadInput(f"{name} has values outside of 0 to {most - 1}")
+
+    @property
+    def vocabulary(self) -> int:
+        """N-grams that there are."""
+        return self.ngrams.size
 
 
 def check_tokens(feeds: Row, preprocess: TokenPreprocess, vocabulary: int) -> None:

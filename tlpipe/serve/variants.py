@@ -41,6 +41,8 @@ def make_variants(bundle: Path, data: Path, out: Path, runtime: Runtime, gate: G
         ConfigError: When the data are absent, too few, or not those of the bundle's labels and preprocessing.
     """
     about = read_bundle(bundle)
+    if about.preprocessing.kind == "ngrams":
+        raise ConfigError(f"{bundle} is a TF-IDF model: it has no network that a variant could make smaller")
     if not (data / "dataset.json").is_file():
         raise ConfigError(
             f"{data} has no dataset.json; give the folder that the prepare stage writes (data/packed of the bundle's "

@@ -7,6 +7,7 @@ import torch
 
 from tlpipe import config
 from tlpipe.advise.advice import Advice, advise
+from tlpipe.advise.choice import read_choice
 from tlpipe.advise.cost import Clock, views_of
 from tlpipe.advise.decision import Decision
 from tlpipe.advise.evidence import gather, subject
@@ -45,10 +46,11 @@ def main() -> None:
     depths = {group: np.array(features.at(group)[seen.lines]) for group in features.groups}
     evidence = gather(depths, encoder, control, packed, seen, machine, settings.seed, settings.directions)
     clock = Clock(evidence.forward, shares(encoder, packed, machine))
-    candidates = {name: strategy for name, strategy in strategies.items() if strategy.settled}
+    candidates = {name: strategy for name, strategy in strategies.items() if strategy.settled and strategy.network}
     scale = training.scale(packed.learnt, encoder.batch_norms)
     advice = advise(candidates, source.groups, evidence, load_experience(), clock, views, scale)
-    write_json(REPORT, advice.summary())
+    chosen = read_choice(Path(), source.backbone.kind)
+    write_json(REPORT, {**advice.summary(), **({"backbone": chosen} if chosen else {})})
     for name, strategy in strategies.items():
         decision = Decision(contenders=())
         if isinstance(strategy, Advised):
@@ -65,4 +67,9 @@ def _lines(advice: Advice) -> list[str]:
         for option in advice.options
     ]
     tie = f"; tie: race {', '.join(option.name for option in advice.tied)}" if advice.tied else ""
+    if (gained := advice.evidence.transfer) is not None:
+        lines.append(
+            f"pretrained minus random weights, frozen: {100 * gained.value:+.1f} points of {score.title} "
+            f"[{100 * gained.low:+.1f}, {100 * gained.high:+.1f}]"
+        )
     return [*lines, f"recommended: {advice.recommended.name}{tie}"]

@@ -21,4 +21,4 @@ def main() -> None:
         print(f"{name}: {metric} validation {figures['validation'][metric]:.4f}, "
               f"test {figures['test'][metric]['value']:.4f}")  # fmt: skip
     if not found:
-        print("no baselines for images")
+        print("no baselines for such samples")

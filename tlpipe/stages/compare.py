@@ -30,6 +30,7 @@ from tlpipe.tracking import (
 )
 from tlpipe.tracking.journal import EVIDENCE
 from tlpipe.tracking.outbox import RUNS, project
+from tlpipe.wording import baseline_ahead
 
 SECTIONS = ("task", "data", "backbone", "runtime", "head", "training")
 """What of params.yaml a run shows besides its own strategy."""
@@ -99,7 +100,7 @@ def _claim(result: Result, comparison: dict[str, Any], tracking: Tracking, root:
         "metric": metric,
         "value": result.metrics["validation"][metric],
         "higher_is_better": FACTS[metric].higher_is_better,
-        "kind": result.about.preprocess.kind,
+        "kind": result.about.form,
     }
 
 
@@ -218,8 +219,8 @@ def _csv_lines(comparison: dict[str, Any]) -> Iterator[tuple[object, ...]]:
 
 
 def summary(comparison: dict[str, Any]) -> str:
-    """One line a strategy, the champion marked."""
-    metric, lines = comparison["metric"], []
+    """One line a strategy, the champion marked; before them, where it is so, that no network was needed."""
+    metric, lines = comparison["metric"], baseline_ahead(comparison)
     for name, entry in comparison["strategies"].items():
         test = entry["test"].get(metric)
         said = f"{test['value']:.4f} [{test['low']:.4f}, {test['high']:.4f}]" if test else "does not apply"

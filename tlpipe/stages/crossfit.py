@@ -120,7 +120,7 @@ class CrossFit:
         if self.plan.features == "all":
             head = self.starts.all_depths
             print(f"features of all depths, tilt {head.tilt:g}, penalty {head.fitted.penalty:g}")
-            epochs = path_as_epochs(head.fitted, self.packed.learnt, self.starts.seconds)
+            epochs = path_as_epochs(head.fitted.path, self.packed.learnt, self.starts.seconds)
             self.seconds += self.starts.seconds
         return self._trained(self._about(final, (logits, labels_of(self.packed)), None), logits, epochs, final)
 

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from tlpipe.config import PARAMS, load
 from tlpipe.data.packed import Packed, Split
 from tlpipe.evaluate.judged import JUDGED, Judged
-from tlpipe.evaluate.predict import held_out, predict
+from tlpipe.evaluate.predict import held_out, inputs_of, predict
 from tlpipe.evaluate.shown import SHOWN
 from tlpipe.evaluate.spec import Evaluate
 from tlpipe.evaluate.tables import EVALUATED, write_tables
 from tlpipe.progress import track
 from tlpipe.train.device import Machine, Runtime
-from tlpipe.train.model import load_about, load_model
+from tlpipe.train.model import load_about, load_any
 
 
 def main(strategy: str, root: Path = Path()) -> None:
@@ -40,10 +40,11 @@ def main(strategy: str, root: Path = Path()) -> None:
 
 
 def _predictions(folder: Path, packed: Packed, spec: Evaluate, machine: Machine) -> Judged:
-    model, about = load_model(folder)
+    model, about = load_any(folder)
+    inputs = inputs_of(folder, about, packed)
     parts: dict[Split, NDArray[Any]] = {"validation": held_out(folder, about)}
     for split in EVALUATED[1:]:
-        batches = predict(model, about, packed, split, spec.batch_size, machine)
+        batches = predict(model, about, packed, split, spec.batch_size, machine, inputs)
         total = len(machine.team.turns(range(0, len(packed.rows(split)), spec.batch_size)))
         mine = list(track(batches, f"{about.strategy}: {split}", total, "batches"))
         parts[split] = np.concatenate(machine.team.in_turn(mine))

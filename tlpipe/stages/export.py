@@ -24,10 +24,11 @@ from tlpipe.export.word_parity import HeldOutWords
 from tlpipe.export.write import export_bundle
 from tlpipe.preprocess.decode import UnreadableImage
 from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.preprocess.ngrams import VOCABULARY
 from tlpipe.preprocess.text import TOKENIZER
 from tlpipe.progress import plain_console, track
 from tlpipe.tracking import Tracking, log_bundle
-from tlpipe.train.model import About, load_model
+from tlpipe.train.model import About, load_any
 
 PACKED, CHAMPION = Path("data/packed"), Path("models/champion")
 BUNDLE, PARITY = Path("models/bundle"), Path("reports/parity.json")
@@ -38,10 +39,10 @@ def main() -> None:
     spec: Export = config.load("export", Export)
     source: Source = config.load("data.source", AnySource)
     checks: Checks = config.load("data.checks", Checks)
-    packed, (model, about) = Packed.open(PACKED), load_model(CHAMPION)
+    packed, (model, about) = Packed.open(PACKED), load_any(CHAMPION)
     require_same_data(packed, about)
     rows = spread(packed.rows("test"), spec.samples)
-    samples = HELD_OUT[packed.preprocess.kind](source, packed, rows, checks)
+    samples = HELD_OUT[about.preprocess.kind](source, packed, rows, checks)
     try:
         bundle = export_bundle(BUNDLE, PARITY, model, about, samples, champion_figures(), spec)
     except ParityError as error:
@@ -60,7 +61,8 @@ def publish(about: About) -> None:
 
 def require_same_data(packed: Packed, about: About) -> None:
     """Raises ConfigError when the packed images were not made for this model."""
-    if packed.classes != about.labels or packed.preprocess != about.preprocess:
+    raw = about.preprocess.kind == "ngrams" and packed.preprocess.kind == about.task.form  # reads no packed tokens
+    if packed.classes != about.labels or (packed.preprocess != about.preprocess and not raw):
         raise ConfigError(
             f"{CHAMPION} was trained on other data than {PACKED} holds: it knows the classes {list(about.labels)} with "
             f"{about.preprocess!r}, the data have {list(packed.classes)} with {packed.preprocess!r}; run `dvc repro`"
@@ -95,6 +97,11 @@ def held_out_texts(source: Source, packed: Packed, rows: list[int], checks: Chec
     return HeldOutTexts(texts, packed.folder / TOKENIZER)
 
 
+def held_out_ngrams(source: Source, packed: Packed, rows: list[int], checks: Checks) -> HeldOutTexts:
+    """As `held_out_texts`, with the champion's vocabulary in the place of a tokenizer."""
+    return HeldOutTexts(held_out_texts(source, packed, rows, checks).raw, CHAMPION / VOCABULARY)
+
+
 def held_out_words(source: Source, packed: Packed, rows: list[int], checks: Checks) -> HeldOutWords:
     """The words of these rows' sentences, read from the source again, and the tokenizer of the packed tokens."""
     names = dict.fromkeys(packed.ids[row] for row in rows)
@@ -113,6 +120,7 @@ HELD_OUT: dict[str, Callable[[Source, Packed, list[int], Checks], Held]] = {
     "text": held_out_texts,
     "words": held_out_words,
     "questions": held_out_questions,
+    "ngrams": held_out_ngrams,
 }
 """Raw test samples for the gate, by the kind of preprocessing."""
 
@@ -126,11 +134,18 @@ def champion_figures() -> dict[str, dict[str, Figure]]:
     return figures(metrics, intervals)
 
 
+def truth_of(bundle: Bundle) -> str:
+    """What the exported file was compared with."""
+    return "scikit-learn" if bundle.preprocessing.kind == "ngrams" else "torch"
+
+
 def summary(bundle: Bundle) -> Table:
     """The gate's figures, and where the bundle is."""
     size = (BUNDLE / MODEL).stat().st_size / 2**20
     title = f"{BUNDLE / MODEL}: {bundle.strategy}, {len(bundle.labels)} classes, {size:.1f} MiB"
-    table = Table(title=title, caption="onnxruntime against torch", title_justify="left", caption_justify="left")
+    table = Table(
+        title=title, caption=f"onnxruntime against {truth_of(bundle)}", title_justify="left", caption_justify="left"
+    )
     for heading in ("case", "a call", "samples", "largest difference", "allowed", "same first label"):
         table.add_column(heading, justify="left" if heading == "case" else "right")
     for case in bundle.parity:

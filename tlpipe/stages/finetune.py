@@ -9,13 +9,16 @@ from typing import Any
 from tlpipe import config
 from tlpipe.data.packed import Packed
 from tlpipe.plan_table import render
+from tlpipe.preprocess.ngrams import VOCABULARY, write_vocabulary
 from tlpipe.progress import plain_console
 from tlpipe.stages.crossfit import HEAD, CrossFit, Trained
 from tlpipe.stages.race import Lap, settle
+from tlpipe.stages.tfidf import train_tfidf
 from tlpipe.stages.training import Run, Setting
 from tlpipe.strategies import AnyStrategy
 from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.counting import account
+from tlpipe.strategies.tfidf import TfIdf
 from tlpipe.tracking import Recorder, Tracking, code_tags, curve_values, dvc_tags, hardware_tags, source_tags
 from tlpipe.train.checkpoint import hash_code, hash_files
 from tlpipe.train.device import Machine, Runtime
@@ -41,6 +44,10 @@ def main(name: str) -> None:
     inputs = (packed.fingerprint, hash_files([HEAD]), hash_code("finetune"))
     machine = runtime.resolve(head.backbone.hidden_size)
     setting = Setting(name, packed, head, training, runtime, config.load("head", Head), machine, inputs)
+    if isinstance(strategy, TfIdf):
+        if machine.team.first:
+            _tfidf(setting, strategy)
+        return
 
     def contend(strategy: Strategy) -> list[Run]:
         fit = CrossFit(setting, strategy, training.seed)
@@ -84,6 +91,28 @@ def _train(setting: Setting, strategy: Strategy, seed: int) -> Trained:
         print(f"{name}, seed {seed}: {line}")
     print(f"{name}, seed {seed}: validation {said(about.validation)}, temperature {about.temperature:g}")
     return trained
+
+
+def _tfidf(setting: Setting, strategy: TfIdf) -> None:
+    """All that `_train` and `_timing` write, of a model without a network."""
+    trained, name = train_tfidf(setting, strategy), setting.name
+    plan = account(trained.about.plan, trained.sizes, 0.0, setting.packed.learnt)
+    plain_console().print(render(plan, name))
+    journal = _journal(setting, trained.about.run_key)
+    journal.plan(plan)
+    for epoch in trained.epochs:
+        journal.metrics(epoch.step, curve_values(epoch.row()))
+    folder = FINETUNED / name
+    save_model(folder, trained.fitted.model, trained.about)
+    save_held_out(folder, trained.fitted.held_out)
+    write_vocabulary(folder / VOCABULARY, trained.fitted.words, trained.fitted.characters)
+    _report(REPORTS / name, trained.epochs, plan)
+    journal.model(folder)
+    journal.end()
+    write_json(SEEDS / name / "seeds.json", [])
+    timing = {"seconds": trained.seconds, "repeats": [], "device": "cpu", "precision": "fp64"}
+    write_json(REPORTS / name / "timing.json", {**timing, "frozen": [], "stuck": []})
+    print(f"{name}: validation {said(trained.about.validation)}, temperature {trained.about.temperature:g}")
 
 
 def _journal(setting: Setting, key: str) -> Recorder:

@@ -40,7 +40,7 @@ def main() -> None:
     save_model(OUT, model, about)
     save_held_out(OUT, cross_fitted.logits)
     save_parts(OUT, cross_fitted.parts)
-    write_history(REPORT / "history.csv", path_as_epochs(fitted, packed.learnt, seconds))
+    write_history(REPORT / "history.csv", path_as_epochs(fitted.path, packed.learnt, seconds))
     write_json(REPORT / "timing.json", {"seconds": seconds, "device": "cpu", "precision": "fp64"})
     print(f"head: penalty {fitted.penalty:g}, validation {said(about.validation)}")
 

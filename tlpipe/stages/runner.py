@@ -37,6 +37,7 @@ class Stage:
 
 STAGES = {
     "code": Stage(),
+    "choose": Stage(),
     "check": Stage(),
     "sample_data": Stage(),
     "sample_solar": Stage(),

@@ -11,6 +11,7 @@ from tlpipe.strategies.explicit import Explicit
 from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.partial import FirstBlock, LowRank, NormOnly
 from tlpipe.strategies.scratch import Scratch
+from tlpipe.strategies.tfidf import TfIdf
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
 
 AnyStrategy = Annotated[
@@ -23,6 +24,7 @@ AnyStrategy = Annotated[
     | NormOnly
     | LowRank
     | Scratch
+    | TfIdf
     | Explicit
     | Advised,
     Field(discriminator="kind"),

@@ -25,6 +25,8 @@ class Strategy(Spec):
 
     settled: ClassVar[bool] = True
     """Whether the plan follows from these settings alone; else the advise stage has to have run."""
+    network: ClassVar[bool] = True
+    """Whether it starts from the backbone; else there is nothing of it to advise on."""
 
     def plan(self, groups: Sequence[str], scale: Scale | None = None) -> Plan:
         """The phases for a backbone with `groups` (from the input to the top, without the head).

@@ -76,8 +76,8 @@ class Plan(Spec):
     """What a strategy does to one backbone. `start` says which weights it begins with."""
 
     strategy: str
-    start: Literal["head", "random"]
-    """`head` = the head stage's model, `random` = a fresh initialisation."""
+    start: Literal["head", "random", "texts"]
+    """`head` = the head stage's model, `random` = a fresh initialisation, `texts` = no network at all."""
     groups: tuple[str, ...]
     """The backbone's layer groups from the input to the top, without the head."""
     phases: tuple[Phase, ...]

@@ -28,9 +28,11 @@ INPUTS = {
     "text": Schema([TensorSpec(np.dtype(np.int64), (-1, -1, -1), "tokens")]),
     "words": Schema([TensorSpec(np.dtype(np.int64), (-1, -1, -1), "tokens")]),
     "questions": Schema([TensorSpec(np.dtype(np.int64), (-1, -1, -1), "tokens")]),
+    "ngrams": Schema([TensorSpec(np.dtype(np.int64), (-1, 2, -1), "ngrams")]),
 }
-"""What a logged model takes, by the kind of preprocessing: raw images, or what the bundle's tokenizer makes."""
-FREE = {"image": 1, "text": 1, "words": 2, "questions": 2}
+"""What a logged model takes, by the kind of preprocessing: raw images, or what the bundle's tokenizer or
+vocabulary makes."""
+FREE = {"image": 1, "text": 1, "words": 2, "questions": 2, "ngrams": 1}
 """Axes of its output before the classes: samples, or samples and tokens."""
 
 
@@ -182,9 +184,14 @@ def _tokens(path: Path, preprocess: dict[str, Any]) -> Any:
     return np.ones((1, 3 if preprocess["token_types"] else 2, 8), np.int64)
 
 
+def _ngrams(path: Path, preprocess: dict[str, Any]) -> Any:
+    return np.array([[[0], [1]]], np.int64)
+
+
 EXAMPLES: dict[str, Callable[[Path, dict[str, Any]], Any]] = {
     "image": _image,
     **dict.fromkeys(("text", "words", "questions"), _tokens),
+    "ngrams": _ngrams,
 }
 """An input of a logged model, by the kind of preprocessing."""
 

@@ -17,9 +17,9 @@ class ImageClassifier(PythonModel):  # type: ignore[misc]
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load the model folder; torch is imported here and not before."""
-        from tlpipe.train.model import load_model
+        from tlpipe.train.model import load_any
 
-        self._model, self._about = load_model(Path(context.artifacts["model"]))
+        self._model, self._about = load_any(Path(context.artifacts["model"]))
 
     # MLflow warns of any hint that it can check nothing by, and knows this one by its identity.
     def predict(

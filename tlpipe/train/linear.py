@@ -166,14 +166,14 @@ def install(head: nn.Module, fitted: Fitted | Solution) -> None:
     linear.bias.copy_(fitted.bias)
 
 
-def path_as_epochs(fitted: Fitted, samples: int, seconds: float) -> list[Epoch]:
+def path_as_epochs(path: Sequence[Point], samples: int, seconds: float) -> list[Epoch]:
     """The path of penalties as if they were epochs, so that it can be drawn beside the others."""
-    each = seconds / len(fitted.path)
+    each = seconds / len(path)
     return [
         Epoch(
             step=index, phase=f"penalty {point.penalty:g}", epoch=index, train_loss=point.train_loss,
             validation={"loss": point.validation_loss, "accuracy": point.validation_accuracy},
             lr_min=0.0, lr_max=0.0, seconds=each, samples_per_second=samples / each,
         )
-        for index, point in enumerate(fitted.path, start=1)
+        for index, point in enumerate(path, start=1)
     ]  # fmt: skip

@@ -15,6 +15,7 @@ from tlpipe.backbones.base import Encoder
 from tlpipe.config import ConfigError, parse
 from tlpipe.tasks import AnyTask
 from tlpipe.train.depths import AllDepths
+from tlpipe.train.ngrams import empty_model
 from tlpipe.train.trained import ABOUT, Trained
 
 WEIGHTS, HELD_OUT = "model.safetensors", "held_out.npy"
@@ -54,7 +55,7 @@ class Classifier(nn.Module):
         return logits
 
 
-def save_model(folder: Path, model: Classifier | dict[str, Tensor], about: About) -> None:
+def save_model(folder: Path, model: nn.Module | dict[str, Tensor], about: About) -> None:
     """Write a model folder from a model or its state; the bytes depend on the weights and `about` alone."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = model if isinstance(model, dict) else model.state_dict()
@@ -85,6 +86,17 @@ def load_about(folder: Path) -> About:
     data: dict[str, Any] = json.loads(path.read_text())
     about: About = parse(data, About, str(path))
     return about
+
+
+def load_any(folder: Path) -> tuple[nn.Module, About]:
+    """As `load_model`, of a network or of the TF-IDF strategy's n-grams."""
+    about = load_about(folder)
+    if about.preprocess.kind != "ngrams":
+        return load_model(folder)
+    state = load_file(folder / WEIGHTS)
+    model = empty_model(state)
+    model.load_state_dict(state)
+    return model.eval(), about
 
 
 def load_model(folder: Path) -> tuple[Classifier, About]:

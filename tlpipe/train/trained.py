@@ -24,6 +24,11 @@ class Trained(Spec):
     ending: Ending | None = None
     """What was chosen at the end of the training: a soup, an interpolation; None = nothing was asked for."""
 
+    @property
+    def form(self) -> str:
+        """The kind of preprocessing of the packed samples, which the model itself may read in another way."""
+        return "text" if self.preprocess.kind == "ngrams" else self.preprocess.kind
+
 
 def load_trained(folder: Path) -> Trained:
     """The part of `folder`'s model.json that is `Trained`. Raises ConfigError when there is none."""

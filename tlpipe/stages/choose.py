@@ -1,0 +1,165 @@
+"""choose: which of several backbones, for these data and this budget; a frozen pass each, and nothing is trained."""
+
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from tlpipe import config
+from tlpipe.advise.choice import REPORT, Cost, Judged, choose, within
+from tlpipe.advise.evidence import subject
+from tlpipe.advise.passes import Depths, look_once
+from tlpipe.advise.probe import cross_fitted, measured
+from tlpipe.advise.spec import Advise
+from tlpipe.backbones import AnyBackbone
+from tlpipe.backbones.auto import CHOSEN, Auto
+from tlpipe.backbones.base import Backbone
+from tlpipe.backbones.weights import fingerprint
+from tlpipe.config import ConfigError
+from tlpipe.data.pack import pack
+from tlpipe.data.packed import Packed
+from tlpipe.data.spec import Data
+from tlpipe.export.onnx import onnx_model
+from tlpipe.preprocess import AnyPreprocess
+from tlpipe.progress import track
+from tlpipe.serve.load import stack
+from tlpipe.serve.session import Runtime as Serving
+from tlpipe.serve.session import Session
+from tlpipe.strategies.head_only import HeadOnly
+from tlpipe.tasks import AnyTask
+from tlpipe.tasks.base import Task
+from tlpipe.train.checkpoint import hash_code, run_key
+from tlpipe.train.device import Machine, Runtime
+from tlpipe.train.history import write_json
+from tlpipe.train.model import About, Classifier
+
+CACHE = Path(".tlpipe/cache/choose")
+CALLS, WARM = 25, 5
+"""Timed calls of a model, and those before them that find memory."""
+
+
+def main() -> None:
+    """Write data/backbone.json for the other stages, and reports/backbone.json for people."""
+    backbone = config.load("backbone", AnyBackbone)
+    if not isinstance(backbone, Auto):
+        raise ConfigError(f"backbone.kind: {backbone.kind} leaves nothing to choose; this stage is for kind: auto")
+    data: Data = config.load("data", Data)
+    task: Task = config.load("task", AnyTask)
+    machine = config.load("runtime", Runtime).resolve(None)
+    seed = config.load("advise", Advise).seed
+    budget, named = backbone.budget, dict(zip(titles(backbone.among), backbone.among, strict=True))
+    with tempfile.TemporaryDirectory() as scratch:
+        arrays = Arrays(data, Path(scratch))
+        costs = {
+            name: measure_cost(each, task, arrays.of(each.preprocess()).classes)
+            for name, each in track(named.items(), "what they cost", len(named), "backbones")
+        }
+        fit = within(costs, budget.milliseconds, budget.megabytes)
+        judged = [judge(name, named[name], costs[name], arrays, machine, seed)
+                  for name in track(fit, "frozen passes", len(fit), "backbones")]  # fmt: skip
+    choice = choose(judged)
+    over = [{"backbone": name, **vars(cost)} for name, cost in costs.items() if name not in fit]
+    write_json(CHOSEN, {"backbone": named[choice.chosen.name].model_dump(mode="json")})
+    write_json(
+        REPORT,
+        {
+            "chosen": choice.chosen.name,
+            "reason": choice.reason(),
+            "budget": budget.model_dump(),
+            "candidates": choice.summary(),
+            "over_budget": over,
+            "samples": choice.chosen.score.samples,
+        },
+    )
+    for row in choice.summary():
+        print(f"{row['backbone']}: frozen probe {row['accuracy']:.3f} +- {row['sigma']:.3f}, "
+              f"{row['milliseconds']:.1f} ms, {row['megabytes']:.1f} MB")  # fmt: skip
+    for each in over:
+        print(f"{each['backbone']}: over the budget, {each['milliseconds']:.1f} ms, {each['megabytes']:.1f} MB")
+    print(f"chosen: {choice.reason()}")
+
+
+def titles(among: Sequence[Backbone]) -> list[str]:
+    """A name for each, all different: those that read alike have their place in `among` too."""
+    plain = [title(each) for each in among]
+    return [name if plain.count(name) == 1 else f"{name}, number {at}" for at, name in enumerate(plain, start=1)]
+
+
+def title(backbone: Backbone) -> str:
+    """A backbone in a few words: its kind, and what else tells it from others."""
+    spec = backbone.model_dump(mode="json", exclude_defaults=True, exclude={"kind"})
+    words = [str(spec.pop(key)) for key in ("name", "path") if key in spec]
+    words += [f"{key} {value['name'] if isinstance(value, dict) and 'name' in value else value}"
+              for key, value in spec.items() if not isinstance(value, dict) or "name" in value]  # fmt: skip
+    return f"{backbone.kind}:{', '.join(words)}"
+
+
+class Arrays:
+    """The samples packed as each backbone needs them; those that need the same share them."""
+
+    def __init__(self, data: Data, folder: Path) -> None:
+        self.data, self.folder = data, folder
+        self.packed: dict[AnyPreprocess, Packed] = {}
+
+    def of(self, preprocess: AnyPreprocess) -> Packed:
+        """Packed for this preprocessing."""
+        if preprocess not in self.packed:
+            folder = self.folder / str(len(self.packed))
+            pack(self.data, preprocess, folder)
+            self.packed[preprocess] = Packed.open(folder)
+            first = next(iter(self.packed.values()))
+            if self.packed[preprocess].ids != first.ids:
+                raise RuntimeError("the samples of two backbones are not the same, so their probes cannot be compared")
+        return self.packed[preprocess]
+
+
+def measure_cost(backbone: Backbone, task: Task, classes: tuple[str, ...]) -> Cost:
+    """Milliseconds of one image and size of the model that would be exported, a linear head on random weights.
+
+    Neither depends on what the weights are.
+    """
+    resolved, preprocess = backbone.resolved(), task.preprocess(backbone.preprocess())
+    encoder = resolved.encoder().eval()
+    about = About.model_validate(
+        {
+            "strategy": "cost", "run_key": "", "task": task, "backbone": resolved, "preprocess": preprocess,
+            "labels": classes, "dropout": 0.0, "temperature": 1.0, "validation": {},
+            "plan": HeadOnly(kind="head_only").plan(encoder.groups), "total_parameters": 0, "trainable_parameters": 0,
+        }
+    )  # fmt: skip
+    model = Classifier(encoder, task.head(encoder.feature_dim, len(classes), 0.0))
+    content = onnx_model(model, about, 20).SerializeToString()
+    session = Session(content, Serving(device="cpu"))
+    edge = preprocess.resize_to
+    feeds = stack([{session.inputs[0]: np.full((edge, edge, 3), 127, np.uint8)}])
+    taken = []
+    for _ in range(CALLS + WARM):
+        begun = time.perf_counter()
+        session.run(feeds)
+        taken.append(1000 * (time.perf_counter() - begun))
+    return Cost(median(taken[WARM:]), len(content) / 1e6)
+
+
+def judge(name: str, backbone: Backbone, cost: Cost, arrays: Arrays, machine: Machine, seed: int) -> Judged:
+    """Cross-fitted probes on the frozen features of labelled samples, of the top and of all depths: the better one."""
+    packed = arrays.of(backbone.preprocess())
+    # the width is that of no backbone in particular, so that all are judged on the same samples
+    seen = subject(packed, packed.labelled, 1, seed)
+    depths = list(_features(backbone, packed, seen.rows, machine).values())
+    won = {part: cross_fitted(blocks, seen.marks, seed) for part, blocks in (("last", depths[-1:]), ("all", depths))}
+    best = max(won, key=lambda part: (won[part][:, 0].sum(), part == "last"))
+    return Judged(name, cost, best, measured(won[best]), won[best])
+
+
+def _features(backbone: Backbone, packed: Packed, rows: Any, machine: Machine) -> Depths:
+    """Of one frozen pass, which is kept: another candidate or budget needs it no more."""
+    encoder = backbone.pretrained()[0]
+    key = run_key(backbone.model_dump(mode="json"), fingerprint(encoder), packed.fingerprint, rows.tolist(),
+                  machine.precision, hash_code("choose"))  # fmt: skip
+    with torch.inference_mode():
+        return look_once(CACHE / f"{key}.npz", encoder, packed, rows, machine)
