@@ -53,7 +53,7 @@ def test_activations_are_those_that_the_backward_pass_keeps() -> None:
 
 
 def test_texts_are_counted_at_their_greatest_length() -> None:
-    params = params_of("recipes/text_classification.yaml")
+    params = params_of("recipes/text_classification_bert.yaml")
     plan = outline(params, 2)["all_layers"][0]
     shorter = params.model_copy(update={"backbone": params.backbone.model_copy(update={"max_length": 16})})
     assert activations(params, plan, plan.phases[-1]) > activations(shorter, plan, plan.phases[-1])
