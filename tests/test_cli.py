@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 import tlpipe
@@ -141,8 +142,9 @@ def test_samples_follow_from_the_limit_a_class_where_the_classes_are_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.chdir(tmp_path)
-    # with folds, what ships learns from all 20 a class
-    assert json.loads(run("plan", PARAMS, "--json", "--classes", "10").stdout)["samples"] == 200
+    # with folds, what ships learns from all of them
+    limit = yaml.safe_load(Path(PARAMS).read_text())["data"]["limit_per_class"]
+    assert json.loads(run("plan", PARAMS, "--json", "--classes", "10").stdout)["samples"] == 10 * limit
 
 
 def test_the_schema_file_is_fresh(tmp_path: Path):

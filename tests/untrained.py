@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import onnx
 import torch
 
+from tlpipe.bundle import MODEL, digest, read_bundle, write_bundle
 from tlpipe.export.spec import Export
 from tlpipe.export.write import export_bundle
 from tlpipe.strategies.plan import Plan
@@ -40,6 +42,16 @@ def make_text_bundle(folder: Path, model: Classifier, about: About, held: Any) -
     spec = Export(samples=len(held.raw), batch=4)
     export_bundle(folder / "bundle", folder / "parity.json", model, about, held, {}, spec)
     return folder / "bundle"
+
+
+def fit_again(folder: Path, **fitted: float) -> None:
+    """Give a bundle other `fitted` values, in its description and in the graph that has them too."""
+    bundle, model = read_bundle(folder), onnx.load(folder / MODEL)
+    kept = {each.key: each.value for each in model.metadata_props if each.key != "fitted"}
+    onnx.helper.set_model_props(model, {**kept, "fitted": json.dumps(fitted, sort_keys=True)})
+    onnx.save(model, folder / MODEL)
+    sha256 = {**bundle.sha256, MODEL: digest(folder / MODEL)}
+    write_bundle(folder, bundle.model_copy(update={"fitted": fitted, "sha256": sha256}))
 
 
 def answer_without_torch(bundle: Path, item: Any) -> Any:

@@ -28,9 +28,9 @@ REACHED = {
     "tlpipe/data/conll.py": set(),
     "tlpipe/data/text_table.py": set(),
     "tlpipe/data/image_table.py": set(),
-    "tlpipe/data/image_folder.py": {"check", "prepare", "export"},
+    "tlpipe/data/image_folder.py": {"check", "prepare", "choose", "export"},
     "tlpipe/metrics.py": {
-        "check", "pretrain", "head", "finetune", "evaluate", "baseline", "compare", "export", "report",
+        "check", "choose", "pretrain", "head", "finetune", "evaluate", "baseline", "compare", "export", "report",
     },
     "tlpipe/tagging.py": set(),
     "tlpipe/entities.py": {"pretrain", "finetune", "evaluate", "baseline", "compare", "report"},

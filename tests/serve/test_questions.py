@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.untrained import answer_without_torch, make_about, make_noisy, make_text_bundle
+from tests.untrained import answer_without_torch, fit_again, make_about, make_noisy, make_text_bundle
 from tlpipe.backbones.bert import Bert, Size
 from tlpipe.bundle import read_bundle, write_bundle
 from tlpipe.data.corpus import train_wordpiece
@@ -100,7 +100,8 @@ def test_this_file_asks_about_several_windows_and_gets_both_kinds_of_answers(ser
         folder.mkdir()
         for name in read_bundle(served).sha256:
             (folder / name).write_bytes((served / name).read_bytes())
-        write_bundle(folder, bundle.model_copy(update={"fitted": {"no_answer_threshold": threshold}}))
+        write_bundle(folder, bundle)
+        fit_again(folder, no_answer_threshold=threshold)
         margins.append({bool(each["answer"]) for each in Predictor(folder, device="cpu")(QUESTIONS)})
     assert margins == [{False}, {True}]
 
@@ -108,7 +109,8 @@ def test_this_file_asks_about_several_windows_and_gets_both_kinds_of_answers(ser
 def test_a_model_of_answered_questions_always_answers(served: Path, tmp_path: Path):
     for name in read_bundle(served).sha256:
         (tmp_path / name).write_bytes((served / name).read_bytes())
-    write_bundle(tmp_path, read_bundle(served).model_copy(update={"fitted": {}}))
+    write_bundle(tmp_path, read_bundle(served))
+    fit_again(tmp_path)
     predictor = Predictor(tmp_path, device="cpu")
     for answer in predictor(QUESTIONS):
         assert answer["answer"]

@@ -10,9 +10,9 @@ import onnx
 import pytest
 
 from tests import asked, tagged
-from tests.untrained import make_about, make_noisy, make_text_bundle
+from tests.untrained import fit_again, make_about, make_noisy, make_text_bundle
 from tlpipe.backbones.bert import Bert, Size
-from tlpipe.bundle import read_bundle, write_bundle
+from tlpipe.bundle import read_bundle
 from tlpipe.data import tokens
 from tlpipe.data.asked import asked as questions_of
 from tlpipe.data.asked import find, write_answers
@@ -103,7 +103,7 @@ def questions(folder: Path) -> Case:
     every = [each for split in ("train", "validation", "test") for each in questions_of(packed, split)]
     answers = find(packed, every, said(bundle, packed, "logits"), nullable=True)
     threshold = float(np.median([each.margin for each in answers]))  # so that half of them have none
-    write_bundle(bundle, read_bundle(bundle).model_copy(update={"fitted": {"no_answer_threshold": threshold}}))
+    fit_again(bundle, no_answer_threshold=threshold)
     found = [each.said(threshold) for each in answers]
     assert None in found
     assert len({None if span is None else span.text for span in found}) > 2

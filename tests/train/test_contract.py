@@ -75,7 +75,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "scratch": {"lr": 1e-2, "epochs": 2, "soup": 2},
     "phases": {"start": "head", "phases": ROWS, **ENDS},
 }
-KINDS = [get_args(each.model_fields["kind"].annotation)[0] for each in members(AnyStrategy) if each.settled]
+TRAINED = [each for each in members(AnyStrategy) if each.settled and each.network]
+KINDS = [get_args(each.model_fields["kind"].annotation)[0] for each in TRAINED]
 Begin = Callable[[str], Trainer]
 
 
