@@ -102,6 +102,7 @@ def test_no_float64_on_apples_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     about.preprocess = type("P", (), {"evaluation": staticmethod(lambda x: x)})()
     machine.device, machine.team = CPU, Team()
     machine.place = lambda model: lambda view: OnMps(view)
+    packed.preprocess = about.preprocess
     packed.rows = lambda split: np.arange(4)
     packed.samples = np.eye(4, dtype=np.float32)
     packed.targets = type("T", (), {"select": staticmethod(lambda rows, said: said)})()
