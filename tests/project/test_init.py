@@ -114,8 +114,18 @@ def test_weights_in_an_installed_package_come_first(
 
 def test_few_labels_leave_out_what_needs_many(tmp_path: Path) -> None:
     images(tmp_path / "few", "a", "b", count=4)
-    init(tmp_path / "project", tmp_path / "few")
+    init(tmp_path / "project", tmp_path / "few", backbone="letters")
     assert read(tmp_path / "project/params.yaml")["strategies"] == ["head_only", "top_layers", "all_layers"]
+
+
+@pytest.mark.parametrize("backbone", ["letters", "torchvision:resnet18", "timm:resnet18"])
+@pytest.mark.parametrize("count", [4, 12])
+def test_every_strategy_that_is_chosen_has_a_section(tmp_path: Path, backbone: str, count: int) -> None:
+    images(tmp_path / "photos", "a", "b", count=count)
+    init(tmp_path / "project", tmp_path / "photos", backbone=backbone)
+    params = read(tmp_path / "project/params.yaml")
+    assert set(params["strategies"]) <= params["finetune"].keys()
+    assert ("scratch" in params["strategies"]) == (backbone == "letters" and count == 12)
 
 
 def test_data_in_the_project_are_named_from_there(tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ def test_texts_in_a_folder_without_git(bare: Bare, tmp_path: Path) -> None:
     texts(folder / "data/mine/films.csv", 40)
     lines = [f"This is film number {number}. It is a good film of the year." for number in range(60)]
     (folder / "data/plain.txt").write_text("\n\n".join(lines))
-    bare.tlpipe(folder, "init", "--no-scm", "--data", "data/mine")
+    bare.tlpipe(folder, "init", "--no-scm", "--data", "data/mine", "--backbone", "bert")
     assert not (folder / ".git").exists()
     shrink(folder, BERT)
     assert bare.tlpipe(folder, "upgrade").startswith("dvc.yaml is written anew")

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,13 @@ from tlpipe.config import ConfigError, suggest
 from tlpipe.packaged import local_path
 from tlpipe.project.recipes import DIGITS, recipe, sections
 from tlpipe.project.survey import Survey
+from tlpipe.yaml_text import load_yaml
 
 FEW = 10
 """Labelled samples a class below which training the upper layers only is tried before all of them."""
+WHOLE = ("tfidf", "head_only", "all_depth_head", "top_layers", "all_layers", "all_depth_tuning")
+"""Strategies for samples with one label, cheapest first."""
+TAGGED = ("head_only", "all_layers")
 SMALL = 64
 """Pixels of an image's shorter edge up to which a network for photos is fed less than it was made for."""
 LENGTHS = (32, 64, 96, 128, 192, 256, 384, 512)
@@ -107,9 +111,11 @@ def params_for(seen: Survey, backbone: str | None, experiment: str) -> tuple[str
     modality = "image" if seen.task == "image_classification" else "text"
     kind, name, reason = _named(backbone, modality) if backbone else _obtainable(modality)
     base = sections(recipe(_recipe(kind, seen.task)))
-    choices = [_data(seen), _backbone(kind, name, reason, seen, base), _strategies(seen)]
+    choices = [_data(seen), _backbone(kind, name, reason, seen, base)]
     if kind == "huggingface" and name != MINILM:
         choices.append(Choice("finetune", FINETUNED, ""))
+        base["finetune"] = FINETUNED
+    choices.append(_strategies(seen, load_yaml(base["finetune"])["finetune"]))
     base |= {each.section: each.text for each in choices}
     base["tracking"] = f"tracking:\n  enabled: true\n  experiment: {experiment}\n  wait: 90.0\n"
     head = (
@@ -177,22 +183,19 @@ def _backbone(kind: str, name: str, reason: str, seen: Survey, base: Mapping[str
     return Choice("backbone", text, f"{kind}{f' {name}' if name else ''}: {reason}")
 
 
-def _strategies(seen: Survey) -> Choice:
+def _strategies(seen: Survey, offered: Collection[str]) -> Choice:
+    """Strategies that fit so many labels, of those that the recipe has a section for."""
     least = min(seen.labels.values())
     if seen.task in ("token_classification", "question_answering"):
-        names, reason = "head_only, all_layers", "every word has a label, so all layers have much to learn from"
+        wanted, reason = TAGGED, "every word has a label, so all layers have much to learn from"
     elif least < FEW:
-        names, reason = (
-            "head_only, top_layers, all_layers",
-            f"the smallest class has {least}: fewer layers may be better",
-        )
+        wanted, reason = WHOLE, f"the smallest class has {least}: fewer layers may be better"
+    elif "scratch" in offered:
+        wanted = (*WHOLE, "scratch")
+        reason = f"at least {least:,} samples a class; scratch shows what the pretrained weights are worth"
     else:
-        names, reason = (
-            "head_only, top_layers, all_layers, scratch",
-            (f"at least {least:,} samples a class; scratch shows what the pretrained weights are worth"),
-        )
-    if seen.task == "text_classification":
-        names = f"tfidf, {names}"
+        wanted, reason = WHOLE, f"at least {least:,} samples a class"
+    names = ", ".join(name for name in wanted if name in offered)
     return Choice("strategies", f"strategies: [{names}]  # {reason}\n", f"{names}: {reason}")
 
 
