@@ -118,7 +118,7 @@ def insects(bare: Bare, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = top / "models of mine/insects"
     images(folder / "data/mine", "ant", "bee", count=16)
     before = set(top.iterdir())
-    bare.tlpipe(top, "init", "--data", folder / "data/mine", folder)
+    bare.tlpipe(top, "init", "--data", folder / "data/mine", "--backbone", "letters", folder)
     assert set(top.iterdir()) == before
     assert not (folder / ".dvc").exists()
     shrink(folder, LETTERS)
