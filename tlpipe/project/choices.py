@@ -17,9 +17,9 @@ from tlpipe.yaml_text import load_yaml
 
 FEW = 10
 """Labelled samples a class below which training the upper layers only is tried before all of them."""
-WHOLE = ("tfidf", "head_only", "all_depth_head", "top_layers", "all_layers", "all_depth_tuning")
+WHOLE: tuple[str, ...] = ("tfidf", "head_only", "all_depth_head", "top_layers", "all_layers", "all_depth_tuning")
 """Strategies for samples with one label, cheapest first."""
-TAGGED = ("head_only", "all_layers")
+TAGGED: tuple[str, ...] = ("head_only", "all_layers")
 SMALL = 64
 """Pixels of an image's shorter edge up to which a network for photos is fed less than it was made for."""
 LENGTHS = (32, 64, 96, 128, 192, 256, 384, 512)
