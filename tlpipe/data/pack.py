@@ -73,13 +73,11 @@ def pack(
         near = reader.near(among, threshold) if among and threshold is not None else {}
         rejected |= reject_near(samples, near)
         assigned = assign(samples, set(range(len(samples))) - set(rejected), near, data)
-        splits, folds = assigned.splits, assigned.folds
         found = Findings(samples, strata, rejected, exact, near, assigned)
         check_assigned(found, data)
-        keys = {index: (SPLITS.index(split), folds.get(index, 0)) for index, split in splits.items()}
-        order = sorted(splits, key=lambda index: (*keys[index], reader.place(index), index))
+        order = _order(assigned, reader)
         rows = _rows(samples, reader, assigned, order)
-        about = reader.report({index: splits[index] for index in order})
+        about = reader.report({index: assigned.splits[index] for index in order})
         reader.write(partial, order)
         np.save(partial / "labels.npy", reader.labels(order))
         fingerprint = write(partial, rows, reader.classes, preprocess, reader.columns, assigned.refit)
@@ -87,6 +85,13 @@ def pack(
     notes = [*label_notes(reader.classes), *about.pop("notes", ()), *data.source.notes()]
     left = {"ignored": [name for name in data.source.ignored() if name != TERMS], "terms": data.source.terms()}
     return {**found.report(), **about, "notes": notes, **left, **known_by}
+
+
+def _order(assigned: Assignment, reader: Reader) -> list[int]:
+    """Samples in the order of the packed rows: by split, then by fold, then as the reader wants them."""
+    splits, folds = assigned.splits, assigned.folds
+    keys = {index: (SPLITS.index(split), folds.get(index, 0)) for index, split in splits.items()}
+    return sorted(splits, key=lambda index: (*keys[index], reader.place(index), index))
 
 
 def check_samples(samples: Sequence[Sample], data: Data) -> tuple[str, ...]:
