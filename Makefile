@@ -15,7 +15,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 UV := $(shell command -v uv 2>/dev/null)
 PYTHON ?= python3
 
-.PHONY: help demo demo-text test test-fast lint format lock schema bench abuse clean
+.PHONY: help demo demo-text test test-fast lint format lock schema bench figures abuse clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ bench: $(VENV)/.ready ## Benchmarks: the step, the arithmetic limit, growth, the
 	python -m benchmarks.peers.run
 	python -m benchmarks.peers.texts
 	python -m benchmarks.gpu
+
+figures: $(VENV)/.ready ## Write the tables of benchmarks/README.md and of the docs from benchmarks/results
+	python -m benchmarks.report
 
 abuse: $(VENV)/.ready ## Mutated params files, hostile files, kills, hostile requests, offline: an hour, or in pieces with SECONDS=450
 	python -m benchmarks.abuse --seconds $(or $(SECONDS),0)
