@@ -23,7 +23,7 @@ ROOT = RESULTS.parents[1]
 README = RESULTS.parent / "README.md"
 HEAD = """# Benchmarks
 
-Made by `python -m benchmarks.report` from [results](results); a test holds it to them. Do not edit.
+Made by `python -m benchmarks.report` from `benchmarks/results`; a test holds it to them. Do not edit.
 What was tried, and older figures without a results file, are in [LOG.md](LOG.md).
 Intervals are of 95 %. All machines are shared, so seconds vary by a third from run to run.
 """

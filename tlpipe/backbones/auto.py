@@ -22,9 +22,9 @@ class Budget(Spec):
     """What the exported model may cost where it is served; null = any."""
 
     milliseconds: Annotated[float, Field(gt=0)] | None = None
-    """Of one image in onnxruntime on the CPU of this machine, the median of several calls."""
+    """Milliseconds for one image in onnxruntime on this machine's CPU, the median of several calls; null = any."""
     megabytes: Annotated[float, Field(gt=0)] | None = None
-    """Of the ONNX file, 10^6 bytes each."""
+    """Size of the ONNX file in units of 10^6 bytes; null = any."""
 
 
 class Auto(Backbone):
@@ -36,6 +36,7 @@ class Auto(Backbone):
     among: Annotated[tuple[Candidate, ...], Field(min_length=1, max_length=64)]
     """Backbones as they would stand in the section `backbone`."""
     budget: Budget = Budget()
+    """Largest cost of the exported model; a candidate over it is not looked at."""
 
     @field_validator("among")
     @classmethod
