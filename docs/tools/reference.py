@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from tlpipe.cli import schema_text
@@ -19,6 +20,7 @@ Made by `python -m docs.tools.reference` from the specs in the code; a test hold
 The same as a JSON Schema, for editors: [params.schema.json](../params.schema.json).
 """
 COLUMNS = "| key | type | default | meaning |\n|---|---|---|---|"
+WIDTH = 118
 Node = dict[str, Any]
 
 
@@ -42,13 +44,13 @@ class Reference:
     def section(self, name: str, node: Node) -> Iterator[str]:
         """Tables of a section of params.yaml and of all that is nested in it."""
         if shown := self.shape(name, node, top=True):
-            yield f"Value: {shown}.\n"
+            yield f"Value: {shown.replace(', ', f',{chr(10)}')}.\n"
         while self.pending:
             title, target = self.pending.pop(0)
             if title != name:
                 yield f"### {title}\n"
             if description := _text(target):
-                yield f"{description}\n"
+                yield f"{fill(description, WIDTH, break_long_words=False, break_on_hyphens=False)}\n"
             yield from self.table(re.sub(r"`", "", title), target)
 
     def table(self, where: str, node: Node) -> Iterator[str]:

@@ -23,7 +23,7 @@ def in_repository(source: str) -> str:
     return source.removeprefix(OTHERS) if source.startswith(OTHERS) else DOCS + source
 
 
-def on_site(path: str) -> str:
+def site_path(path: str) -> str:
     """Path on the site, as a source, of a file of the repository."""
     return path.removeprefix(DOCS) if path.startswith(DOCS) else OTHERS + path
 
@@ -46,7 +46,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
                 continue
             known.add(target)
             content = (ROOT / target).read_bytes()
-            added = File.generated(config, on_site(target), content=content, inclusion=InclusionLevel.NOT_IN_NAV)
+            added = File.generated(config, site_path(target), content=content, inclusion=InclusionLevel.NOT_IN_NAV)
             files.append(added)
             if added.is_documentation_page():
                 queue.append((content.decode(), target))
@@ -62,6 +62,6 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
         target = posixpath.normpath(posixpath.join(posixpath.dirname(path), match["path"]))
         if target.startswith("..") or not (ROOT / target).is_file():
             return match[0]
-        return posixpath.relpath(on_site(target), posixpath.dirname(source) or ".") + (match["anchor"] or "")
+        return posixpath.relpath(site_path(target), posixpath.dirname(source) or ".") + (match["anchor"] or "")
 
     return LINK.sub(moved, markdown)
