@@ -40,8 +40,8 @@ def _recipe(name: str) -> Iterator[str]:
     for strategy, figure in sorted(recipe["strategies"].items(), key=lambda item: -item[1]["value"]):
         shown = f"**{strategy}** (champion)" if strategy == recipe["champion"] else strategy
         test = f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
-        rows.append([shown, f"{figure['held_out']:.3f}", test, f"{figure['seconds']:.0f}"])
-    heads = ("strategy", f"out of fold, {recipe['labels']} samples", f"test, {recipe['test']} samples", "seconds")
+        rows.append([shown, f"{figure['held_out']:.3f}", test])
+    heads = ("strategy", f"accuracy out of fold, {recipe['labels']:,} samples", f"on test, {recipe['test']:,} samples")
     return table(heads, rows)
 
 

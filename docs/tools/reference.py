@@ -114,6 +114,8 @@ def slug(title: str) -> str:
 
 
 def _bounds(node: Node) -> str:
+    if "minimum" in node and "maximum" in node:
+        return f", {node['minimum']:,} to {node['maximum']:,}"
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     parts = [f"{sign} {node[bound]:,}" for bound, sign in signs.items() if bound in node]
     return f" {', '.join(parts)}" if parts else ""
