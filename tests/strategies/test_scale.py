@@ -39,7 +39,8 @@ def test_rates_follow_the_batch_by_its_root_or_linearly(optimizer: str, batch: i
 
 
 @pytest.mark.parametrize(
-    ("samples", "epochs"), [(None, 8), (16, 60), (24, 40), (44, 40), (80, 30), (175, 20), (10**5, 3)]
+    ("samples", "epochs"),
+    [(None, 20), (16, 60), (24, 40), (44, 40), (80, 30), (175, 20), (800, 20), (5000, 4), (10**5, 3)],
 )
 def test_networks_with_batch_norms_take_the_high_rate_and_passes_by_the_root_of_the_samples(
     samples: int | None, epochs: int

@@ -18,6 +18,8 @@ STEPS, FEWEST, MOST = 600, 3, 60
 PASSES, LONGEST, LEAST_STEPS = 265, 40, 60
 """For networks with batch norms: epochs at one sample, which fall with the root of their number, and the most of them,
 where these make enough steps."""
+LONG, LONG_UP_TO = 20, 1000
+"""Epochs that such networks get at least, up to so many samples; beyond, as many passes over samples in all."""
 
 
 class Scale(Spec):
@@ -55,12 +57,14 @@ class Scale(Spec):
 
         BiT-HyperRule trains for 500 steps whatever the size up to 20,000 samples, few-sample BERT needs at least 400
         (Zhang et al. 2021, arXiv 2006.05987), and 20 passes (Mosbach et al. 2021); large sets get the usual 3.
-        Networks with batch norms, at their higher rate, need fewer where samples are few: 265 / sqrt(n), 3 to 40, which
-        is 40 at 44 samples, 20 at 175 and 8 at 1,000; but at least 60 steps are made (docs/strategies.md).
+        Networks with batch norms, at their higher rate, need fewer where samples are few: 265 / sqrt(n), at most 40,
+        and at least 20 up to 1,000 samples, then 20,000 / n, but 3. That is 40 at 44 samples, 20 from 175 to 1,000 and
+        4 at 5,000; but at least 60 steps are made (docs/strategies.md).
         """
         steps = math.ceil(self.count / self.batch_size)
         if self.batch_norms:
-            passes = min(LONGEST, max(FEWEST, PASSES / math.sqrt(self.count)))
+            least = max(FEWEST, min(LONG, LONG * LONG_UP_TO / self.count))
+            passes = min(LONGEST, max(least, PASSES / math.sqrt(self.count)))
             return round(max(passes, LEAST_STEPS / steps) * factor)
         return round(min(MOST, max(FEWEST, math.ceil(STEPS / steps))) * factor)
 
