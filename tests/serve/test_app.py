@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 from starlette.routing import compile_path
 
 from tlpipe.serve.predictor import Predictor
@@ -305,7 +306,16 @@ def test_metrics_are_what_was_done(server: Any, png: Png):
     assert value("tlpipe_batch_samples_sum") == samples + 3
     assert value('tlpipe_request_seconds_bucket{endpoint="predict",le="+Inf"}') >= 3
     assert value('tlpipe_model_info{model="model"') == 1
-    assert 'provider="CPUExecutionProvider"' in server.send("GET", "/metrics")[1].decode()
+    text = server.send("GET", "/metrics")[1].decode()
+    assert 'provider="CPUExecutionProvider"' in text
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert families.keys() == {
+        "tlpipe_requests", "tlpipe_request_seconds", "tlpipe_batch_samples", "tlpipe_graph_seconds",
+        "tlpipe_queue_seconds", "tlpipe_queue_samples", "tlpipe_model_info", "tlpipe_reloads",
+        "tlpipe_start_time_seconds",
+    }  # fmt: skip
+    assert families["tlpipe_requests"].type == "counter"
+    assert {sample.name for sample in families["tlpipe_requests"].samples} == {"tlpipe_requests_total"}
 
 
 def test_each_request_is_a_line_of_json(server: Any):

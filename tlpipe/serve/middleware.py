@@ -83,8 +83,7 @@ class Observer:
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         # The endpoint's name, never the path: clients choose paths, and every new label is kept for ever.
         endpoint = getattr(scope.get("endpoint"), "__name__", "none")
-        self.service.metrics.requests.add(endpoint=endpoint, status=str(status))
-        self.service.metrics.latency.observe(seconds, endpoint=endpoint)
+        self.service.metrics.request(endpoint, status, seconds)
         if self.service.settings.requests_log:
             log.info("request", extra=_line(scope, endpoint, status, seconds))
 
