@@ -160,6 +160,16 @@ def test_the_pixels_of_all_parts_are_summed(server: Any):
     assert "more than 2,000,000 pixels together" in content["error"]
 
 
+def test_too_many_pixels_are_refused_before_the_first_is_decoded(server: Any):
+    """The files have a header alone, so that decoding any of them would give another refusal."""
+    parts = [(f"{at}.png", bomb(1000, 900), "image/png") for at in range(4)]
+    status, content, _ = server.send("POST", "/predict", *multipart(*parts))
+    assert status == 413
+    assert "have 3,600,000 pixels, more than 2,000,000 pixels together" in content["error"]
+    status, content, _ = server.send("POST", "/predict", *multipart(*parts[:2]))
+    assert (status, "part 1 of 2" in content["error"]) == (400, True)
+
+
 def test_parts_without_a_content_type_are_images(server: Any, png: Png):
     body, headers = multipart(("a.png", png(IMAGE), "image/png"))
     assert server.send("POST", "/predict", body.replace(b"\r\nContent-Type: image/png", b""), headers)[0] == 200

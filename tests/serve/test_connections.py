@@ -13,6 +13,7 @@ import uvicorn
 
 from tlpipe.serve import connections
 from tlpipe.serve.connections import MOST_AHEAD, MOST_HEAD, Connection, Counts, Loop, Requests
+from tlpipe.serve.middleware import Door
 
 ROOT = Path(__file__).resolve().parents[2]
 GET = b"GET / HTTP/1.1\r\nhost: a\r\n"
@@ -122,6 +123,10 @@ def test_a_client_that_takes_its_time_is_cut_off(raw: bytes, trickle: bytes, ans
         (POST + b"transfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n0\r\n\r\n" + GET + b"\r\n", 400),
         (POST + b"transfer-encoding: chunked\r\n\r\nZZ\r\n\r\n", 400),
         (GET + b"x : y\r\n\r\n", 400),
+        (b"CONNECT evil.example:443 HTTP/1.1\r\nhost: evil.example\r\n\r\n", 400),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400),
+        ("GET /größe HTTP/1.1\r\nhost: a\r\n\r\n".encode(), 400),
+        (b"GET http://[evil HTTP/1.1\r\nhost: a\r\n\r\n", 400),
         (GET + b"x: " + b"a" * (MOST_HEAD + 1), 431),
         (GET + b"x: y\r\n" * MOST_HEAD, 431),
         (b"GET /" + b"a" * MOST_HEAD, 431),
@@ -142,6 +147,33 @@ def test_bodies_and_large_heads_arrive_whole(size: int):
     head = b"POST / HTTP/1.1\r\nhost: a\r\nx: " + b"a" * 15_000 + b"\r\nconnection: close\r\ncontent-length: "
     answer, _ = exchange(head + str(size).encode() + b"\r\n\r\n" + b"b" * size)
     assert answer.endswith(b"\r\n\r\n" + str(size).encode())
+
+
+@pytest.mark.parametrize("more", [b"", b"expect: 100-continue\r\n", b"upgrade: h2c\r\n", b"upgrade: websocket\r\n"])
+def test_a_body_arrives_whatever_else_a_client_would_like(more: bytes):
+    upgrade = b", upgrade" if more.startswith(b"upgrade") else b""
+    head = POST + b"connection: close" + upgrade + b"\r\ncontent-length: 5\r\n" + more
+    answer, _ = exchange(head + b"\r\nhello")
+    assert answer.startswith(b"HTTP/1.1 100 " if more.startswith(b"expect") else b"HTTP/1.1 200 ")
+    assert answer.endswith(b"\r\n\r\n5")
+
+
+def test_a_body_that_cannot_be_read_is_refused():
+    """A head that arrives in two pieces keeps its wish for another protocol, and the parser drops the body."""
+
+    async def talk(address: Any, loop: Loop, *_: Any) -> bytes:
+        reader, writer = await asyncio.open_connection(*address)
+        for part in (POST + b"connection: upgrade\r\nupgrade: h2c\r\ncontent-", b"length: 5\r\n\r\nhello"):
+            writer.write(part)
+            await asyncio.sleep(0.1)
+        answer = await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        return answer
+
+    answer = with_server(talk, Door(echo, None))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b"a body that comes with an Upgrade header cannot be read" in answer
 
 
 def test_pipelined_requests_are_answered_in_order():

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from starlette.applications import Starlette
@@ -26,7 +26,7 @@ from tlpipe.serve.middleware import Door, Observer
 from tlpipe.serve.model import Model, Served
 from tlpipe.serve.openapi import document
 from tlpipe.serve.page import page
-from tlpipe.serve.reading import Answer, BadInput, Budget, Busy, Reading, Sample
+from tlpipe.serve.reading import Answer, BadInput, Budget, Busy, Reading, Sample, Spend
 from tlpipe.serve.replies import HANDLERS, reply
 from tlpipe.serve.session import Tensors
 from tlpipe.serve.settings import Settings
@@ -129,6 +129,8 @@ class Service:
             places = [(at, len(samples)) for at in range(1, len(samples) + 1)]
             most = self.settings.limits.pixels or served.loaded.bundle.limits.max_pixels
             budget = Budget(2 * most) if len(samples) > 1 else None
+            if budget is not None:
+                await in_thread(self._pool, _measure, served.loaded.reading, samples, budget)
             work = [
                 in_thread(self._pool, _decode, served.loaded.reading, part, place, budget)
                 for part, place in zip(samples, places, strict=True)
@@ -139,9 +141,9 @@ class Service:
 
     async def _answered(self, work: Awaitable[T]) -> T:
         """The work's result; cancelled when the client goes away, refused when it takes too long."""
-        connection = CURRENT.get()
+        connection, handler = CURRENT.get(), asyncio.current_task()
         if connection is not None:
-            connection.cancel_when_lost(asyncio.current_task())
+            connection.cancel_when_lost(handler)
         try:
             async with asyncio.timeout(self.settings.limits.answer_seconds) as limit:
                 return await work
@@ -150,8 +152,9 @@ class Service:
                 raise
             raise Busy(f"no answer within {self.settings.limits.answer_seconds:g} s; try again") from None
         except asyncio.CancelledError:
-            if connection is None or not connection.lost:
+            if connection is None or handler is None or not connection.lost:
                 raise
+            handler.uncancel()
             raise ClientDisconnect from None
         finally:
             if connection is not None:
@@ -231,14 +234,23 @@ async def together(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     return [await work[0]] if len(work) == 1 else await asyncio.gather(*work)
 
 
-def _decode(reading: Reading, part: Part, place: tuple[int, int], budget: Budget | None) -> Sample:
+def _measure(reading: Reading, samples: list[Part], budget: Budget) -> None:
+    """In a decoding thread: refuse too many pixels before the first is decoded, or others would wait for so many."""
+    if "image/*" in reading.media:
+        for part in samples:
+            with suppress(BadInput):  # what is wrong with a part is said when it is decoded
+                _decode(reading, part, (1, 1), budget.measure)
+        budget.require()
+
+
+def _decode(reading: Reading, part: Part, place: tuple[int, int], spend: Spend | None) -> Sample:
     """In a decoding thread: one part, `place` = (which, of how many). Raises BadInput that names it."""
     # RFC 7578, 4.4: a part that does not say what it is is text/plain, as of `curl -F text=...`.
     media = part.media or ("text/plain" if "text/plain" in reading.media else "application/octet-stream")
     try:
         if media not in reading.media and f"{media.partition('/')[0]}/*" not in reading.media:
             raise BadInput(f"content type {media[:80]!r} is not taken; send {' or '.join(reading.media)}", 415)
-        return reading.decode(part.raw, media, budget)
+        return reading.decode(part.raw, media, spend)
     except BadInput as error:
         named = f" ({part.name})" if part.name else ""
         where = f"part {place[0]} of {place[1]}{named}: " if place[1] > 1 else ""

@@ -7,6 +7,7 @@ bytes, `Requests` sees where requests begin and end.
 
 import asyncio
 import json
+import re
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -78,6 +79,8 @@ class Connection(asyncio.Protocol):
         """Hand it on."""
         if self._state is State.IDLE:
             self._enter(State.HEAD, HEAD_SECONDS)
+        if self._state is State.HEAD and self._room == MOST_HEAD:
+            data = without_upgrade(data)
         CURRENT.set(self)  # the task that handles a request inherits it
         self._inner.data_received(data)
         if self._state is not State.BODY:
@@ -215,8 +218,19 @@ class Requests:
         await self.app(scope, received, sent)
 
 
+UPGRADE = re.compile(rb"(?i)\r\nupgrade:[^\r\n]*")
 FRAMING = frozenset({b"content-length", b"transfer-encoding"})
 """Headers that say where a body ends."""
+
+
+def without_upgrade(data: bytes) -> bytes:
+    """A head and what follows it, without the wish for another protocol, which servers may ignore (RFC 9110, 7.8).
+
+    Java's client has that wish by default, and httptools gives a request that has it no body. A head that is not whole
+    in `data` stays as it is: the application refuses what has such a wish and a body.
+    """
+    end = data.find(b"\r\n\r\n")
+    return UPGRADE.sub(b"", data[:end]) + data[end:] if end > 0 and b"pgrade" in data[:end] else data
 
 
 def refusal(status: int, sentence: str) -> bytes:
