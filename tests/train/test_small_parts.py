@@ -120,7 +120,7 @@ def test_a_stage_is_trained_by_one_process_at_a_time_and_free_after_its_death(tm
             pass
         orphan.kill()
     with claimed("stage", root=tmp_path), claimed("other", 0, tmp_path):
-        assert (tmp_path / "stage.lock").read_text() == str(os.getpid())
+        assert (tmp_path / "stage.pid").read_text() == str(os.getpid())
     with claimed("stage", 0, tmp_path):
         pass
 

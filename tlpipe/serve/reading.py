@@ -73,7 +73,22 @@ class Budget:
 
     def __init__(self, most: int) -> None:
         self.most = self._left = most
+        self._measured = 0
         self._lock = Lock()
+
+    def measure(self, pixels: int) -> None:
+        """Note an image's pixels as its header has them, and keep it from being decoded. Raises UnreadableImage."""
+        self._measured += pixels
+        raise UnreadableImage("measured", f"{pixels:,} pixels")
+
+    def require(self) -> None:
+        """Raises BadInput when all images that were measured have too many pixels together."""
+        if self._measured > self.most:
+            raise BadInput(
+                f"the images of this request have {self._measured:,} pixels, more than {self.most:,} pixels "
+                "together; send fewer at once",
+                413,
+            )
 
     def __call__(self, pixels: int) -> None:
         """Take this many. Raises UnreadableImage when there are not so many left, then and ever after."""

@@ -18,6 +18,7 @@ from tlpipe.evaluate.judged import JUDGED, Judged, intervals
 from tlpipe.evaluate.paired import Loss, disagreement, loss_of
 from tlpipe.intervals import Interval
 from tlpipe.serve.gate import AGREEMENT, Failure, Finding, Gate, problems
+from tlpipe.serve.profiles import Calls, profile
 from tlpipe.serve.proof import carry_golden
 from tlpipe.serve.quantize import CALIBRATORS, fp16, int8, int8_dynamic
 from tlpipe.serve.session import Runtime, Session, first_line
@@ -85,7 +86,12 @@ class _Measured:
             )
         self.calibration, self.held = (np.sort(part) for part in np.array_split(train, 2))
         self.timed = generator.permutation(self.rows)
-        self.session = Session(self.model, runtime)
+        self.session = self.open(self.model)
+
+    def open(self, model: bytes) -> Session:
+        """A session of the bundle's graph, or of a form of it, on the device that is measured."""
+        tensorrt = self.runtime.resolve() == "tensorrt"
+        return Session(model, self.runtime, profile(self.about, Calls()) if tensorrt else None)
 
     @cached_property
     def judged(self) -> Judged:
@@ -126,7 +132,7 @@ class _Measured:
         expected, images = self.said(self.session, self.held), self.packed.samples[self.calibration]
         made = {name: int8(self.model, self.about.inputs[0].name, images, name) for name in CALIBRATORS}
         errors = {
-            name: float(np.abs(self.said(Session(model, self.runtime), self.held) - expected).mean())
+            name: float(np.abs(self.said(self.open(model), self.held) - expected).mean())
             for name, model in made.items()
         }
         best = min(errors, key=lambda name: (errors[name], CALIBRATORS.index(name)))
@@ -134,7 +140,7 @@ class _Measured:
 
     def finding(self, name: str, model: bytes, errors: dict[str, float]) -> tuple[Finding, Figures]:
         """The variant's figures and what is wrong with it; what its own bundle says of it."""
-        session = Session(model, self.runtime)
+        session = self.open(model)
         said = self.said(session, self.rows)
         sound = bool(np.isfinite(said).all())
         judged = self.judge(said if sound else np.zeros_like(said))  # what is no number cannot be judged
