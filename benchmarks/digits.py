@@ -39,7 +39,7 @@ from tlpipe.strategies import AnyStrategy
 from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
-from tlpipe.tasks.image_classification import ImageClassification
+from tlpipe.tasks.image_classification.spec import ImageClassification
 from tlpipe.train.batches import Batches, chunks
 from tlpipe.train.checkpoint import hash_code, hash_files, run_key
 from tlpipe.train.device import Runtime

@@ -12,7 +12,7 @@ from tlpipe.data.pack import pack
 from tlpipe.data.packed import Packed
 from tlpipe.data.spec import Checks, Data, SplitShares
 from tlpipe.data.squad import Squad
-from tlpipe.tasks import QuestionAnswering
+from tlpipe.tasks.union import QuestionAnswering
 
 TASK = QuestionAnswering(stride=4, longest_question=6, longest_answer=8)
 BACKBONE = Bert(corpus=("x",), size=Size(layers=2, width=16, heads=2, vocabulary=100), max_length=24, pooling="none")

@@ -9,7 +9,7 @@ from tlpipe.data.corpus import train_wordpiece
 from tlpipe.export.question_parity import HeldOutQuestions
 from tlpipe.export.text_parity import HeldOutTexts
 from tlpipe.export.word_parity import HeldOutWords
-from tlpipe.tasks import TextClassification
+from tlpipe.tasks.union import TextClassification
 
 TASKS = ("text_classification", "token_classification", "question_answering")
 TEXTS = ["a fine film", "bad", "so so, but long enough to be more than the rest"]

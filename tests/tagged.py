@@ -13,7 +13,7 @@ from tlpipe.data.pack import pack
 from tlpipe.data.packed import Packed
 from tlpipe.data.spec import Data
 from tlpipe.preprocess.words import WordPreprocess
-from tlpipe.tasks import TokenClassification
+from tlpipe.tasks.union import TokenClassification
 
 PLACES, PEOPLE = ("Ulm", "New York", "Bad Tölz", "Rio"), ("Ada", "Kurt Gödel", "Emmy Noether", "Bo")
 FILLERS = ("the", "bridge", "in", "was", "built", "by", "and", "ran", "of", ",", "unmistakably", "old")

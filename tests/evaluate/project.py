@@ -22,7 +22,7 @@ from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.plan import Phase, Plan
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
-from tlpipe.tasks import ImageClassification
+from tlpipe.tasks.union import ImageClassification
 from tlpipe.train.adapt import sizes
 from tlpipe.train.model import About, Classifier, save_model
 

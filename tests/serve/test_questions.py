@@ -18,7 +18,7 @@ from tlpipe.preprocess.answers import Answers, decode
 from tlpipe.preprocess.questions import QuestionPreprocess, Questions
 from tlpipe.serve import BadInput, Predictor
 from tlpipe.serve.files import found, predict_files
-from tlpipe.tasks import QuestionAnswering
+from tlpipe.tasks.union import QuestionAnswering
 from tlpipe.train.model import Classifier
 
 CONTEXTS = (

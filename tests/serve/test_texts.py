@@ -22,7 +22,7 @@ from tlpipe.serve import BadInput, Predictor
 from tlpipe.serve.files import predict_files
 from tlpipe.serve.quantize import int8_dynamic
 from tlpipe.serve.session import Runtime, Session
-from tlpipe.tasks import TextClassification
+from tlpipe.tasks.union import TextClassification
 from tlpipe.train.model import Classifier
 
 TEXTS = ["a fine film", "bad", "so so, but long enough to be more than the rest of the batch", "naïve 🙂 日本"]

@@ -29,8 +29,8 @@ from tlpipe.serve.gate import Gate
 from tlpipe.serve.load import load
 from tlpipe.serve.session import Runtime
 from tlpipe.serve.variants import make_variants
-from tlpipe.tasks import TextClassification
 from tlpipe.tasks.base import Task
+from tlpipe.tasks.union import TextClassification
 from tlpipe.train.model import About
 
 CPU = Runtime(device="cpu", threads=1)

@@ -19,7 +19,7 @@ from tlpipe.config import ConfigError, read
 from tlpipe.params import load_params, outline
 from tlpipe.project.pipeline import pipeline
 from tlpipe.stages import choose
-from tlpipe.tasks import ImageClassification
+from tlpipe.tasks.union import ImageClassification
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = """

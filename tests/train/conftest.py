@@ -17,7 +17,7 @@ from tlpipe.backbones.base import Encoder, SequentialEncoder
 from tlpipe.data.packed import Packed
 from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.strategies.plan import Plan
-from tlpipe.tasks.image_classification import ImageClassification
+from tlpipe.tasks.image_classification.spec import ImageClassification
 from tlpipe.train.batches import Batches
 from tlpipe.train.device import Machine, Runtime
 from tlpipe.train.fit import Trainer

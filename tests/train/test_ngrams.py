@@ -21,7 +21,7 @@ from tlpipe.preprocess.text import TextPreprocess
 from tlpipe.serve import BadInput, Predictor
 from tlpipe.strategies.plan import Plan
 from tlpipe.strategies.tfidf import TfIdf
-from tlpipe.tasks import TextClassification
+from tlpipe.tasks.union import TextClassification
 from tlpipe.train.ngrams import Corpus, Fitted, NgramModel, cross_fit
 
 STRATEGY = TfIdf(kind="tfidf")

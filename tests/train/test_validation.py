@@ -16,7 +16,7 @@ from tlpipe.evaluate.judged import JUDGED
 from tlpipe.metric_facts import FACTS
 from tlpipe.metrics import measure
 from tlpipe.tasks.base import Task
-from tlpipe.tasks.image_classification import ImageClassification
+from tlpipe.tasks.image_classification.spec import ImageClassification
 from tlpipe.train.calibrate import fit_temperature
 from tlpipe.train.validation import CALIBRATED, Validation, lower_is_better, monitored
 

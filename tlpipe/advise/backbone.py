@@ -13,7 +13,7 @@ from tlpipe.preprocess import AnyPreprocess
 from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.preprocess.text import TOKENIZER
 from tlpipe.tasks.base import Task
-from tlpipe.tasks.image_classification import ImageClassification
+from tlpipe.tasks.image_classification.spec import ImageClassification
 from tlpipe.train.randomness import derive
 from tlpipe.train.source import ABOUT, load_source, source_encoder
 

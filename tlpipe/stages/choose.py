@@ -31,8 +31,8 @@ from tlpipe.serve.load import stack
 from tlpipe.serve.session import Runtime as Serving
 from tlpipe.serve.session import Session
 from tlpipe.strategies.head_only import HeadOnly
-from tlpipe.tasks import AnyTask
 from tlpipe.tasks.base import Task
+from tlpipe.tasks.union import AnyTask
 from tlpipe.train.checkpoint import hash_code, run_key
 from tlpipe.train.device import Machine, Runtime
 from tlpipe.train.history import write_json

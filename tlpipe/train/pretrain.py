@@ -12,7 +12,7 @@ from tlpipe.backbones.letters import Letters
 from tlpipe.data.letters import CLASSES, EDGE, letters
 from tlpipe.data.packed import Packed
 from tlpipe.strategies.scratch import Scratch
-from tlpipe.tasks.image_classification import ImageClassification
+from tlpipe.tasks.image_classification.spec import ImageClassification
 from tlpipe.train.batches import Batches
 from tlpipe.train.device import Machine
 from tlpipe.train.fit import Trainer
