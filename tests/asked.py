@@ -67,5 +67,7 @@ def pack_asked(folder: Path, count: int = 12) -> Packed:
     raw = folder / "raw"
     raw.mkdir(parents=True)
     (raw / "a.json").write_text(json.dumps({"data": articles(count)}))
-    pack(data(raw), PREPROCESS, folder / "packed", tokenizer=write_tokenizer(folder / "tokenizer"))
+    pack(
+        data(raw), "question_answering", PREPROCESS, folder / "packed", tokenizer=write_tokenizer(folder / "tokenizer")
+    )
     return Packed.open(folder / "packed")

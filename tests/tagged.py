@@ -66,5 +66,11 @@ def pack_tagged(folder: Path, **counts: int) -> Packed:
         "split": {"validation": None, "test": None},
         "checks": {"near_duplicates": None},
     }
-    pack(parse(given, Data, "data"), PREPROCESS, folder / "packed", tokenizer=write_tokenizer(folder / "tokenizer"))
+    pack(
+        parse(given, Data, "data"),
+        "token_classification",
+        PREPROCESS,
+        folder / "packed",
+        tokenizer=write_tokenizer(folder / "tokenizer"),
+    )
     return Packed.open(folder / "packed")

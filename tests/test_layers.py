@@ -9,13 +9,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
-    "troubles", "endings", "locks", "dvc_lock", "cores", "ram", "files", "csv_files", "wording", "yaml_text", "config",
-    "packaged", "code", "tasks",
-    "preprocess", "bundle", "golden", "intervals", "metrics", "sums", "entities", "tagging", "answer_metrics",
-    "metric_facts", "schedule", "data", "tasks/samples", "backbones", "tasks/spec", "strategies", "plan_table", "train",
-    "tasks/solver", "advise", "tasks/advice", "evaluate", "tasks/evaluation", "export", "tasks/export", "serve",
-    "tasks/serving", "tracking", "report", "tasks/report", "across", "params", "progress", "lr_range", "stages",
-    "project", "project_commands", "serve_commands", "cli",
+    "troubles", "endings", "locks", "dvc_lock", "cores", "ram", "files", "csv_files", "wording", "yaml_text",
+    "config", "packaged", "code", "tasks", "preprocess", "bundle", "golden", "intervals", "metrics", "sums",
+    "entities", "tagging", "answer_metrics", "tasks/metrics", "metric_facts", "schedule", "data", "tasks/samples",
+    "backbones", "tasks/spec", "strategies", "plan_table", "train", "tasks/solver", "advise", "tasks/advice",
+    "evaluate", "tasks/evaluation", "tasks/figures", "export", "tasks/export", "serve", "tasks/serving", "tracking",
+    "report", "tasks/report", "across", "params", "progress", "lr_range", "stages", "project", "project_commands",
+    "serve_commands", "cli",
 )  # fmt: skip
 """A facet of a task is a layer of its own, above the part of the package that it is for; `tasks` is the registry."""
 BASE = ("base", "union")

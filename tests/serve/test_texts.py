@@ -237,7 +237,8 @@ def packed(served: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert len(set(labels)) > 1
     np.save(folder / "labels.npy", labels)
     content = {
-        "classes": LABELS, "ranges": {"train": [0, 8], "validation": [8, 48], "test": [48, 48]},
+        "classes": LABELS, "task": "text_classification",
+        "ranges": {"train": [0, 8], "validation": [8, 48], "test": [48, 48]},
         "preprocess": preprocess.model_dump(mode="json"), "fingerprint": "f",
     }  # fmt: skip
     (folder / "dataset.json").write_text(json.dumps(content))

@@ -54,6 +54,7 @@ def make_packed(folder: Path, folds: int = 0, classes: int = 3, edge: int = 18, 
     bounds = np.cumsum([0, *counts.values()]).tolist()
     about = {
         "classes": [f"class {index}" for index in range(classes)],
+        "task": "image_classification",
         "preprocess": ImagePreprocess(size=size, resize_to=edge).model_dump(),
         "ranges": {name: bounds[index : index + 2] for index, name in enumerate(counts)},
         "fingerprint": "test",

@@ -54,7 +54,7 @@ def main() -> None:
     seed = config.load("advise", Advise).seed
     budget, named = backbone.budget, dict(zip(titles(backbone.among), backbone.among, strict=True))
     with tempfile.TemporaryDirectory() as scratch:
-        arrays = Arrays(data, Path(scratch))
+        arrays = Arrays(data, task.kind, Path(scratch))
         costs = {
             name: measure_cost(each, task, arrays.of(each.preprocess()).classes)
             for name, each in track(named.items(), "what they cost", len(named), "backbones")
@@ -102,15 +102,15 @@ def title(backbone: Backbone) -> str:
 class Arrays:
     """The samples packed as each backbone needs them; those that need the same share them."""
 
-    def __init__(self, data: Data, folder: Path) -> None:
-        self.data, self.folder = data, folder
+    def __init__(self, data: Data, task: str, folder: Path) -> None:
+        self.data, self.task, self.folder = data, task, folder
         self.packed: dict[AnyPreprocess, Packed] = {}
 
     def of(self, preprocess: AnyPreprocess) -> Packed:
         """Packed for this preprocessing."""
         if preprocess not in self.packed:
             folder = self.folder / str(len(self.packed))
-            pack(self.data, preprocess, folder)
+            pack(self.data, self.task, preprocess, folder)
             self.packed[preprocess] = Packed.open(folder)
             first = next(iter(self.packed.values()))
             if self.packed[preprocess].ids != first.ids:

@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import Any
 
 FACETS: dict[str, tuple[str, ...]] = {
-    "spec": (),
+    "metrics": ("METRICS", "EPOCHS"),
+    "samples": ("Reader", "targets"),
+    "solver": ("Problem",),
+    "advice": ("SCORE", "MARKS"),
+    "evaluation": ("Predictions", "BASELINES"),
+    "figures": ("write_figures",),
+    "report": ("ERRORS",),
+    "export": ("graph", "inputs", "limits", "compare", "held_out", "golden_samples"),
+    "serving": ("READINGS",),
 }
 """By the file of a task's folder, the names that it has for the rest of the package."""
 
