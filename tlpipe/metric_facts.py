@@ -11,8 +11,8 @@ from tlpipe.tasks import facet, kinds
 
 @cache
 def facts() -> Mapping[str, Metric | SumMetric]:
-    """The facts of all metrics; a name means the same in all tasks."""
-    return {name: fact for kind in kinds() for name, fact in facet(kind, "metrics:METRICS").items()}
+    """The facts of all metrics; a name has the same ones in all tasks."""
+    return {name: fact for kind in reversed(kinds()) for name, fact in facet(kind, "metrics:METRICS").items()}
 
 
 @cache

@@ -189,8 +189,11 @@ def crossed(cells: list[Record]) -> dict[Place, Row]:
     return {at: row for at, row in rows.items() if len(row) == len(STRATEGIES)}
 
 
-def champion(row: Row, standard_errors: float = 1.0) -> str:
-    """The cheapest strategy that is within so many standard errors of the best out of fold, as `compare` chooses."""
+def champion(row: Row, standard_errors: float = 0.0) -> str:
+    """The cheapest strategy to train that is within so many standard errors of the best out of fold.
+
+    0 is what `compare` does among strategies that cost the same to serve, as all of these do; equal ones by cost here.
+    """
     best = max(row, key=lambda name: row[name].pooled)
     for name in row:
         if row[best].pooled - row[name].pooled <= standard_errors * standard_error(row[best].right, row[name].right):

@@ -80,8 +80,7 @@ def _verdict(facts: Mapping[str, Any]) -> str:
         errors = comparison["standard_errors"]
         won += (
             f". {champion['name']} ships: at {text.value(means[champion['name']], metric)} it is within "
-            f"{errors:g} standard error{'s' * (errors != 1)} of that, and it is the cheapest such strategy to serve "
-            "and train"
+            f"{errors:g} standard error{'s' * (errors != 1)} of that, and it is cheaper to serve"
         )
     if not close:
         return f"{won}; the paired interval separates it from every other one."
