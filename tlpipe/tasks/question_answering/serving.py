@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tlpipe.bundle import Bundle
 from tlpipe.preprocess.answers import Span, decode
@@ -160,9 +160,11 @@ def _span(span: Span) -> dict[str, Any]:
 def _pair(found: Any) -> tuple[str, str]:
     """The question and the context. Raises BadInput for anything else."""
     if isinstance(found, Mapping):
-        if unknown := set(found) - {"question", "context"}:
-            raise BadInput(f"unknown key {str(min(unknown, key=str))[:80]!r}; {NEEDED}")
-        found = [found.get("question"), found.get("context")]
+        try:
+            request = QuestionRequest.model_validate(dict(found))
+        except ValidationError as error:
+            raise _refused(error) from None
+        found = [request.question, request.context]
     if isinstance(found, str) or not isinstance(found, Sequence) or len(found) != 2:
         raise BadInput(f"got {type(found).__name__} that is no question with a context; {NEEDED}")
     question, context = found
@@ -171,6 +173,14 @@ def _pair(found: Any) -> tuple[str, str]:
     if not (question.strip() and context.strip()):
         raise BadInput(f"the {'context' if question.strip() else 'question'} is empty; {NEEDED}")
     return question, context
+
+
+def _refused(error: ValidationError) -> BadInput:
+    """The refusal of an object that is no `QuestionRequest`."""
+    for each in error.errors(include_input=False, include_url=False):
+        if each["type"] in ("extra_forbidden", "invalid_key"):
+            return BadInput(f"unknown key {str(each['loc'][0])[:80]!r}; {NEEDED}")
+    return BadInput(f"the question and the context must be texts; {NEEDED}")
 
 
 READINGS: dict[str, type[Reading]] = {"questions": QuestionAnswers}

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from tlpipe.bundle import Bundle
 from tlpipe.entities import types_of
@@ -32,7 +32,7 @@ from tlpipe.tasks.shared.text_serving import check_tokens, padded_length
 
 MOST_WINDOWS = 128
 """Of a text: each is a row of the graph's input."""
-Words = Annotated[list[Sent], Field(min_length=1)]
+Words = Annotated[list[Sent], Field(json_schema_extra={"minItems": 1})]
 DO = 'send a text, {"text": ...}, or words as ["...", ...] or {"words": ["...", ...]}'
 
 
@@ -128,7 +128,7 @@ class TextEntities:
 
     def answer_model(self) -> type[BaseModel]:
         """`EntityAnswer` with the bundle's types."""
-        kinds: Any = Literal[types_of(self.labels)]
+        kinds: Any = Literal[types] if (types := types_of(self.labels)) else str
         entity = create_model("Entity", __base__=Entity, type=(kinds, ...))
         return create_model("EntityAnswer", __base__=EntityAnswer, entities=(list[entity], ...))  # type: ignore[valid-type]
 
@@ -152,10 +152,8 @@ class TextEntities:
 
 def _text(found: Any) -> str | list[str]:
     """A text or words. Raises BadInput for anything else."""
-    if isinstance(found, Mapping) and len(found) == 1 and set(found) <= {"text", "words"}:
-        ((key, found),) = found.items()
-        if isinstance(found, str) is not (key == "text"):
-            raise BadInput(f"{key!r} holds {type(found).__name__}; {DO}")
+    if isinstance(found, Mapping):
+        found = _requested(found)
     if isinstance(found, str):
         return found
     if isinstance(found, list | tuple) and all(isinstance(word, str) for word in found):
@@ -163,6 +161,20 @@ def _text(found: Any) -> str | list[str]:
             return list(found)
         raise BadInput("a word is empty; leave it out")
     raise BadInput(f"got {type(found).__name__} that is neither a text nor a list of words; {DO}")
+
+
+def _requested(given: Mapping[str, Any]) -> str | list[str]:
+    """The text or the words of an object. Raises BadInput for one with other keys, or with other values."""
+    plain = {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
+    try:
+        if "words" in plain:
+            return WordsRequest.model_validate(plain).words
+        return TextRequest.model_validate(plain).text
+    except ValidationError:
+        pass
+    if len(plain) == 1 and (key := next(iter(plain))) in ("text", "words"):
+        raise BadInput(f"{key!r} holds {type(plain[key]).__name__}; {DO}")
+    raise BadInput(f"got {type(given).__name__} that is neither a text nor a list of words; {DO}")
 
 
 READINGS: dict[str, type[Reading]] = {"words": TextEntities}
