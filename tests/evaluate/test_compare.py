@@ -250,7 +250,8 @@ def test_run_ids_come_from_the_tracker(own: Path, monkeypatch: pytest.MonkeyPatc
     assert above.summary["seconds/scratch"] == entries["scratch"]["seconds"]
     assert {each.tags["tlpipe.parent_key"] for each in seen[1:]} == {above.run_key}
     value, best = above.summary["validation/accuracy"], above.tags["champion"]
-    claim = {"evidence": "v" * 64, "metric": "accuracy", "value": value, "higher_is_better": True, "kind": "image"}
+    kind = "image_classification"
+    claim = {"evidence": "v" * 64, "metric": "accuracy", "value": value, "higher_is_better": True, "kind": kind}
     assert {each.name: each.champion for each in seen if each.champion} == {best: claim}
     assert "registry: version 1 has the alias now" in capsys.readouterr().out
     assert payload.params["strategy"]["kind"] == "all_layers"
