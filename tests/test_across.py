@@ -22,6 +22,7 @@ class TextTask(Task):
     """A task that no image backbone can serve."""
 
     modality: ClassVar[Literal["image", "text"]] = "text"
+    form: ClassVar[str] = "text"
     kind: Literal["text_classification"] = "text_classification"
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from tlpipe.backbones import AnyBackbone
+from tlpipe.backbones.auto import COMPARED, Auto
 from tlpipe.config import ConfigError, block, line_of, members
 from tlpipe.data.spec import AnySource
 from tlpipe.train.spec import STILL
@@ -44,13 +45,18 @@ def across(raw: Mapping[str, Any], sections: Mapping[str, Any], path: Path | Non
 
 
 def _modality(task: Any, backbone: Any, path: Path | None) -> Iterator[str]:
-    if task.modality == backbone.modality:
+    if isinstance(backbone, Auto) and task.form not in COMPARED:
+        details = {"given": f"task {task.kind}, backbone auto", "do": "name a backbone"}
+        what = "backbones are compared on tasks with one label a sample only"
+        yield block("task.kind and backbone.kind", what, details, line_of(path, "backbone", ["kind"]))
+        return
+    if backbone.reads in (None, task.modality):
         yield from _pooling(task, backbone, path)
         return
-    fitting = [get_args(spec.model_fields["kind"].annotation)[0] for spec in _takers(task.modality)]
+    fitting = [get_args(spec.model_fields["kind"].annotation)[0] for spec in _takers(task)]
     yield block(
         "task.kind and backbone.kind",
-        f"a task on {task.modality}s cannot use a backbone for {backbone.modality}s",
+        f"a task on {task.modality}s cannot use a backbone for {backbone.reads}s",
         {
             "given": f"task {task.kind}, backbone {backbone.kind}",
             "allowed": f"for this task the backbones {', '.join(fitting) or 'of no kind yet'}",
@@ -104,7 +110,8 @@ def _pooling(task: Any, backbone: Any, path: Path | None) -> Iterator[str]:
     what, do = "the task reads the features of every token, and this backbone pools them", "set it to none"
     if backbone.tokens:
         what, do = "the task reads features of the whole text, and none are made", "set it to auto, pooler, cls or mean"
-    yield block("backbone.pooling", what, {"given": backbone.pooling, "do": do}, line_of(path, "backbone", ["pooling"]))
+    given = getattr(backbone, "pooling", "none in among")
+    yield block("backbone.pooling", what, {"given": given, "do": do}, line_of(path, "backbone", ["pooling"]))
 
 
 def _training(task: Any, training: Any, path: Path | None) -> Iterator[str]:
@@ -131,9 +138,9 @@ def _views(task: Any, training: Any, path: Path | None) -> Iterator[str]:
         yield block("training.cache.noise", f"cannot be added to the activations of {task.modality}s", details, line)
 
 
-def _takers(modality: str) -> list[Any]:
+def _takers(task: Any) -> list[Any]:
     specs: tuple[Any, ...] = members(AnyBackbone)
-    return [spec for spec in specs if spec.modality == modality]
+    return [spec for spec in specs if spec.modality == task.modality or (spec is Auto and task.form in COMPARED)]
 
 
 def _names(

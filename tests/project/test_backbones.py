@@ -7,10 +7,9 @@ import torch
 from transformers import BertConfig, BertModel
 
 from tests.backbones.test_text import SIZES
-from tlpipe.backbones import AnyBackbone
+from tlpipe.backbones import AnyBackbone, offers
 from tlpipe.config import parse
 from tlpipe.data.corpus import train_wordpiece
-from tlpipe.project import offers
 from tlpipe.project.backbones import Row, rows, table
 
 

@@ -12,10 +12,14 @@ from PIL import Image
 from ruamel.yaml import YAML
 from torch import nn
 
+from tests.backbones.test_static import TOKENS, publish
+from tlpipe import config
 from tlpipe.advise import passes
 from tlpipe.advise.choice import Cost, read_choice
 from tlpipe.backbones.auto import CHOSEN, Auto
+from tlpipe.backbones.offers import Offer
 from tlpipe.config import ConfigError, read
+from tlpipe.data.spec import Data
 from tlpipe.params import load_params, outline
 from tlpipe.project.pipeline import pipeline
 from tlpipe.stages import choose
@@ -80,7 +84,7 @@ def write(params: dict[str, Any]) -> None:
 
 
 def quick(monkeypatch: pytest.MonkeyPatch, costs: dict[str, Cost]) -> None:
-    monkeypatch.setattr(choose, "measure_cost", lambda backbone, task, classes: costs[backbone.path])
+    monkeypatch.setattr(choose, "measure_cost", lambda backbone, task, packed: costs[backbone.path])
 
 
 EQUAL = {"blind.pth": Cost(1, 1), "sees.pth": Cost(2, 1)}
@@ -147,8 +151,11 @@ def test_a_pass_is_kept(project: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_costs_are_those_of_the_exported_model(project: Raw) -> None:
-    cost = choose.measure_cost(load_params().backbone.among[0], ImageClassification(), ("red", "green"))
+def test_costs_are_those_of_the_exported_model(project: Raw, tmp_path: Path) -> None:
+    backbone, data = load_params().backbone.among[0], config.load("data", Data)
+    cost = choose.measure_cost(
+        backbone, ImageClassification(), choose.Arrays(data, "image_classification", tmp_path / "packed").of(backbone)
+    )
     assert 0 < cost.milliseconds < 1000
     assert 0.001 < cost.megabytes < 0.1
 
@@ -160,3 +167,64 @@ def test_dvc_chooses_before_anything_else_and_watches_the_files(project: Raw) ->
     assert "data/backbone.json" in stages["pretrain"]["deps"]
     assert "reports/backbone.json" in stages["advise"]["deps"]
     assert "choose" not in YAML(typ="safe").load(pipeline(read(ROOT / "params.yaml")))["stages"]
+
+
+def test_texts_are_compared_on_the_same_samples_whatever_their_tokens_are(
+    project: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = torch.randn(len(TOKENS), 8, generator=torch.Generator().manual_seed(0))
+    for name, table in (("sees", vectors), ("blind", torch.ones_like(vectors))):
+        (tmp_path / name).mkdir()
+        publish(tmp_path / name, {"embeddings": table})
+    (tmp_path / "texts").mkdir()
+    lines = [f"{'warm ' * (at % 5)}{('wind', 'warmer')[at % 2]} {at},{('a', 'b')[at % 2]}" for at in range(40)]
+    (tmp_path / "texts" / "all.csv").write_text("\n".join(["text,label", *lines]))
+    project["task"] = {"kind": "text_classification"}
+    project["data"]["source"] = {
+        "kind": "text_table", "path": "texts", "table": "all.csv", "text_column": "text", "label_column": "label"
+    }  # fmt: skip
+    project["data"]["limit_per_class"] = None
+    project["training"].pop("augment", None)
+    among = [{"kind": "static", "name": str(tmp_path / name), "max_length": 16} for name in ("blind", "sees")]
+    project["backbone"] = {"kind": "auto", "among": among}
+    write(project)
+    choose.main()
+    report = json.loads(Path("reports/backbone.json").read_text())
+    accuracies = {Path(row["backbone"].split(",")[0]).name: row["accuracy"] for row in report["candidates"]}
+    assert accuracies["sees"] > 0.9 > 0.7 > accuracies["blind"]
+    assert all(row["milliseconds"] > 0 and row["megabytes"] > 0 for row in report["candidates"])
+    auto = load_params().backbone
+    assert auto.preprocess().kind == "text"
+    (tmp_path / "tokens").mkdir()
+    auto.prepare_tokenizer(tmp_path / "tokens")
+    assert (tmp_path / "tokens" / "tokenizer.json").is_file()
+    assert "data/backbone.json" in pipeline(project).split("  tokenizer:")[1].split("  prepare:")[0]
+
+
+def test_without_a_list_it_is_what_this_machine_has(project: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick(monkeypatch, EQUAL)
+    sections = [entry("blind.pth"), entry("sees.pth"), {"kind": "timm", "name": "no_such_net"}]
+    listed = [Offer("image", "here", section, "a name") for section in sections]
+    monkeypatch.setattr(choose, "offers", lambda root, network: [*listed, Offer("text", "here", {}, "a text model")])
+    project["backbone"].pop("among")
+    write(project)
+    choose.main()
+    assert load_params().backbone.chosen().path == "sees.pth"
+    monkeypatch.setattr(choose, "offers", lambda root, network: [])
+    with pytest.raises(ConfigError, match="no pretrained weights for images are on this machine"):
+        choose.main()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"task": {"kind": "token_classification"}}, "one label a sample only"),
+        ({"backbone": {"kind": "auto", "among": [{"kind": "static", "name": "x"}]}}, "cannot use a backbone for texts"),
+        ({"backbone": {"kind": "auto", "among": [entry("a.pth"), {"kind": "static", "name": "x"}]}}, "of one kind"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(project: Raw, change: Raw, message: str) -> None:
+    project |= change
+    write(project)
+    with pytest.raises(ConfigError, match=message):
+        load_params()

@@ -8,41 +8,60 @@ from pydantic import Field, field_validator
 
 from tlpipe.backbones.base import Backbone, Encoder
 from tlpipe.backbones.checkpoint import Checkpoint
+from tlpipe.backbones.huggingface import HuggingFace
+from tlpipe.backbones.static import Static
 from tlpipe.backbones.timm import Timm
 from tlpipe.backbones.torchvision import Torchvision
 from tlpipe.config import ConfigError, Spec, parse
 from tlpipe.preprocess import AnyPreprocess
 
 CHOSEN = Path("data/backbone.json")
-"""What the choose stage writes: the entry of `among` that was taken, and its place there."""
-Candidate = Annotated[Torchvision | Timm | Checkpoint, Field(discriminator="kind")]
+"""What the choose stage writes: the backbone that was taken."""
+Candidate = Annotated[Torchvision | Timm | Checkpoint | HuggingFace | Static, Field(discriminator="kind")]
+COMPARED = ("image", "text")
+"""Forms of samples, with one label each, on which backbones are compared."""
 
 
 class Budget(Spec):
     """What the exported model may cost where it is served; null = any."""
 
     milliseconds: Annotated[float, Field(gt=0)] | None = None
-    """Of one image in onnxruntime on the CPU of this machine, the median of several calls."""
+    """Milliseconds of one image, or of a text of this data's median length, in onnxruntime on the CPU of this machine:
+    the median of several calls."""
     megabytes: Annotated[float, Field(gt=0)] | None = None
-    """Of the ONNX file, 10^6 bytes each."""
+    """Size of the ONNX file in units of 10^6 bytes."""
 
 
 class Auto(Backbone):
-    """The one of `among` on whose frozen features probes are best, of those within the budget. For images."""
+    """The one of `among` on whose frozen features probes are best, of those within the budget."""
 
     modality: ClassVar[Literal["image", "text"]] = "image"
 
     kind: Literal["auto"] = "auto"
-    among: Annotated[tuple[Candidate, ...], Field(min_length=1, max_length=64)]
-    """Backbones as they would stand in the section `backbone`."""
+    among: Annotated[tuple[Candidate, ...], Field(min_length=1, max_length=64)] | None = None
+    """Backbones as they would stand in the section `backbone`; null = what `tlpipe backbones` lists without a network.
+    """
     budget: Budget = Budget()
 
     @field_validator("among")
     @classmethod
-    def _different(cls, among: tuple[Any, ...]) -> tuple[Any, ...]:
-        if twice := next((at for at, each in enumerate(among) if each in among[:at]), None):
+    def _comparable(cls, among: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+        listed = among or ()
+        if twice := next((at for at, one in enumerate(listed) if one in listed[:at]), None):
             raise ValueError(f"number {twice + 1} is there twice; each backbone is looked at once")
+        if len({one.modality for one in listed}) > 1:
+            raise ValueError("has backbones for images and backbones for texts; list those of one kind")
         return among
+
+    @property
+    def reads(self) -> Literal["image", "text"] | None:
+        """Of the candidates; None where they are not listed."""
+        return self.among[0].modality if self.among else None
+
+    @property
+    def tokens(self) -> bool:
+        """Whether a candidate pools nothing."""
+        return any(one.tokens for one in self.among or ())
 
     @property
     def settled(self) -> bool:
@@ -64,6 +83,15 @@ class Auto(Backbone):
         """The chosen one: later stages know no other."""
         return self.chosen().resolved()
 
+    def prepare_tokenizer(self, folder: Path) -> None:
+        """Of the chosen one."""
+        self.chosen().prepare_tokenizer(folder)
+
+    @property
+    def hidden_size(self) -> int | None:
+        """Of the chosen one."""
+        return self.chosen().hidden_size
+
     def encoder(self) -> Encoder:
         """Of the chosen one."""
         return self.chosen().encoder()
@@ -77,4 +105,4 @@ class Auto(Backbone):
             return None
         content = json.loads(CHOSEN.read_text(encoding="utf-8"))
         choice: Backbone = parse(content["backbone"], Candidate, str(CHOSEN))
-        return choice if choice in self.among else None
+        return choice if self.among is None or choice in self.among else None

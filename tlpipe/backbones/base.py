@@ -161,6 +161,11 @@ class Backbone(Spec):
     """True when the `pretrain` stage makes the weights; `pretrained()` is then not available."""
 
     @property
+    def reads(self) -> Literal["image", "text"] | None:
+        """What its inputs are; None where that is not known yet."""
+        return self.modality
+
+    @property
     def settled(self) -> bool:
         """Whether it is known which network this is; else the choose stage has to have run."""
         return True

@@ -8,8 +8,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from tlpipe.backbones.offers import Offer, offers
 from tlpipe.config import ConfigError, parse
-from tlpipe.project.offers import Offer, offers
 
 BATCH, REPEATS = 8, 3
 TOKENS = 64

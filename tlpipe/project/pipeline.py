@@ -58,7 +58,7 @@ def own_files(backbone: Mapping[str, Any], root: Path) -> dict[str, str]:
     Those of installed packages are no dependencies of DVC's; they are in the fingerprint of the code.
     """
     if backbone["kind"] == "auto":
-        each = enumerate(backbone["among"])
+        each = enumerate(backbone.get("among") or ())
         return {f"among[{at}].{key}": path for at, one in each for key, path in own_files(one, root).items()}
     files = {f"corpus[{at}]": path for at, path in enumerate(backbone.get("corpus") or ())}
     size = backbone.get("size")

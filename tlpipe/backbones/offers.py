@@ -8,11 +8,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from tlpipe.backbones.folders import CONFIG, read_json
+from tlpipe.backbones.published import HOSTS, PUBLISHED, hugging_face_cache, reachable, torch_hub_cache
 from tlpipe.backbones.static import is_table
 from tlpipe.backbones.text_families import FAMILIES
 from tlpipe.config import ConfigError
 from tlpipe.packaged import PREFIX, local_path, members_of
-from tlpipe.project.choices import HOSTS, PUBLISHED, hugging_face_cache, reachable, torch_hub_cache
 
 PRETRAINED = Path("models/pretrained")
 """Where a project keeps weights of its own."""
