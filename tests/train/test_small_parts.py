@@ -15,7 +15,7 @@ from tlpipe.config import ConfigError
 from tlpipe.data.packed import Packed
 from tlpipe.stages.claim import claimed
 from tlpipe.strategies.head_only import HeadOnly
-from tlpipe.tasks.image_classification import ImageClassification
+from tlpipe.tasks.image_classification.spec import ImageClassification
 from tlpipe.train.batches import Batches, class_weights, epoch_order
 from tlpipe.train.calibrate import fit_temperature
 from tlpipe.train.checkpoint import Keeper, hash_files, run_key

@@ -181,7 +181,7 @@ class Service:
 
     async def openapi(self, request: Request) -> Response:
         """This interface, described."""
-        return reply(document(self.settings, self.model.now.loaded.bundle, self.model.now.loaded.reading.form))
+        return reply(document(self.settings, self.model.now.loaded.bundle, self.model.now.loaded.reading))
 
     def routes(self) -> list[Route]:
         """All endpoints; they are tried in this order, so those that carry the load come first."""
