@@ -39,7 +39,7 @@ from tlpipe.strategies import AnyStrategy
 from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
-from tlpipe.tasks.image_classification import ImageClassification
+from tlpipe.tasks.image_classification.spec import ImageClassification
 from tlpipe.train.batches import Batches, chunks
 from tlpipe.train.checkpoint import hash_code, hash_files, run_key
 from tlpipe.train.device import Runtime
@@ -125,7 +125,9 @@ class Bench:
         self.machine, self.cache = Runtime(device="cpu", threads=1).resolve(), cache
         self.source, self.logistic = load_source(SOURCE), config.load("head", Head)
         with TemporaryDirectory() as folder:
-            report = pack(Data(source=POOL), self.source.preprocess, Path(folder, "packed"), workers=1)
+            report = pack(
+                Data(source=POOL), "image_classification", self.source.preprocess, Path(folder, "packed"), workers=1
+            )
             self.pool = Packed.open(Path(folder, "packed"))
             self.images, ids = np.array(self.pool.samples), self.pool.ids
         # The pipeline's ids begin with the split's folder, and the draw depends on them.

@@ -26,7 +26,7 @@ from benchmarks.step import TRAINING, packed_noise, timed
 from tlpipe.backbones.timm import Timm
 from tlpipe.data.packed import Packed
 from tlpipe.strategies.scratch import Scratch
-from tlpipe.tasks.image_classification import ImageClassification
+from tlpipe.tasks.image_classification.spec import ImageClassification
 from tlpipe.train.batches import Batches
 from tlpipe.train.device import Machine, Runtime
 from tlpipe.train.embed import embed

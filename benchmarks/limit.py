@@ -26,7 +26,7 @@ from benchmarks.peers.goals import FULL, QUICK
 from benchmarks.peers.job import SIZE, Phase
 from benchmarks.peers.with_tlpipe import TOPS
 from tlpipe.backbones.families import carve
-from tlpipe.tasks.image_classification import ImageClassification
+from tlpipe.tasks.image_classification.spec import ImageClassification
 from tlpipe.train.device import Machine, Runtime
 from tlpipe.train.model import Classifier
 

@@ -21,7 +21,7 @@ from tlpipe.backbones.torchvision import Torchvision
 from tlpipe.data.packed import Packed
 from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.strategies.scratch import Scratch
-from tlpipe.tasks.image_classification import ImageClassification
+from tlpipe.tasks.image_classification.spec import ImageClassification
 from tlpipe.train.batches import Batches
 from tlpipe.train.device import Machine, Runtime
 from tlpipe.train.fit import Trainer

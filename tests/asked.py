@@ -12,7 +12,7 @@ from tlpipe.data.pack import pack
 from tlpipe.data.packed import Packed
 from tlpipe.data.spec import Checks, Data, SplitShares
 from tlpipe.data.squad import Squad
-from tlpipe.tasks import QuestionAnswering
+from tlpipe.tasks.union import QuestionAnswering
 
 TASK = QuestionAnswering(stride=4, longest_question=6, longest_answer=8)
 BACKBONE = Bert(corpus=("x",), size=Size(layers=2, width=16, heads=2, vocabulary=100), max_length=24, pooling="none")
@@ -67,5 +67,7 @@ def pack_asked(folder: Path, count: int = 12) -> Packed:
     raw = folder / "raw"
     raw.mkdir(parents=True)
     (raw / "a.json").write_text(json.dumps({"data": articles(count)}))
-    pack(data(raw), PREPROCESS, folder / "packed", tokenizer=write_tokenizer(folder / "tokenizer"))
+    pack(
+        data(raw), "question_answering", PREPROCESS, folder / "packed", tokenizer=write_tokenizer(folder / "tokenizer")
+    )
     return Packed.open(folder / "packed")

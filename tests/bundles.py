@@ -6,10 +6,10 @@ from tests import asked, tagged
 from tests.untrained import make_about, make_noisy, make_text_bundle
 from tlpipe.backbones.bert import Bert, Size
 from tlpipe.data.corpus import train_wordpiece
-from tlpipe.export.question_parity import HeldOutQuestions
 from tlpipe.export.text_parity import HeldOutTexts
-from tlpipe.export.word_parity import HeldOutWords
-from tlpipe.tasks import TextClassification
+from tlpipe.tasks.question_answering.export import HeldOutQuestions
+from tlpipe.tasks.token_classification.export import HeldOutWords
+from tlpipe.tasks.union import TextClassification
 
 TASKS = ("text_classification", "token_classification", "question_answering")
 TEXTS = ["a fine film", "bad", "so so, but long enough to be more than the rest"]

@@ -13,7 +13,7 @@ from tlpipe.data.pack import pack
 from tlpipe.data.packed import Packed
 from tlpipe.data.spec import Data
 from tlpipe.preprocess.words import WordPreprocess
-from tlpipe.tasks import TokenClassification
+from tlpipe.tasks.union import TokenClassification
 
 PLACES, PEOPLE = ("Ulm", "New York", "Bad Tölz", "Rio"), ("Ada", "Kurt Gödel", "Emmy Noether", "Bo")
 FILLERS = ("the", "bridge", "in", "was", "built", "by", "and", "ran", "of", ",", "unmistakably", "old")
@@ -66,5 +66,11 @@ def pack_tagged(folder: Path, **counts: int) -> Packed:
         "split": {"validation": None, "test": None},
         "checks": {"near_duplicates": None},
     }
-    pack(parse(given, Data, "data"), PREPROCESS, folder / "packed", tokenizer=write_tokenizer(folder / "tokenizer"))
+    pack(
+        parse(given, Data, "data"),
+        "token_classification",
+        PREPROCESS,
+        folder / "packed",
+        tokenizer=write_tokenizer(folder / "tokenizer"),
+    )
     return Packed.open(folder / "packed")

@@ -12,7 +12,7 @@ from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.plan import HEAD, Phase, Plan, assign
 from tlpipe.strategies.tfidf import TfIdf
 from tlpipe.tasks.base import Task
-from tlpipe.tasks.text_classification import TextClassification
+from tlpipe.tasks.text_classification.spec import TextClassification
 
 SHIPPED = read(Path(__file__).resolve().parents[1] / "params.yaml")
 LAYERS = next(name for name, entry in SHIPPED["finetune"].items() if entry["kind"] == "top_layers")

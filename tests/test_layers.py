@@ -9,20 +9,28 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
-    "troubles", "endings", "locks", "dvc_lock", "cores", "ram", "files", "csv_files", "wording", "yaml_text", "config",
-    "packaged", "code",
-    "preprocess", "bundle", "golden", "intervals", "metrics", "sums", "entities", "tagging", "answer_metrics",
-    "metric_facts", "schedule", "data", "backbones", "tasks", "strategies", "plan_table", "train", "advise", "evaluate",
-    "export", "serve", "tracking", "report", "across", "params", "progress", "lr_range", "stages", "project",
-    "project_commands", "serve_commands", "cli",
+    "troubles", "endings", "locks", "dvc_lock", "cores", "ram", "files", "csv_files", "wording", "yaml_text",
+    "config", "packaged", "code", "tasks", "preprocess", "bundle", "golden", "intervals", "metrics", "sums",
+    "entities", "tagging", "answer_metrics", "tasks/metrics", "metric_facts", "schedule", "data", "tasks/samples",
+    "backbones", "tasks/spec", "strategies", "plan_table", "train", "tasks/solver", "advise", "tasks/advice",
+    "evaluate", "tasks/evaluation", "tasks/figures", "export", "tasks/export", "serve", "tasks/serving", "tracking",
+    "report", "tasks/report", "across", "params", "progress", "lr_range", "stages", "project", "project_commands",
+    "serve_commands", "cli",
 )  # fmt: skip
+"""A facet of a task is a layer of its own, above the part of the package that it is for; `tasks` is the registry."""
+BASE = ("base", "union")
+"""What the specs of tasks are made from, and what is made from them."""
 MODULES = sorted(
     path for path in (ROOT / "tlpipe").rglob("*.py") if path.parent != ROOT / "tlpipe" or path.stem != "__init__"
 )
 
 
 def layer(module: str) -> str:
-    return module.split(".")[1] if "." in module else module
+    """Of a dotted name. A task's file is of the layer of its last word: `shared/image_export` is of `tasks/export`."""
+    top, *below = module.split(".")[1:]
+    if top != "tasks" or len(below) < 1:
+        return top
+    return f"tasks/{below[1].split('_')[-1]}" if len(below) > 1 else "tasks/spec" if below[0] in BASE else "tasks"
 
 
 def resolve(module: str, name: str) -> str:
@@ -43,7 +51,8 @@ def imported(path: Path) -> set[str]:
 
 
 def own_layer(path: Path) -> str:
-    return path.relative_to(ROOT / "tlpipe").parts[0].removesuffix(".py")
+    dotted = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return layer(dotted.removesuffix(".__init__"))
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -15,8 +15,8 @@ from tlpipe.config import ConfigError, members, parse, read
 from tlpipe.evaluate.compare import Compare
 from tlpipe.params import Params, load_params, outline
 from tlpipe.strategies.plan import HEAD
-from tlpipe.tasks import AnyTask
-from tlpipe.tasks.token_classification import TokenClassification
+from tlpipe.tasks.token_classification.spec import TokenClassification
+from tlpipe.tasks.union import AnyTask
 from tlpipe.train.spec import Training
 
 ROOT = Path(__file__).resolve().parents[1]

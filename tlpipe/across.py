@@ -164,7 +164,7 @@ def _names(
 def _without_network(task: Any, strategies: Mapping[str, Any], path: Path | None) -> Iterator[str]:
     without = [name for name, strategy in strategies.items() if not strategy.network]
     for name in without:
-        if task.form == "text":
+        if task.ngrams:
             continue
         details = {
             "given": f"kind {strategies[name].kind}, task {task.kind}",

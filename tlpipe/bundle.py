@@ -15,6 +15,8 @@ from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.preprocess.limits import SampleLimits
 
 MODEL, ABOUT = "model.onnx", "bundle.json"
+DIGEST = "digest"
+"""Of `bundle.json`: the sha256 of all that it says besides."""
 FILE_NAME = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 """Of a bundle's files: none is elsewhere than in its folder."""
 
@@ -178,15 +180,27 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def metadata_digest(data: Mapping[str, Any]) -> str:
+    """The sha256 of the content of a `bundle.json`, however it is laid out, without the digest that it may hold."""
+    content = {name: value for name, value in data.items() if name != DIGEST}
+    try:
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    except RecursionError:
+        raise BundleError(f"{ABOUT} is nested too deeply to be a bundle's; export the bundle again") from None
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def write_bundle(folder: Path, bundle: Bundle) -> None:
     """Write `bundle.json`; the other files of the folder must be there already, as `bundle.sha256` says."""
     verify(folder, bundle)
     unused = {name for name in ("fitted", "open_gate") if not getattr(bundle, name)}
-    (folder / ABOUT).write_text(bundle.model_dump_json(indent=2, exclude=unused) + "\n", encoding="utf-8")
+    data = bundle.model_dump(mode="json", exclude=unused)
+    text = json.dumps(data | {DIGEST: metadata_digest(data)}, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / ABOUT).write_text(text + "\n", encoding="utf-8")
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """The verified description of a bundle.
+    """The verified description of a bundle. One of an older version, whose `bundle.json` has no digest, is read too.
 
     Raises:
         BundleError: When a file is missing, is not a bundle's, or has changed since it was written.
@@ -198,6 +212,14 @@ def read_bundle(folder: Path) -> Bundle:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{path} is not JSON ({error}); export the bundle again") from None
+    if isinstance(data, dict) and DIGEST in data:
+        expected = data.pop(DIGEST)
+        if expected != (actual := metadata_digest(data)):
+            raise BundleError(
+                f"{path} is not what was exported: the sha256 of its content is {actual}, and it holds the {DIGEST} "
+                f"{str(expected)[:80]}, so a field was changed (a metric, the strategy, a version, …); copy the whole "
+                "folder again, or export it again"
+            )
     bundle: Bundle = parse(data, Bundle, str(path))
     verify(folder, bundle)
     return bundle

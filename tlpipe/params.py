@@ -18,7 +18,7 @@ from tlpipe.export.spec import Export
 from tlpipe.strategies import AnyStrategy
 from tlpipe.strategies.counting import Size
 from tlpipe.strategies.plan import Plan
-from tlpipe.tasks import AnyTask
+from tlpipe.tasks.union import AnyTask
 from tlpipe.tracking.spec import Tracking
 from tlpipe.train.adapt import sizes
 from tlpipe.train.depths import AllDepths

@@ -18,7 +18,7 @@ from tlpipe.strategies.all_depth_tuning import AllDepthTuning
 from tlpipe.strategies.plan import Plan
 from tlpipe.strategies.scale import Scale
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
-from tlpipe.tasks.image_classification import ImageClassification
+from tlpipe.tasks.image_classification.spec import ImageClassification
 from tlpipe.train.batches import Batches, chunks
 from tlpipe.train.crossfit import Role
 from tlpipe.train.depths import AllDepths

@@ -62,6 +62,7 @@ class Images:
             samples=self.images[every],
             labels=self.labels[every],
             classes=tuple(str(label) for label in np.unique(self.labels)),
+            task="image_classification",
             preprocess=self.preprocess,
             ranges=ranges,
             fingerprint=f"{self.name}/{self.preprocess.size}/{labels}/{draw}",

@@ -31,7 +31,7 @@ from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.plan import Plan
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
-from tlpipe.tasks.image_classification import ImageClassification
+from tlpipe.tasks.image_classification.spec import ImageClassification
 from tlpipe.train.batches import Batches
 from tlpipe.train.depths import AllDepths
 from tlpipe.train.device import Machine, Runtime

@@ -90,6 +90,7 @@ class Arrays:
             samples=self.images[rows],
             labels=self.labels[rows],
             classes=tuple(str(label) for label in np.unique(self.labels)),
+            task="image_classification",
             preprocess=preprocess,
             ranges=dict(zip(SPLITS, pairwise(ends), strict=True)),
             fingerprint=f"{name}/{size}/{seed}",

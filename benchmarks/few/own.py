@@ -97,5 +97,5 @@ def _packed(texts: Texts, preprocess: TextPreprocess, minilm: Path, folder: Path
         "split_column": "split",
     }
     data: Data = parse({"source": source, "split": {"folds": 5, "validation": None, "test": None}}, Data, "")
-    pack(data, preprocess, folder, tokenizer=minilm)
+    pack(data, "text_classification", preprocess, folder, tokenizer=minilm)
     return Packed.open(folder)

@@ -96,7 +96,8 @@ def packed(tmp_path: Path) -> Packed:
     np.save(folder / "images.npy", images)
     np.save(folder / "labels.npy", labels)
     about = {
-        "classes": ["a", "b", "c"], "preprocess": ImagePreprocess(size=edge, resize_to=edge).model_dump(),
+        "classes": ["a", "b", "c"], "task": "image_classification",
+        "preprocess": ImagePreprocess(size=edge, resize_to=edge).model_dump(),
         "ranges": {"train": [0, 60], "validation": [60, 75], "test": [75, 90]}, "fingerprint": "test",
     }  # fmt: skip
     (folder / "dataset.json").write_text(json.dumps(about))

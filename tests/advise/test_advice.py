@@ -14,13 +14,13 @@ from tlpipe.advise.cost import Clock, views_of
 from tlpipe.advise.evidence import Evidence
 from tlpipe.advise.experience import Experience, error_of, load_experience, predict, terms
 from tlpipe.advise.region import REGIONS, region
-from tlpipe.advise.scores import ENTITY_F1
 from tlpipe.strategies.all_depth_tuning import AllDepthTuning
 from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.explicit import Explicit
 from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
+from tlpipe.tasks.token_classification.advice import SCORE as ENTITY_F1
 
 CLOCK = Clock(0.01, {0: 0.0, 1: 0.2, 2: 0.5, 3: 1.0})
 STRATEGIES: dict[str, Strategy] = {

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -38,7 +39,7 @@ def test_the_test_split_is_never_looked_at(packed: Packed, machine: Machine) -> 
     before = gather(features, encoder, small_encoder(1), packed, seen, machine, 0, 1).summary()
     images, labels = np.array(packed.samples), packed.labels.copy()
     images[75:], labels[75:] = 0, 0
-    other = Packed(packed.folder, images, labels, packed.classes, packed.preprocess, packed.ranges, packed.fingerprint)
+    other = replace(packed, samples=images, labels=labels)
     unseen = subject(other, 75, 30, 0)
     assert unseen.rows.tolist() == seen.rows.tolist() == list(range(75))
     assert gather(features, encoder, small_encoder(1), other, unseen, machine, 0, 1).summary() == before

@@ -16,7 +16,7 @@ from tlpipe.advise.standalone import answers
 from tlpipe.backbones.bert import Bert
 from tlpipe.cli import app
 from tlpipe.config import ConfigError
-from tlpipe.tasks import QuestionAnswering, TokenClassification
+from tlpipe.tasks.union import QuestionAnswering, TokenClassification
 from tlpipe.train.device import Machine
 from tlpipe.train.source import Source, save_source
 

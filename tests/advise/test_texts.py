@@ -38,7 +38,7 @@ def texts(tmp_path: Path) -> Packed:
     source = {"kind": "text_table", "path": str(tmp_path / "raw"), "table": "t.jsonl", "split_column": "split"}
     split, checks = {"validation": 0.2, "test": None}, {"near_duplicates": None}
     data = parse({"source": source, "split": split, "checks": checks}, Data, "data")
-    pack(data, BERT.preprocess(), tmp_path / "packed", tokenizer=tmp_path / "tokenizer")
+    pack(data, "text_classification", BERT.preprocess(), tmp_path / "packed", tokenizer=tmp_path / "tokenizer")
     return Packed.open(tmp_path / "packed")
 
 

@@ -32,7 +32,7 @@ def settings(root: Path, **sections: Any) -> Data:
 
 
 def run(root: Path, out: Path, workers: int = 1, **sections: Any) -> tuple[dict[str, Any], Packed]:
-    report = pack(settings(root, **sections), SPEC, out, silently, workers)
+    report = pack(settings(root, **sections), "image_classification", SPEC, out, silently, workers)
     return report, Packed.open(out)
 
 
@@ -94,7 +94,14 @@ def test_a_split_is_known_by_its_raw_samples_alone(
     own: dict[str, Any] = {"split": {"test": None}}
     first, whole = run(root, tmp_path / "out", **own)
     fewer = run(root, tmp_path / "out", **own, limit_per_class=3)[0]
-    finer = pack(settings(root, **own), ImagePreprocess(size=9, resize_to=16), tmp_path / "out", silently, 1)
+    finer = pack(
+        settings(root, **own),
+        "image_classification",
+        ImagePreprocess(size=9, resize_to=16),
+        tmp_path / "out",
+        silently,
+        1,
+    )
     assert fewer["sets"]["test"] == finer["sets"]["test"] == first["sets"]["test"]
     assert finer["sets"] == first["sets"]
     assert len(set(first["sets"].values())) == 3
@@ -178,7 +185,7 @@ def test_what_fails_leaves_the_folder_of_before(tree: Write, tmp_path: Path, fil
             yield item
 
     with pytest.raises(KeyboardInterrupt):
-        pack(settings(root, split={"seed": 3}), SPEC, out, stopped, 1)
+        pack(settings(root, split={"seed": 3}), "image_classification", SPEC, out, stopped, 1)
     assert (out / "images.npy").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "raw"]
 
@@ -226,7 +233,7 @@ from tlpipe.data.spec import Data
 from tlpipe.preprocess.image import ImagePreprocess
 if __name__ == "__main__":
     data = parse({"source": {"kind": "image_folder", "path": sys.argv[1]}}, Data, "data")
-    pack(data, ImagePreprocess(size=224, resize_to=256), Path(sys.argv[2]), workers=1)
+    pack(data, "image_classification", ImagePreprocess(size=224, resize_to=256), Path(sys.argv[2]), workers=1)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

@@ -57,11 +57,11 @@ class Packing:
     def run(self, spec: ImagePreprocess = SPEC, code: str = "1", **sections: Any) -> dict[str, bytes]:
         shutil.rmtree(self.folder / "out", ignore_errors=True)
         data = settings(self.root, **sections)
-        report = pack(data, spec, self.folder / "out", silently, 1, cache=self.cache, code=code)
+        report = pack(data, "image_classification", spec, self.folder / "out", silently, 1, cache=self.cache, code=code)
         return {"report": repr(report).encode(), **files_of(self.folder / "out")}
 
     def scratch(self, spec: ImagePreprocess = SPEC, **sections: Any) -> dict[str, bytes]:
-        report = pack(settings(self.root, **sections), spec, self.folder / "fresh", silently, 1)
+        report = pack(settings(self.root, **sections), "image_classification", spec, self.folder / "fresh", silently, 1)
         return {"report": repr(report).encode(), **files_of(self.folder / "fresh")}
 
 

@@ -22,7 +22,7 @@ def tokenizer(tmp_path: Path) -> Path:
 
 
 def packed(root: Path, tokenizer: Path, tmp_path: Path, **settings: Any) -> tuple[Packed, dict[str, Any]]:
-    report = pack(data(root, **settings), PREPROCESS, tmp_path / "packed", tokenizer=tokenizer)
+    report = pack(data(root, **settings), "question_answering", PREPROCESS, tmp_path / "packed", tokenizer=tokenizer)
     return Packed.open(tmp_path / "packed"), report
 
 

@@ -39,7 +39,7 @@ def run(tree: Write, tmp_path: Path, tokenizer: Path, lines: list[dict[str, str]
     source = {"kind": "text_table", "path": str(root), "table": "t.jsonl", **sections.pop("source", {})}
     split = {"folds": None, **sections.pop("split", {})}
     data = parse({"source": source, "split": split, **sections}, Data, "data")
-    report = pack(data, SPEC, tmp_path / "out", tokenizer=tokenizer)
+    report = pack(data, "text_classification", SPEC, tmp_path / "out", tokenizer=tokenizer)
     return report, Packed.open(tmp_path / "out")
 
 

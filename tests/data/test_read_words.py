@@ -77,7 +77,9 @@ def run(
     root = tree({name: text.encode() for name, text in files.items()})
     split = {"folds": None, "seed": 1, "validation": validation}
     data = parse({"source": {"kind": "conll", "path": str(root), **source}, "split": split}, Data, "data")
-    return pack(data, PREPROCESS, tmp_path / "out", tokenizer=write_tokenizer(tmp_path / "tokenizer"))
+    return pack(
+        data, "token_classification", PREPROCESS, tmp_path / "out", tokenizer=write_tokenizer(tmp_path / "tokenizer")
+    )
 
 
 def test_near_copies_are_kept_on_one_side_of_a_split(tree: Write, tmp_path: Path) -> None:

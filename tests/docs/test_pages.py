@@ -84,6 +84,12 @@ def test_links_lead_to_files(path: Path) -> None:
         assert (path.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("path", [*DOCS, ROOT / "README.md", ROOT / "CONTRIBUTING.md"], ids=named)
+def test_files_of_the_code_are_there(path: Path) -> None:
+    named_files = set(re.findall(r"`((?:tlpipe|tests|recipes)/[\w/.]*\w)/?`", path.read_text(encoding="utf-8")))
+    assert [name for name in sorted(named_files) if not (ROOT / name).exists()] == []
+
+
 def test_every_page_is_in_the_navigation() -> None:
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:")[2]
     assert [path.name for path in DOCS if path.name not in navigation] == []

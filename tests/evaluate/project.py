@@ -22,7 +22,7 @@ from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.plan import Phase, Plan
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
-from tlpipe.tasks import ImageClassification
+from tlpipe.tasks.union import ImageClassification
 from tlpipe.train.adapt import sizes
 from tlpipe.train.model import About, Classifier, save_model
 
@@ -78,7 +78,13 @@ def pack(root: Path, names: tuple[str, ...], size: int) -> Packed:
     edges = [0, count // 4, count // 2, count]
     ranges = {split: edges[i : i + 2] for i, split in enumerate(SPLITS)}
     preprocess = json.loads(LETTERS.preprocess().model_dump_json())
-    about = {"classes": names, "ranges": ranges, "preprocess": preprocess, "fingerprint": "f" * 64}
+    about = {
+        "classes": names,
+        "task": "image_classification",
+        "ranges": ranges,
+        "preprocess": preprocess,
+        "fingerprint": "f" * 64,
+    }
     save_json(folder / "dataset.json", about)
     with (folder / "manifest.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["row", "id"], *([row, f"{labels[row]}/{row}.png"] for row in range(count))])

@@ -3,7 +3,8 @@ import pytest
 from tests.asked import pack_asked
 from tlpipe.data.asked import asked
 from tlpipe.data.packed import Packed
-from tlpipe.evaluate.baseline import baselines, likest_sentence, never, words_of
+from tlpipe.evaluate.baseline import baselines
+from tlpipe.tasks.question_answering.evaluation import likest_sentence, never, words_of
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,8 @@ def test_of_several_sentences_the_one_that_shares_rare_words(packed: Packed, mon
     object.__setattr__(each.passage, "context", "The one was there. Towers are rare! Is it the one?  ")
     object.__setattr__(each, "question", "the towers are what")
     monkeypatch.setattr(
-        "tlpipe.evaluate.baseline.asked", lambda packed, split: [each] if split == "test" else asked(packed, split)
+        "tlpipe.tasks.question_answering.evaluation.asked",
+        lambda packed, split: [each] if split == "test" else asked(packed, split),
     )
     assert likest_sentence(packed).said[-1] == "Towers are rare!"
     assert words_of("Ünï-cödé, 3 Words") == {"ünï", "cödé", "3", "words"}

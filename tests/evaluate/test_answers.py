@@ -7,7 +7,7 @@ from tlpipe.answer_metrics import Version
 from tlpipe.config import ConfigError
 from tlpipe.evaluate.answers import AnswerPredictions
 from tlpipe.evaluate.judged import difference, intervals
-from tlpipe.report.errors import outcomes
+from tlpipe.tasks.question_answering.report import outcomes
 
 RIGHT = (("the red car", "car"), (), ("blue",), (), ("a\nline", 'with "quotes"'), ("green",))
 SAID = ("red car", "", "blue sky", "something, said", 'with "quotes"', "")

@@ -13,7 +13,7 @@ import pytest
 
 from tlpipe.config import ConfigError
 from tlpipe.evaluate.compare import Compare, Result, champion, compare, leading, read_result
-from tlpipe.evaluate.judged import FACTS
+from tlpipe.metric_facts import facts
 from tlpipe.stages import compare as stage
 from tlpipe.stages.compare import summary
 from tlpipe.tracking import RunPayload
@@ -48,7 +48,7 @@ def test_what_ended_where_it_started_is_said_everywhere(results: list[Result], m
 
 
 def test_the_spec_offers_every_metric():
-    assert set(get_args(Compare.model_fields["metric"].annotation)) == set(FACTS)
+    assert set(get_args(Compare.model_fields["metric"].annotation)) == set(facts())
 
 
 def test_the_comparison_has_the_promised_form(results: list[Result]):
@@ -250,7 +250,8 @@ def test_run_ids_come_from_the_tracker(own: Path, monkeypatch: pytest.MonkeyPatc
     assert above.summary["seconds/scratch"] == entries["scratch"]["seconds"]
     assert {each.tags["tlpipe.parent_key"] for each in seen[1:]} == {above.run_key}
     value, best = above.summary["validation/accuracy"], above.tags["champion"]
-    claim = {"evidence": "v" * 64, "metric": "accuracy", "value": value, "higher_is_better": True, "kind": "image"}
+    kind = "image_classification"
+    claim = {"evidence": "v" * 64, "metric": "accuracy", "value": value, "higher_is_better": True, "kind": kind}
     assert {each.name: each.champion for each in seen if each.champion} == {best: claim}
     assert "registry: version 1 has the alias now" in capsys.readouterr().out
     assert payload.params["strategy"]["kind"] == "all_layers"

@@ -10,12 +10,13 @@ from seqeval.metrics import f1_score
 from tests.tagged import LABELS, pack_tagged
 from tlpipe.data.packed import Packed
 from tlpipe.data.read_texts import read_texts
-from tlpipe.evaluate.baseline import baselines, usual_tag
+from tlpipe.evaluate.baseline import baselines
 from tlpipe.evaluate.judged import difference
-from tlpipe.evaluate.shown import SHOWN
 from tlpipe.evaluate.spec import Evaluate
 from tlpipe.evaluate.tables import EVALUATED, write_tables
 from tlpipe.evaluate.tags import TagPredictions
+from tlpipe.tasks.token_classification.evaluation import usual_tag
+from tlpipe.tasks.token_classification.figures import write_figures
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +94,7 @@ def test_mistakes_name_what_was_missed_and_what_was_only_said(said: TagPredictio
 def test_tables_and_pictures_are_written(packed: Packed, said: TagPredictions, tmp_path: Path) -> None:
     spec = Evaluate(resamples=100, mistakes=3)
     metrics = write_tables(tmp_path, [said], spec)
-    SHOWN["words"](tmp_path, said.of("test"), packed, spec)
+    write_figures(tmp_path, said.of("test"), packed, spec)
     assert metrics["test"] == said.of("test").measure()
     lines = (tmp_path / "per_class.csv").read_text().splitlines()
     assert [line.split(",")[0] for line in lines] == ["class", "per", "place"]

@@ -10,7 +10,7 @@ from tlpipe.export.onnx import onnx_model
 from tlpipe.export.parity import HeldOut
 from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.strategies.plan import Plan
-from tlpipe.tasks import ImageClassification
+from tlpipe.tasks.union import ImageClassification
 from tlpipe.train.model import About, Classifier
 
 LABELS = ("ant", "bee", "größe", "wasp")

@@ -18,7 +18,7 @@ from tlpipe.export.spec import Export
 from tlpipe.export.write import export_bundle
 from tlpipe.golden import GOLDEN, read_golden
 from tlpipe.preprocess.image import ImagePreprocess
-from tlpipe.tasks import ImageClassification
+from tlpipe.tasks.union import ImageClassification
 from tlpipe.train.model import About, Classifier
 
 

@@ -11,10 +11,10 @@ from tlpipe.bundle import read_bundle
 from tlpipe.data.asked import asked
 from tlpipe.data.corpus import train_wordpiece
 from tlpipe.export.parity import ParityError
-from tlpipe.export.question_parity import HeldOutQuestions, Said, _tied
 from tlpipe.export.spec import Export
 from tlpipe.export.write import export_bundle
 from tlpipe.preprocess.answers import Answers, Span
+from tlpipe.tasks.question_answering.export import HeldOutQuestions, Said, _tied
 from tlpipe.train.model import Classifier
 
 ABOUT = make_about(

@@ -44,7 +44,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: Classifier, 
     np.save(packed / "labels.npy", np.zeros(10, np.int64))
     ranges = {"train": [0, 1], "validation": [1, 2], "test": [2, 10]}
     preprocess = about.preprocess.model_dump(mode="json")
-    dataset = {"classes": about.labels, "ranges": ranges, "preprocess": preprocess, "fingerprint": "f"}
+    dataset = {
+        "classes": about.labels,
+        "task": about.task.kind,
+        "ranges": ranges,
+        "preprocess": preprocess,
+        "fingerprint": "f",
+    }
     (packed / "dataset.json").write_text(json.dumps(dataset))
     with (packed / "manifest.csv").open("w", newline="") as file:
         csv.writer(file).writerows([["row", "id"], *enumerate(names)])

@@ -20,7 +20,7 @@ from tlpipe.export.parity import ParityError
 from tlpipe.export.spec import Export
 from tlpipe.export.text_parity import AWKWARD, HeldOutTexts
 from tlpipe.preprocess.text import Tokenizer
-from tlpipe.tasks import TextClassification
+from tlpipe.tasks.union import TextClassification
 from tlpipe.train.depths import AllDepths
 from tlpipe.train.model import About, Classifier
 

@@ -14,7 +14,7 @@ from tlpipe.export import write
 from tlpipe.export.onnx import onnx_model
 from tlpipe.export.parity import ParityError
 from tlpipe.export.spec import Export
-from tlpipe.export.word_parity import HeldOutWords
+from tlpipe.tasks.token_classification.export import HeldOutWords
 from tlpipe.train.model import About, Classifier
 
 SPEC = Export(samples=6, batch=4)

@@ -28,7 +28,7 @@ def test_it_counts_classes_and_splits(data: Make) -> None:
 
 def refused_by_both(spec: Data, tmp_path: Path) -> str:
     with pytest.raises(ConfigError) as packing:
-        pack(spec, ImagePreprocess(size=8, resize_to=8), tmp_path / "packed", workers=1)
+        pack(spec, "image_classification", ImagePreprocess(size=8, resize_to=8), tmp_path / "packed", workers=1)
     with pytest.raises(ConfigError) as looking:
         look_at_data(spec, 64)
     assert str(looking.value) == str(packing.value)

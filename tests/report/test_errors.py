@@ -9,12 +9,11 @@ from tests.asked import pack_asked
 from tests.tagged import LABELS, pack_tagged
 from tlpipe.answer_metrics import THRESHOLD
 from tlpipe.evaluate.answers import AnswerPredictions
-from tlpipe.evaluate.shown import SHOWN
 from tlpipe.evaluate.spec import Evaluate
 from tlpipe.evaluate.tables import EVALUATED, write_tables
 from tlpipe.evaluate.tags import TagPredictions
 from tlpipe.preprocess.questions import END, START
-from tlpipe.report.errors import ERRORS
+from tlpipe.tasks import facet, kinds
 
 
 def test_words_are_confused_and_entities_counted(tmp_path: Path) -> None:
@@ -29,8 +28,9 @@ def test_words_are_confused_and_entities_counted(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     write_tables(folder, [said], Evaluate(resamples=100))
     test = said.of("test")
-    SHOWN["words"](folder, test, packed, Evaluate(resamples=100))
-    found = ERRORS["words"].facts(tmp_path, "mine", {"mine": test})
+    facet("token_classification", "figures:write_figures")(folder, test, packed, Evaluate(resamples=100))
+    errors = facet("token_classification", "report:ERRORS")
+    found = errors.facts(tmp_path, "mine", {"mine": test})
     assert found["total"] == len(test.labels)
     assert found["mistakes"] == sum(pair["samples"] for pair in found["confusions"]) > 0
     assert {pair["predicted"] for pair in found["confusions"]} == {"O"}
@@ -38,7 +38,7 @@ def test_words_are_confused_and_entities_counted(tmp_path: Path) -> None:
     support = sum(int(row["support"]) for row in found["per_class"])
     assert support == sum(LABELS[tag].startswith("B-") for tag in test.labels)
     assert (found["unit"], found["per"]) == ("words", "type of entity")
-    assert "seqeval" in ERRORS["words"].note
+    assert "seqeval" in errors.note
 
 
 def test_answers_are_counted_by_what_was_said(tmp_path: Path) -> None:
@@ -54,8 +54,9 @@ def test_answers_are_counted_by_what_was_said(tmp_path: Path) -> None:
     right = AnswerPredictions.assemble(packed, scores, {THRESHOLD: 1.0})
     assert right.measure()["f1"] > always.measure()["f1"]
     write_tables(folder, [right], spec)
-    SHOWN["questions"](folder, right.of("test"), packed, spec)
-    found = ERRORS["questions"].facts(tmp_path, "mine", {"mine": right.of("test"), "always": always.of("test")})
+    facet("question_answering", "figures:write_figures")(folder, right.of("test"), packed, spec)
+    errors = facet("question_answering", "report:ERRORS")
+    found = errors.facts(tmp_path, "mine", {"mine": right.of("test"), "always": always.of("test")})
     first, second = found["outcomes"]
     assert first["invented"] == second["missed"] == second["rightly_none"] == 0
     assert first["rightly_none"] == second["invented"] > 0
@@ -65,7 +66,8 @@ def test_answers_are_counted_by_what_was_said(tmp_path: Path) -> None:
     assert [row["class"] for row in found["kinds"]] == ["answered", "unanswered"]
 
 
-@pytest.mark.parametrize("kind", list(ERRORS))
+@pytest.mark.parametrize("kind", kinds())
 def test_every_kind_has_a_template(kind: str) -> None:
-    template = (Path(__file__).parents[2] / "tlpipe/report" / ERRORS[kind].template).read_text()
+    folder, name = Path(__file__).parents[2] / "tlpipe", facet(kind, "report:ERRORS").template
+    template = (folder / ("tasks" if "/" in name else "report") / name).read_text()
     assert '<section id="errors">' in template

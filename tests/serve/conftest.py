@@ -27,7 +27,7 @@ from tlpipe.export.spec import Export
 from tlpipe.export.write import describe
 from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.strategies.plan import Plan
-from tlpipe.tasks import ImageClassification
+from tlpipe.tasks.union import ImageClassification
 from tlpipe.train.model import About, Classifier, save_model
 
 LABELS = ("ant", "bee", "größe", "wasp")

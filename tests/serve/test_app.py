@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 from starlette.routing import compile_path
 
 from tlpipe.serve.predictor import Predictor
@@ -157,6 +158,16 @@ def test_the_pixels_of_all_parts_are_summed(server: Any):
     status, content, _ = server.send("POST", "/predict", *multipart(*parts))
     assert status == 413
     assert "more than 2,000,000 pixels together" in content["error"]
+
+
+def test_too_many_pixels_are_refused_before_the_first_is_decoded(server: Any):
+    """The files have a header alone, so that decoding any of them would give another refusal."""
+    parts = [(f"{at}.png", bomb(1000, 900), "image/png") for at in range(4)]
+    status, content, _ = server.send("POST", "/predict", *multipart(*parts))
+    assert status == 413
+    assert "have 3,600,000 pixels, more than 2,000,000 pixels together" in content["error"]
+    status, content, _ = server.send("POST", "/predict", *multipart(*parts[:2]))
+    assert (status, "part 1 of 2" in content["error"]) == (400, True)
 
 
 def test_parts_without_a_content_type_are_images(server: Any, png: Png):
@@ -305,7 +316,16 @@ def test_metrics_are_what_was_done(server: Any, png: Png):
     assert value("tlpipe_batch_samples_sum") == samples + 3
     assert value('tlpipe_request_seconds_bucket{endpoint="predict",le="+Inf"}') >= 3
     assert value('tlpipe_model_info{model="model"') == 1
-    assert 'provider="CPUExecutionProvider"' in server.send("GET", "/metrics")[1].decode()
+    text = server.send("GET", "/metrics")[1].decode()
+    assert 'provider="CPUExecutionProvider"' in text
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    assert families.keys() == {
+        "tlpipe_requests", "tlpipe_request_seconds", "tlpipe_batch_samples", "tlpipe_graph_seconds",
+        "tlpipe_queue_seconds", "tlpipe_queue_samples", "tlpipe_model_info", "tlpipe_reloads",
+        "tlpipe_start_time_seconds",
+    }  # fmt: skip
+    assert families["tlpipe_requests"].type == "counter"
+    assert {sample.name for sample in families["tlpipe_requests"].samples} == {"tlpipe_requests_total"}
 
 
 def test_each_request_is_a_line_of_json(server: Any):

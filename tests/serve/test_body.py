@@ -48,21 +48,20 @@ def run(test: Callable[[Bodies], Awaitable[None]], **limits: Any) -> None:
     assert bodies.held == 0
 
 
-def test_what_is_read_is_held_until_it_is_released():
+def test_what_is_read_is_held_until_its_block_ends():
     async def test(bodies: Bodies) -> None:
-        first, second = await bodies.read(whole(b"abc", b"def")), await bodies.read(whole(b"gh"))
-        assert (first, second, bodies.held) == (b"abcdef", b"gh", 8)
-        bodies.release(first)
-        bodies.release(second)
+        with await bodies.read(whole(b"abc", b"def")) as first:
+            with await bodies.read(whole(b"gh")) as second:
+                assert (first, second, bodies.held) == (b"abcdef", b"gh", 8)
+            assert bodies.held == 6
 
     run(test)
 
 
 def test_a_compressed_body_counts_as_what_it_becomes():
     async def test(bodies: Bodies) -> None:
-        body = await bodies.read(whole(zlib.compress(bytes(1000)), encoding="deflate"))
-        assert (len(body), bodies.held) == (1000, 1000)
-        bodies.release(body)
+        with await bodies.read(whole(zlib.compress(bytes(1000)), encoding="deflate")) as body:
+            assert (len(body), bodies.held) == (1000, 1000)
 
     run(test)
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.bundles import make_bundle_of
 from tests.serve.conftest import make_model
-from tlpipe.bundle import digest, read_bundle
+from tlpipe.bundle import DIGEST, BundleError, digest, metadata_digest, read_bundle
 from tlpipe.config import ConfigError
 from tlpipe.export.parity import HeldOut
 from tlpipe.export.spec import Export
@@ -144,8 +144,13 @@ def changed(bundle: Path, folder: Path, change: Change) -> Path:
     shutil.copytree(bundle, folder)
     about = json.loads((folder / "bundle.json").read_text())
     change(folder, about)
-    (folder / "bundle.json").write_text(json.dumps(about))
+    write_sealed(folder, about)
     return folder
+
+
+def write_sealed(folder: Path, about: dict[str, Any]) -> None:
+    """bundle.json with the digest that belongs to it, as of somebody who knows how it is made."""
+    (folder / "bundle.json").write_text(json.dumps(about | {DIGEST: metadata_digest(about)}))
 
 
 def test_what_is_nested_without_end_is_no_bundle(exported: Path, tmp_path: Path):
@@ -184,6 +189,57 @@ def test_what_was_exported_is_proved(exported: Path, texts: Path):
     assert load(texts, CPU).proved == 3
 
 
+EDITS: dict[str, Change] = {
+    "a metric": say("metrics", value={"test": {"accuracy": {"value": 0.999}}}),
+    "the strategy": say("strategy", value="head_only"),
+    "a version": say("versions", "torch", value="9.9"),
+    "the parity": say("parity", value=[]),
+    "an open gate": say("open_gate", value=["agreement 0"]),
+    "the digest": say(DIGEST, value="0" * 64),
+    "no text": say(DIGEST, value=None),
+}
+"""What the graph and the golden samples do not show."""
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edited_description_is_refused_at_load_and_at_a_hot_swap(exported: Path, tmp_path: Path, name: str):
+    folder = tmp_path / "bundle"
+    shutil.copytree(exported, folder)
+
+    async def swap() -> None:
+        holder = Model(Settings(bundle=folder, runtime=CPU), Metrics())
+        await holder.load()
+        before = holder.now
+        about = json.loads((folder / "bundle.json").read_text())
+        EDITS[name](folder, about)
+        (folder / "bundle.json").write_text(json.dumps(about))
+        assert not await holder.reload()
+        assert holder.now is before
+        await holder.close()
+
+    asyncio.run(swap())
+    with pytest.raises(BundleError, match=r"is not what was exported: the sha256 .* copy the whole folder again"):
+        load(folder, CPU)
+
+
+def test_layout_is_no_edit_and_older_bundles_have_no_digest(exported: Path, tmp_path: Path):
+    folder = tmp_path / "bundle"
+    shutil.copytree(exported, folder)
+    about = json.loads((folder / "bundle.json").read_text())
+    (folder / "bundle.json").write_text(json.dumps(dict(reversed(about.items())), ensure_ascii=True))
+    assert read_bundle(folder) == read_bundle(exported)
+    del about[DIGEST]
+    (folder / "bundle.json").write_text(json.dumps(about))
+    assert read_bundle(folder) == read_bundle(exported)
+
+
+def test_a_digest_of_what_is_nested_without_end_is_a_sentence(exported: Path, tmp_path: Path):
+    for depth in (900, 980, 990, 100_000):
+        (tmp_path / "bundle.json").write_text('{"digest": "0", "labels": ' + "[" * depth + "]" * depth + "}")
+        with pytest.raises(ConfigError):
+            read_bundle(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["fewer labels", "input type", "cold", "other weights"])
 def test_a_contradiction_is_refused_at_a_hot_swap(exported: Path, tmp_path: Path, name: str):
     async def swap() -> str:
@@ -194,11 +250,11 @@ def test_a_contradiction_is_refused_at_a_hot_swap(exported: Path, tmp_path: Path
         before = holder.now
         about = json.loads((folder / "bundle.json").read_text())
         CONTRADICTIONS[name][0](folder, about)
-        (folder / "bundle.json").write_text(json.dumps(about))
+        write_sealed(folder, about)
         assert not await holder.reload()
         assert holder.now is before
         await holder.close()
-        return metrics.text()
+        return metrics.text().decode()
 
     assert 'tlpipe_reloads_total{outcome="failed"} 1' in asyncio.run(swap())
 

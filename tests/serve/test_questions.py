@@ -9,16 +9,17 @@ import numpy as np
 import pytest
 import torch
 
+from tests.schemas import resolved
 from tests.untrained import answer_without_torch, fit_again, make_about, make_noisy, make_text_bundle
 from tlpipe.backbones.bert import Bert, Size
 from tlpipe.bundle import read_bundle, write_bundle
 from tlpipe.data.corpus import train_wordpiece
-from tlpipe.export.question_parity import HeldOutQuestions
 from tlpipe.preprocess.answers import Answers, decode
 from tlpipe.preprocess.questions import QuestionPreprocess, Questions
 from tlpipe.serve import BadInput, Predictor
 from tlpipe.serve.files import found, predict_files
-from tlpipe.tasks import QuestionAnswering
+from tlpipe.tasks.question_answering.export import HeldOutQuestions
+from tlpipe.tasks.union import QuestionAnswering
 from tlpipe.train.model import Classifier
 
 CONTEXTS = (
@@ -196,7 +197,7 @@ def test_the_interface_says_what_is_asked_and_answered(own_server: Any):
     _, document, _ = own_server.send("GET", "/openapi.json")
     predict = document["paths"]["/predict"]["post"]
     assert set(predict["requestBody"]["content"]) == {"application/json", "multipart/form-data"}
-    answer = document["components"]["schemas"]["Predictions"]["properties"]["predictions"]["items"]
+    answer = resolved(document, document["components"]["schemas"]["Predictions"]["properties"]["predictions"]["items"])
     body = json.dumps(QUESTIONS[0])
     _, content, _ = own_server.send("POST", "/predict", body, {"content-type": "application/json"})
     assert set(content["predictions"][0]) == set(answer["properties"]) == set(answer["required"])

@@ -16,18 +16,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-import uvicorn
 
 from tlpipe.bundle import digest, read_bundle
 from tlpipe.serve import model
 from tlpipe.serve.metrics import Metrics
-from tlpipe.serve.server import Patient, Server, is_local
+from tlpipe.serve.server import is_local
 from tlpipe.serve.session import Runtime
 from tlpipe.serve.settings import Settings
 
@@ -109,6 +107,7 @@ def test_a_bundle_with_the_same_weights_and_other_labels_is_another_version(
         onnx.helper.set_model_props(graph, {"labels": json.dumps(about["labels"], ensure_ascii=False)})
         onnx.save(graph, folder / "model.onnx")
         about["sha256"]["model.onnx"] = digest(folder / "model.onnx")
+        del about["digest"]
         (folder / "bundle.json").write_text(json.dumps(about))
         server.process.send_signal(signal.SIGHUP)
         server.wait_for("loaded")
@@ -137,10 +136,12 @@ def test_whatever_a_reload_fails_with_is_logged_and_counted_and_the_next_bundle_
     failing = [error("out of luck")] * 2
 
     def load(*arguments: Any) -> Any:
-        if metrics.model.values and failing:
+        if loaded and failing:
             raise failing.pop()
-        return real(*arguments)
+        loaded.append(real(*arguments))
+        return loaded[-1]
 
+    loaded: list[Any] = []
     real, metrics = model.load, Metrics()
     monkeypatch.setattr(model, "load", load)
 
@@ -154,7 +155,7 @@ def test_whatever_a_reload_fails_with_is_logged_and_counted_and_the_next_bundle_
             await asyncio.sleep(0.01)
         watcher.cancel()
         await holder.close()
-        return metrics.text()
+        return metrics.text().decode()
 
     async def signals(holder: model.Model) -> None:
         while True:
@@ -165,39 +166,6 @@ def test_whatever_a_reload_fails_with_is_logged_and_counted_and_the_next_bundle_
     assert 'tlpipe_reloads_total{outcome="failed"} 2' in text
     assert [record.reason for record in caplog.records] == [f"{error.__name__}: out of luck"] * 2
     assert all(record.exc_info for record in caplog.records)
-
-
-def test_a_body_that_goes_on_after_its_answer_has_a_deadline(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("tlpipe.serve.server.LAST_SECONDS", 0.3)
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 413, "headers": [(b"content-length", b"0")]})
-        await send({"type": "http.response.body", "body": b""})
-
-    async def lives() -> float:
-        config = uvicorn.Config(app, port=0, http=Patient, lifespan="off", log_config=None)
-        config.load()
-        server = Server(config, SimpleNamespace(draining=False))
-        server.lifespan = config.lifespan_class(config)
-        await server.startup()
-        reader, writer = await asyncio.open_connection(*server.servers[0].sockets[0].getsockname())
-        writer.write(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\n\r\n")
-        assert (await reader.readline()).startswith(b"HTTP/1.1 413")
-        begun = asyncio.get_running_loop().time()
-        end = asyncio.ensure_future(reader.read())
-        while not end.done() and asyncio.get_running_loop().time() < begun + 20:
-            writer.write(b"a")
-            await asyncio.sleep(0.05)
-        assert end.done()
-        with suppress(OSError):
-            await end
-        writer.close()
-        with suppress(OSError):
-            await writer.wait_closed()
-        await server.shutdown()
-        return asyncio.get_running_loop().time() - begun
-
-    assert asyncio.run(lives()) < 10
 
 
 @pytest.mark.parametrize(
@@ -241,36 +209,6 @@ def test_a_server_about_to_end_says_so_and_still_answers(serve: Serve, bundle: P
             assert server.process.poll() is None
         status, _, headers = server.send("POST", "/predict", png(np.zeros((9, 9, 3), np.uint8)))
         assert (status, headers["connection"]) == (200, "close")
-
-
-def test_who_stands_at_the_door_when_it_closes_is_let_in():
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        headers = [(b"connection", b"close"), (b"content-length", b"2")]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": b"ok"})
-
-    async def answers() -> list[bytes]:
-        config = uvicorn.Config(app, port=0, http=Patient, lifespan="off", log_config=None)
-        config.load()
-        server = Server(config, SimpleNamespace(draining=False))
-        server.lifespan = config.lifespan_class(config)
-        await server.startup()
-        address = server.servers[0].sockets[0].getsockname()
-        # The loop has no turn before the door is closed: the kernel alone knows of these connections.
-        guests = [socket.create_connection(address, timeout=60) for _ in range(20)]
-        for guest in guests:
-            guest.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
-        await server.shutdown()
-        with pytest.raises(ConnectionRefusedError):
-            socket.create_connection(address, timeout=60)
-        found = []
-        for guest in guests:
-            with guest, guest.makefile("rb") as answer:
-                found.append(answer.read())
-        assert server.server_state.accepted == server.server_state.total_requests == len(guests)
-        return found
-
-    assert all(each.startswith(b"HTTP/1.1 200 ") and each.endswith(b"ok") for each in asyncio.run(answers()))
 
 
 def test_who_was_let_in_and_has_not_spoken_is_heard_out(serve: Serve, bundle: Path, tmp_path: Path):

@@ -22,7 +22,7 @@ from tlpipe.serve import BadInput, Predictor
 from tlpipe.serve.files import predict_files
 from tlpipe.serve.quantize import int8_dynamic
 from tlpipe.serve.session import Runtime, Session
-from tlpipe.tasks import TextClassification
+from tlpipe.tasks.union import TextClassification
 from tlpipe.train.model import Classifier
 
 TEXTS = ["a fine film", "bad", "so so, but long enough to be more than the rest of the batch", "naïve 🙂 日本"]
@@ -237,7 +237,8 @@ def packed(served: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert len(set(labels)) > 1
     np.save(folder / "labels.npy", labels)
     content = {
-        "classes": LABELS, "ranges": {"train": [0, 8], "validation": [8, 48], "test": [48, 48]},
+        "classes": LABELS, "task": "text_classification",
+        "ranges": {"train": [0, 8], "validation": [8, 48], "test": [48, 48]},
         "preprocess": preprocess.model_dump(mode="json"), "fingerprint": "f",
     }  # fmt: skip
     (folder / "dataset.json").write_text(json.dumps(content))

@@ -20,17 +20,17 @@ from tlpipe.data.corpus import train_wordpiece
 from tlpipe.data.packed import Packed
 from tlpipe.data.read_texts import read_texts
 from tlpipe.data.targets import IGNORED
-from tlpipe.export.question_parity import HeldOutQuestions
 from tlpipe.export.text_parity import HeldOutTexts
-from tlpipe.export.word_parity import HeldOutWords
 from tlpipe.preprocess.text import Tokenizer
 from tlpipe.serve import Predictor
 from tlpipe.serve.gate import Gate
 from tlpipe.serve.load import load
 from tlpipe.serve.session import Runtime
 from tlpipe.serve.variants import make_variants
-from tlpipe.tasks import TextClassification
 from tlpipe.tasks.base import Task
+from tlpipe.tasks.question_answering.export import HeldOutQuestions
+from tlpipe.tasks.token_classification.export import HeldOutWords
+from tlpipe.tasks.union import TextClassification
 from tlpipe.train.model import About
 
 CPU = Runtime(device="cpu", threads=1)
@@ -74,7 +74,8 @@ def texts(folder: Path) -> Case:
     np.save(data / "labels.npy", labels)
     (data / "manifest.csv").write_text("id\n" + "".join(f"{number}\n" for number in range(48)))
     content = {
-        "classes": LABELS, "ranges": {"train": [0, 8], "validation": [8, 48], "test": [48, 48]},
+        "classes": LABELS, "task": "text_classification",
+        "ranges": {"train": [0, 8], "validation": [8, 48], "test": [48, 48]},
         "preprocess": preprocess.model_dump(mode="json"), "fingerprint": "f",
     }  # fmt: skip
     (data / "dataset.json").write_text(json.dumps(content))

@@ -37,7 +37,8 @@ def data(bundle: Path, tmp_path_factory: pytest.TempPathFactory, graph: Any) -> 
     np.save(folder / "images.npy", images)
     np.save(folder / "labels.npy", graph(images).argmax(axis=1))
     content = {
-        "classes": about.labels, "ranges": {"train": [0, 30], "validation": [30, 80], "test": [80, 80]},
+        "classes": about.labels, "task": about.task,
+        "ranges": {"train": [0, 30], "validation": [30, 80], "test": [80, 80]},
         "preprocess": about.preprocessing.model_dump(mode="json"), "fingerprint": "f",
     }  # fmt: skip
     (folder / "dataset.json").write_text(json.dumps(content))
@@ -130,7 +131,7 @@ def test_one_variant_that_fails_does_not_take_the_others_along(
     def fail(_: Any) -> None:
         raise RuntimeError("the quantizer gave up")
 
-    monkeypatch.setitem(variants.MAKERS["image"], "int8", fail)
+    monkeypatch.setitem(variants.OF_IMAGES, "int8", fail)
     report = tmp_path / "variants.json"
     options = ["--out", tmp_path / "made", "--report", report, "--device", "cpu", "--faster", 1000]
     result = CliRunner().invoke(app, [str(each) for each in ("variants", bundle, data, *options)])

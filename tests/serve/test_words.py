@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import torch
 
+from tests.schemas import resolved
 from tests.tagged import ABOUT, LABELS, PREPROCESS, sentence, write_tokenizer
 from tests.untrained import answer_without_torch, make_noisy, make_text_bundle
-from tlpipe.export.word_parity import HeldOutWords
 from tlpipe.serve import BadInput, Predictor
 from tlpipe.tagging import Tagger
+from tlpipe.tasks.token_classification.export import HeldOutWords
 from tlpipe.train.model import Classifier
 
 WORDS = [[word for word, _ in sentence(seed)] for seed in range(1, 6)]
@@ -118,8 +119,10 @@ def test_http_takes_text_and_json_and_describes_both(own_server: Any, truth: Cal
         assert same(answer["predictions"][0]["entities"], truth(plain))
     status, described, _ = own_server.send("GET", "/openapi.json")
     assert status == 200
-    entity = described["components"]["schemas"]["Predictions"]["properties"]["predictions"]["items"]["properties"]
-    assert entity["entities"]["items"]["properties"]["type"]["enum"] == ["per", "place"]
+    predictions = described["components"]["schemas"]["Predictions"]["properties"]["predictions"]
+    answer = resolved(described, predictions["items"])
+    entity = resolved(described, answer["properties"]["entities"]["items"])
+    assert entity["properties"]["type"]["enum"] == ["per", "place"]
     status, answer, _ = own_server.send("POST", "/predict", b'{"words": [" "]}', {"content-type": "application/json"})
     assert (status, answer["error"]) == (400, "a word is empty; leave it out")
     status, about, _ = own_server.send("GET", "/v2/models/model")

@@ -20,7 +20,9 @@ def test_it_writes_the_preprocessing_that_the_backbone_asks_for(tmp_path: Path, 
     out = tmp_path / "data" / "preprocess.json"
     assert main(PARAMS, out) == 0
     params = load_params(PARAMS)
-    assert ImagePreprocess.model_validate_json(out.read_text()) == params.backbone.preprocess()
+    samples = json.loads(out.read_text())
+    assert samples["task"] == "image_classification"
+    assert ImagePreprocess.model_validate_json(json.dumps(samples["preprocess"])) == params.backbone.preprocess()
     printed = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in printed[: len(params.strategies)]] == list(params.strategies)
 

@@ -23,7 +23,7 @@ from tlpipe.data.spec import Data
 from tlpipe.params import load_params, outline
 from tlpipe.project.pipeline import pipeline
 from tlpipe.stages import choose
-from tlpipe.tasks import ImageClassification
+from tlpipe.tasks.union import ImageClassification
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = """
@@ -153,7 +153,9 @@ def test_a_pass_is_kept(project: Raw, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_costs_are_those_of_the_exported_model(project: Raw, tmp_path: Path) -> None:
     backbone, data = load_params().backbone.among[0], config.load("data", Data)
-    cost = choose.measure_cost(backbone, ImageClassification(), choose.Arrays(data, tmp_path / "packed").of(backbone))
+    cost = choose.measure_cost(
+        backbone, ImageClassification(), choose.Arrays(data, "image_classification", tmp_path / "packed").of(backbone)
+    )
     assert 0 < cost.milliseconds < 1000
     assert 0.001 < cost.megabytes < 0.1
 

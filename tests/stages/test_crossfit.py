@@ -14,7 +14,7 @@ from tlpipe.stages import crossfit
 from tlpipe.stages.crossfit import CrossFit, Trained
 from tlpipe.stages.training import Run, Setting
 from tlpipe.strategies.unfreeze import AllLayers
-from tlpipe.tasks.image_classification import ImageClassification
+from tlpipe.tasks.image_classification.spec import ImageClassification
 from tlpipe.train.checkpoint import Keeper
 from tlpipe.train.crossfit import PART, labels_of
 from tlpipe.train.device import Runtime

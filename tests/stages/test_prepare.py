@@ -21,7 +21,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "params.yaml").write_text(PARAMS)
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "preprocess.json").write_text(ImagePreprocess(size=8, resize_to=8).model_dump_json())
+    samples = {
+        "task": "image_classification",
+        "preprocess": ImagePreprocess(size=8, resize_to=8).model_dump(mode="json"),
+    }
+    (tmp_path / "data" / "preprocess.json").write_text(json.dumps(samples))
     generator = np.random.default_rng(0)
     for name in [f"raw/{label}/{number}.png" for label in "ab" for number in range(4)]:
         Path(name).parent.mkdir(parents=True, exist_ok=True)

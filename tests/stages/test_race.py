@@ -20,7 +20,7 @@ from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers
-from tlpipe.tasks.image_classification import ImageClassification
+from tlpipe.tasks.image_classification.spec import ImageClassification
 from tlpipe.train.checkpoint import Keeper
 from tlpipe.train.crossfit import PART, SINGLE
 from tlpipe.train.device import Runtime

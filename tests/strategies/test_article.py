@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tlpipe.tasks.image_classification import ImageClassification
+from tlpipe.tasks.image_classification.spec import ImageClassification
 
 FEATURE = torch.tensor([[0.3, -0.1, 0.5, 0.2]])
 WEIGHT = torch.tensor([[0.1, 0.2, 0.1, 0.2], [-0.1, 0.1, 0.1, 0.15]])

@@ -8,7 +8,7 @@ from tlpipe.config import ConfigError
 from tlpipe.data.targets import IGNORED
 from tlpipe.preprocess.questions import END, FIRST, START
 from tlpipe.preprocess.text import TextPreprocess
-from tlpipe.tasks.question_answering import QuestionAnswering, choices, rows
+from tlpipe.tasks.question_answering.spec import QuestionAnswering, choices, rows
 
 TASK = QuestionAnswering(stride=4, longest_question=6)
 SPANS = [(5, [(2, 3)]), (8, [(0, 0)]), (3, [(1, 1)])]

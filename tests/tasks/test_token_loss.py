@@ -8,7 +8,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tlpipe.data.targets import IGNORED
-from tlpipe.tasks.token_classification import TokenClassification
+from tlpipe.tasks.token_classification.spec import TokenClassification
 
 TASK = TokenClassification(kind="token_classification")
 LOGITS = torch.randn(3, 7, 4, generator=torch.Generator().manual_seed(0))

@@ -39,7 +39,8 @@ def model(tmp_path: Path) -> Path:
     folder = tmp_path / "models" / "all_layers"
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(b"weights" * 100)
-    about = {"run_key": "k1", "labels": ["cat", "dog", "eel"], "preprocess": {"kind": "image", "size": 8}}
+    task = {"kind": "image_classification"}
+    about = {"run_key": "k1", "labels": ["cat", "dog", "eel"], "task": task, "preprocess": {"kind": "image", "size": 8}}
     (folder / "model.json").write_text(json.dumps(about))
     return folder
 

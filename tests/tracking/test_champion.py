@@ -15,7 +15,9 @@ from tlpipe.tracking.publisher import once
 from tlpipe.tracking.snapshot import read
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
-CLAIM = {"evidence": "f" * 64, "metric": "accuracy", "value": 0.9, "higher_is_better": True, "kind": "image"}
+CLAIM = {
+    "evidence": "f" * 64, "metric": "accuracy", "value": 0.9, "higher_is_better": True, "kind": "image_classification",
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

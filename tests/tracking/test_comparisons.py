@@ -11,7 +11,9 @@ from tlpipe.tracking.publisher import once
 from tlpipe.tracking.snapshot import read
 
 STRATEGIES = ("head_only", "all_layers")
-CLAIM = {"evidence": "f" * 64, "metric": "accuracy", "value": 0.9, "higher_is_better": True, "kind": "image"}
+CLAIM = {
+    "evidence": "f" * 64, "metric": "accuracy", "value": 0.9, "higher_is_better": True, "kind": "image_classification",
+}  # fmt: skip
 
 
 @pytest.fixture

@@ -247,7 +247,7 @@ def test_the_logged_model_answers_as_the_network_does(root: Path, tmp_path: Path
 
     from tlpipe.backbones.letters import Letters
     from tlpipe.strategies.plan import Plan
-    from tlpipe.tasks.image_classification import ImageClassification
+    from tlpipe.tasks.image_classification.spec import ImageClassification
     from tlpipe.train.model import About, Classifier, save_model
 
     torch.manual_seed(0)

@@ -17,7 +17,7 @@ from tlpipe.backbones.base import Encoder, SequentialEncoder
 from tlpipe.data.packed import Packed
 from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.strategies.plan import Plan
-from tlpipe.tasks.image_classification import ImageClassification
+from tlpipe.tasks.image_classification.spec import ImageClassification
 from tlpipe.train.batches import Batches
 from tlpipe.train.device import Machine, Runtime
 from tlpipe.train.fit import Trainer
@@ -54,6 +54,7 @@ def make_packed(folder: Path, folds: int = 0, classes: int = 3, edge: int = 18, 
     bounds = np.cumsum([0, *counts.values()]).tolist()
     about = {
         "classes": [f"class {index}" for index in range(classes)],
+        "task": "image_classification",
         "preprocess": ImagePreprocess(size=size, resize_to=edge).model_dump(),
         "ranges": {name: bounds[index : index + 2] for index, name in enumerate(counts)},
         "fingerprint": "test",

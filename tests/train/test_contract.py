@@ -21,8 +21,8 @@ from tlpipe.data.packed import Packed
 from tlpipe.export.onnx import onnx_model
 from tlpipe.strategies import AnyStrategy
 from tlpipe.strategies.plan import HEAD, Plan
-from tlpipe.tasks import ImageClassification
 from tlpipe.tasks.base import Task
+from tlpipe.tasks.union import ImageClassification
 from tlpipe.train.adapt import adapted, sizes
 from tlpipe.train.batches import Batches
 from tlpipe.train.checkpoint import Keeper

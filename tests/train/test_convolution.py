@@ -6,8 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from tlpipe.backbones import lean
 from tlpipe.backbones.base import Encoder, SequentialEncoder
+from tlpipe.train import device
 from tlpipe.train.convolution import FoldedNorm, Quick, quicken
+from tlpipe.train.device import Machine, Runtime
 from tlpipe.train.memory import hold_on
 
 
@@ -101,3 +104,48 @@ def test_a_norm_that_trains_alone_has_its_gradient() -> None:
 def test_memory_is_held_where_there_is_glibc() -> None:
     assert isinstance(hold_on(), bool)
     assert hold_on() == hold_on()
+
+
+@pytest.fixture
+def resolved(monkeypatch: pytest.MonkeyPatch) -> dict[bool, Machine]:
+    """The machine with and without what `runtime.cpu_tricks` switches off."""
+    monkeypatch.setattr(lean, "_lean", True)  # as it was, afterwards
+    held: list[str] = []
+    monkeypatch.setattr(device, "hold_on", lambda: held.append("memory"))
+    monkeypatch.setattr(device, "lean_optimizers", lambda: held.append("optimizers"))
+    machines = {}
+    for tricks in (True, False):
+        held.clear()
+        machines[tricks] = Runtime(device="cpu", precision="fp32", threads=1, cpu_tricks=tricks).resolve()
+        assert held == (["memory", "optimizers"] if tricks else [])
+        assert lean._lean is tricks
+    return machines
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_without_tricks_nothing_is_replaced_and_the_same_comes_out(
+    resolved: dict[bool, Machine], training: bool
+) -> None:
+    given, x = network().train(training), torch.randn(4, 3, 9, 9)
+    before = {name: (type(module), set(vars(module))) for name, module in given.named_modules()}
+    placed = {tricks: machine.place(copy.deepcopy(given)) for tricks, machine in resolved.items()}
+    after = {name: (type(module), set(vars(module))) for name, module in placed[False].named_modules()}
+    assert after == before
+    assert {type(module) for module in placed[True].modules()} > {Quick, FoldedNorm}
+    (quick, expected), (plain, found) = gradients(placed[True], x), gradients(placed[False], x)
+    assert torch.allclose(quick, plain, atol=1e-5 * float(plain.abs().max()))
+    for name, value in expected.items():
+        assert torch.allclose(value, found[name], atol=1e-4 * max(1e-3, float(value.abs().max()))), name
+
+
+def test_without_tricks_steps_are_the_optimizers_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = torch.ones(3, requires_grad=True)
+    optimizer = torch.optim.SGD([weight], lr=0.5)
+    seen: list[torch.optim.Optimizer] = []
+    optimizer.register_step_post_hook(lambda stepped, *_: seen.append(stepped))
+    for plain, hooks in ((False, []), (True, [optimizer])):
+        monkeypatch.setattr(lean, "_lean", not plain)
+        weight.grad = torch.ones(3)
+        lean.step(optimizer)
+        assert seen == hooks
+    assert weight.tolist() == [0.0, 0.0, 0.0]

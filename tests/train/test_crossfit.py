@@ -16,7 +16,7 @@ from tests.train.conftest import make_encoder, make_packed, make_training
 from tlpipe.data.packed import Packed
 from tlpipe.strategies.plan import Plan
 from tlpipe.strategies.unfreeze import AllLayers
-from tlpipe.tasks.image_classification import ImageClassification
+from tlpipe.tasks.image_classification.spec import ImageClassification
 from tlpipe.train.batches import Batches
 from tlpipe.train.crossfit import PART, HeldOut, Role, choose, labels_of
 from tlpipe.train.device import Machine

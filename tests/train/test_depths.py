@@ -9,7 +9,7 @@ from tlpipe.backbones.base import pool
 from tlpipe.backbones.letters import Letters
 from tlpipe.config import ConfigError
 from tlpipe.strategies.all_depth_head import AllDepthHead
-from tlpipe.tasks import ImageClassification
+from tlpipe.tasks.union import ImageClassification
 from tlpipe.train.adapt import sizes
 from tlpipe.train.depths import AllDepths
 from tlpipe.train.model import About, Classifier, load_model, save_model

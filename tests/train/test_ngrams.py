@@ -21,7 +21,7 @@ from tlpipe.preprocess.text import TextPreprocess
 from tlpipe.serve import BadInput, Predictor
 from tlpipe.strategies.plan import Plan
 from tlpipe.strategies.tfidf import TfIdf
-from tlpipe.tasks import TextClassification
+from tlpipe.tasks.union import TextClassification
 from tlpipe.train.ngrams import Corpus, Fitted, NgramModel, cross_fit
 
 STRATEGY = TfIdf(kind="tfidf")
@@ -37,7 +37,7 @@ def packed(folder: Path, labels: np.ndarray, texts: list[str], folds: int = 0, t
     cut = labelled if folds else labelled * 3 // 4
     return Packed(
         folder=folder, samples=None, labels=labels, classes=LABELS[: labels.max() + 1],
-        preprocess=TextPreprocess(), fingerprint="",
+        task="text_classification", preprocess=TextPreprocess(), fingerprint="",
         ranges={"train": (0, cut), "validation": (cut, labelled), "test": (labelled, len(texts))},
         folds=tuple((int(low), int(high)) for low, high in pairwise(bounds)), refit=bool(folds),
     )  # fmt: skip

@@ -13,7 +13,7 @@ from tlpipe.config import ConfigError
 from tlpipe.data.packed import Packed
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
-from tlpipe.tasks.image_classification import ImageClassification
+from tlpipe.tasks.image_classification.spec import ImageClassification
 from tlpipe.train import frozen, optimizer, precision, scaling
 from tlpipe.train.batches import Batches
 from tlpipe.train.checkpoint import Keeper

@@ -15,7 +15,7 @@ from tlpipe.config import ConfigError
 from tlpipe.data.packed import Packed
 from tlpipe.stages.claim import claimed
 from tlpipe.strategies.head_only import HeadOnly
-from tlpipe.tasks.image_classification import ImageClassification
+from tlpipe.tasks.image_classification.spec import ImageClassification
 from tlpipe.train.batches import Batches, class_weights, epoch_order
 from tlpipe.train.calibrate import fit_temperature
 from tlpipe.train.checkpoint import Keeper, hash_files, run_key
@@ -120,7 +120,7 @@ def test_a_stage_is_trained_by_one_process_at_a_time_and_free_after_its_death(tm
             pass
         orphan.kill()
     with claimed("stage", root=tmp_path), claimed("other", 0, tmp_path):
-        assert (tmp_path / "stage.lock").read_text() == str(os.getpid())
+        assert (tmp_path / "stage.pid").read_text() == str(os.getpid())
     with claimed("stage", 0, tmp_path):
         pass
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from tests.asked import TASK, pack_asked
 from tests.train.conftest import make_training
 from tlpipe.data.targets import IGNORED
-from tlpipe.tasks import ImageClassification
+from tlpipe.tasks.union import ImageClassification
 from tlpipe.train.batches import class_weights
 from tlpipe.train.events import Epoch
 from tlpipe.train.stuck import another_seed, constant_loss, stuck

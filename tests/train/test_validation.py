@@ -12,11 +12,11 @@ from tests import asked, tagged
 from tests.train.conftest import make_packed
 from tlpipe.config import ConfigError
 from tlpipe.data.packed import Packed
-from tlpipe.evaluate.judged import JUDGED
-from tlpipe.metric_facts import FACTS
+from tlpipe.evaluate.judged import predictions_of
+from tlpipe.metric_facts import facts
 from tlpipe.metrics import measure
 from tlpipe.tasks.base import Task
-from tlpipe.tasks.image_classification import ImageClassification
+from tlpipe.tasks.image_classification.spec import ImageClassification
 from tlpipe.train.calibrate import fit_temperature
 from tlpipe.train.validation import CALIBRATED, Validation, lower_is_better, monitored
 
@@ -48,7 +48,7 @@ def test_every_metric_is_the_evaluation_s_to_the_digit(world: str, tmp_path: Pat
         evaluated = measure(labels.numpy(), said)
     else:
         fitted = task.fitted(logits / temperature, labels, packed)
-        evaluated = JUDGED[packed.preprocess.kind].assemble(packed, {"validation": said}, fitted).measure()
+        evaluated = predictions_of(packed.task).assemble(packed, {"validation": said}, fitted).measure()
     assert set(evaluated) <= set(task.metrics)
     for name, value in evaluated.items():
         assert Validation(task, name, packed, ties=False)(logits, labels)[name] == pytest.approx(value, abs=1e-4), name
@@ -93,7 +93,7 @@ def test_smoothing_and_a_tuned_start_do_not_decide(tmp_path: Path) -> None:
 
 
 def test_directions_are_those_of_the_metrics() -> None:
-    lower = {name for name in (*FACTS, "loss", CALIBRATED, "place_accuracy") if lower_is_better(name)}
+    lower = {name for name in (*facts(), "loss", CALIBRATED, "place_accuracy") if lower_is_better(name)}
     assert lower == {"loss", CALIBRATED, "log_loss", "brier", "ece"}
 
 

@@ -20,7 +20,7 @@ from tlpipe.strategies.partial import LowRank, NormOnly
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers
 from tlpipe.tasks.base import Task
-from tlpipe.tasks.image_classification import ImageClassification
+from tlpipe.tasks.image_classification.spec import ImageClassification
 from tlpipe.train.batches import Batches
 from tlpipe.train.depths import AllDepths
 from tlpipe.train.device import Machine, Runtime

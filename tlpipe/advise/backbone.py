@@ -13,7 +13,7 @@ from tlpipe.preprocess import AnyPreprocess
 from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.preprocess.text import TOKENIZER
 from tlpipe.tasks.base import Task
-from tlpipe.tasks.image_classification import ImageClassification
+from tlpipe.tasks.image_classification.spec import ImageClassification
 from tlpipe.train.randomness import derive
 from tlpipe.train.source import ABOUT, load_source, source_encoder
 
@@ -22,9 +22,6 @@ FORMS = (
     "torchvision:NAME, timm:NAME, checkpoint:FILE@torchvision:NAME (or @timm:NAME, @module:PACKAGE.MODULE:CALLABLE), "
     "huggingface:NAME, a params.yaml, or a folder that the pretrain stage wrote (models/source)"
 )
-LENGTHS = {"questions": 384}
-"""Tokens of a row of huggingface:NAME, by the task's form, where nothing is said; the usual ones of SQuAD."""
-LENGTH = 128
 
 
 @dataclass(frozen=True)
@@ -98,7 +95,7 @@ def _spec(form: str, size: int | None, task: Task) -> dict[str, object]:
     if kind in ("torchvision", "timm") and rest:
         return {"kind": kind, "name": rest, "size": size}
     if kind == "huggingface" and rest:
-        pooling, length = "none" if task.tokens else "auto", size or LENGTHS.get(task.form, LENGTH)
+        pooling, length = "none" if task.tokens else "auto", size or task.max_length
         return {"kind": kind, "name": rest, "pooling": pooling, "max_length": length}
     path, _, architecture = rest.partition("@")
     library, _, name = architecture.partition(":")

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlpipe.advise.curve import Point, learning_curve
-from tlpipe.advise.marks import KINDS, Labels, Marks
+from tlpipe.advise.marks import Kind, Labels, Marks
 from tlpipe.advise.passes import Depths, input_shift, look, tangents
 from tlpipe.advise.probe import Gain, Measured, cross_fitted, cross_validate, gain, measured, rank_in_class
-from tlpipe.advise.scores import ACCURACY, SCORES, Score
+from tlpipe.advise.scores import ACCURACY, Score
 from tlpipe.backbones.base import Encoder
 from tlpipe.data.packed import Packed
+from tlpipe.tasks import facet
 from tlpipe.train.device import Machine
 
 LIMIT = 1000
@@ -137,7 +138,8 @@ def subject(packed: Packed, count: int, width: int, seed: int) -> Subject:
     Of samples with many marks fewer are drawn, so that all their features, `width` numbers a mark, are not more than
     NUMBERS.
     """
-    kind, score = KINDS[packed.preprocess.kind], SCORES[packed.preprocess.kind]
+    kind: Kind = facet(packed.task, "advice:MARKS")
+    score: Score = facet(packed.task, "advice:SCORE")
     sample = kind.sample(packed, count)
     bounds = np.array([packed.targets.range(row, row + 1) for row in range(count)])
     each = bounds[:, 1] - bounds[:, 0]
@@ -183,7 +185,7 @@ def gather(
         seed: Of the folds, the nested parts and the directions.
         directions: Random directions of the linearised fine-tuning; 0 = leave it out.
     """
-    marks, score = seen.marks, SCORES[packed.preprocess.kind]
+    marks, score = seen.marks, facet(packed.task, "advice:SCORE")
     random, seconds = look(control, packed, seen.rows, machine)
     depths = {group: cross_validate([each], marks, seed) for group, each in features.items()}
     won, control_won = (cross_fitted(list(each.values()), marks, seed) for each in (features, random))

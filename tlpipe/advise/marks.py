@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlpipe.data.packed import Packed
-from tlpipe.data.read_texts import read_texts
 from tlpipe.entities import columns
 from tlpipe.preprocess.questions import END, FIRST, START
 
@@ -123,31 +122,3 @@ class Kind(NamedTuple):
     """Stratum of each sample, of the labels (M,) and samples (M,) of marks."""
     marks: Callable[[Packed, Labels, Labels], Marks]
     """Of labels (M,) and of the number of each mark's sample (M,)."""
-
-
-def _first(labels: Labels, samples: Labels) -> Labels:
-    return labels
-
-
-def _questions(packed: Packed, labels: Labels, samples: Labels) -> Marks:
-    numbers: dict[str, int] = {}
-    contexts = [numbers.setdefault(text[1], len(numbers)) for text in read_texts(packed.folder)]
-    return of_questions(labels, np.array(contexts)[samples])
-
-
-WHOLE = Kind(
-    sample=lambda _, count: np.arange(count),
-    strata=_first,
-    marks=lambda packed, labels, _: of_samples(labels, len(packed.classes)),
-)
-KINDS: dict[str, Kind] = {
-    "image": WHOLE,
-    "text": WHOLE,
-    "words": Kind(
-        sample=lambda packed, count: packed.sample_of[:count],
-        strata=rarest,
-        marks=lambda packed, labels, samples: of_words(labels, samples, packed.classes),
-    ),
-    "questions": Kind(sample=lambda packed, count: packed.sample_of[:count], strata=answered, marks=_questions),
-}
-"""By the kind of preprocessing."""

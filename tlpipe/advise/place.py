@@ -12,11 +12,11 @@ from tlpipe.data.spec import AnySource, Data, SplitShares
 from tlpipe.data.squad import Squad
 from tlpipe.strategies import AnyStrategy
 from tlpipe.strategies.base import Strategy
-from tlpipe.tasks import AnyTask
 from tlpipe.tasks.base import Task
-from tlpipe.tasks.image_classification import ImageClassification
-from tlpipe.tasks.question_answering import QuestionAnswering
-from tlpipe.tasks.token_classification import TokenClassification
+from tlpipe.tasks.image_classification.spec import ImageClassification
+from tlpipe.tasks.question_answering.spec import QuestionAnswering
+from tlpipe.tasks.token_classification.spec import TokenClassification
+from tlpipe.tasks.union import AnyTask
 from tlpipe.train.spec import Training
 
 PARAMS = (".yaml", ".yml")

@@ -3,10 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from tlpipe.data.packed import Packed
-from tlpipe.preprocess.questions import FIRST, START
 
 CARRIED = 2.0
 """Factor on the uncertainty of rules where they are used for another figure than the accuracy of whole samples, which
@@ -38,16 +35,6 @@ class Score:
     """How many kinds of examples are to be told apart."""
 
 
-def _entities(packed: Packed, low: int, high: int) -> int:
-    begins = np.array([name.startswith("B-") for name in packed.classes])
-    return int(begins[packed.targets.marks[slice(*packed.targets.range(low, high))]].sum())
-
-
-def _answers(packed: Packed, low: int, high: int) -> int:
-    labels = packed.targets.marks[slice(*packed.targets.range(low, high))]
-    return int(((labels & START > 0) & (labels & FIRST == 0)).sum())
-
-
 ACCURACY = Score(
     name="accuracy",
     title="accuracy",
@@ -60,36 +47,6 @@ ACCURACY = Score(
     count=lambda _, low, high: high - low,
     classes=lambda packed: len(packed.classes),
 )
-ENTITY_F1 = Score(
-    name="entity_f1",
-    title="entity F1",
-    validation="entity_f1",
-    test="entity_f1",
-    samples="sentences",
-    examples="entities a type",
-    doubt=CARRIED,
-    exact=True,
-    count=_entities,
-    classes=lambda packed: sum(name.startswith("B-") for name in packed.classes),
-)
-PLACES = Score(
-    name="place_accuracy",
-    title="place accuracy",
-    validation="place_accuracy",
-    test=None,
-    samples="questions",
-    examples="windows with an answer",
-    doubt=CARRIED,
-    exact=False,
-    count=_answers,
-    classes=lambda _: 1,
-)
-"""Of the windows that hold an answer, the share of its first and last tokens that are found among all others but the
-row's first: to say "not here" of every window, as weak networks do, is right on most of them and worth nothing. It is
-what validation has each epoch, and neither answer F1 nor exact match."""
-
-SCORES: dict[str, Score] = {"image": ACCURACY, "text": ACCURACY, "words": ENTITY_F1, "questions": PLACES}
-"""By the kind of preprocessing."""
 
 
 def assumption(score: Score) -> str:

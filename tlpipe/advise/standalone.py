@@ -96,7 +96,7 @@ def default_strategies(groups: Sequence[str]) -> dict[str, Strategy]:
 
 def _packed(place: Place, backbone: Candidate, tokenizer: Path, folder: Path) -> tuple[Packed, int]:
     """The samples, and how many rows, from the first one, are of labelled samples to look at."""
-    pack(place.data, backbone.preprocess, folder, tokenizer=tokenizer)
+    pack(place.data, place.task.kind, backbone.preprocess, folder, tokenizer=tokenizer)
     packed = Packed.open(folder)
     return packed, packed.ranges["test"][0] if place.unseen else packed.ranges["test"][1]
 

@@ -19,11 +19,18 @@ import torch
 
 COMPILER = "torch._dynamo"
 UTILITIES = f"{COMPILER}.utils"
+_lean = True
+
+
+def stay_plain(plain: bool) -> None:
+    """Whether imports and steps are torch's own from now on, with nothing that takes the compiler's place."""
+    global _lean
+    _lean = not plain
 
 
 def lean_import(name: str) -> Any:
     """`importlib.import_module(name)`; the compiler stays out unless it is there already or more of it is wanted."""
-    if COMPILER in sys.modules:
+    if COMPILER in sys.modules or not _lean:
         return importlib.import_module(name)
     with _stand_ins():
         return importlib.import_module(name)
@@ -41,6 +48,9 @@ def lean_optimizers() -> None:
 
 def step(optimizer: torch.optim.Optimizer) -> None:
     """`optimizer.step()` without its hooks."""
+    if not _lean:
+        optimizer.step()
+        return
     with torch.no_grad():
         inspect.unwrap(type(optimizer).step)(optimizer)
 

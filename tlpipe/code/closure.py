@@ -26,7 +26,10 @@ SHOWS_ONLY = (
 )
 """What can change how a stage looks or ends, or where its figures are also sent, but not what it writes."""
 READ_BY_NEIGHBOURS = (".j2", ".css")
-"""Files that the modules of their folder read; a .json is read by the module of its own name."""
+"""Files that the modules of their folder read, but for those of tasks."""
+OWN = (".json", ".html.j2")
+"""Files that the module of their own name reads."""
+TASKS = PACKAGE / "tasks"
 
 
 @cache
@@ -99,11 +102,9 @@ class _Walk:
 
 def _read_beside(modules: set[Path]) -> Iterator[Path]:
     for folder in {path.parent for path in modules if not _shows_only(path)}:
-        yield from (path for path in folder.iterdir() if path.suffix in READ_BY_NEIGHBOURS)
-    for path in modules:
-        beside = path.with_suffix(".json")
-        if beside.is_file():
-            yield beside
+        if not folder.is_relative_to(TASKS):
+            yield from (path for path in folder.iterdir() if path.suffix in READ_BY_NEIGHBOURS)
+    yield from (file for path in modules for suffix in OWN if (file := path.with_suffix(suffix)).is_file())
 
 
 def relative(path: Path) -> str:

@@ -11,6 +11,8 @@ ALWAYS = "strategies"
 """Folder whose plug-ins are all followed: a further strategy must not rerun those that are done."""
 LATE = ("import_module", "lean_import")
 """Functions that import the module whose name is their argument."""
+FACET, TASKS = "facet", "tlpipe.tasks"
+"""The function that imports a part of a task (`tlpipe.tasks.facet`), and where tasks are."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,17 @@ class _Reader(ast.NodeVisitor):
         called = getattr(node.func, "attr", getattr(node.func, "id", ""))
         if called in LATE and node.args and (name := self._text(node.args[0])):
             self._bind(name, name, None)
+        if called == FACET and len(node.args) == 2 and (name := self._text(node.args[1])):
+            self._facet(*name.split(":"))
         self.generic_visit(node)
+
+    def _facet(self, file: str, symbol: str) -> None:
+        """A name of each task's file, which is used by that task alone."""
+        before = self._guard
+        for path in sorted(PACKAGE.glob(f"tasks/*/{file}.py")):
+            kind, self._guard = path.parent.name, frozenset({path.parent.name})
+            self._bind(f"{kind}/{file}:{symbol}", f"{TASKS}.{kind}.{file}", symbol)
+        self._guard = before
 
     def _text(self, node: ast.expr) -> str | None:
         """A string, or that of a constant of the module; None where it is made in some other way."""

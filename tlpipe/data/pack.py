@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,27 +15,17 @@ from tlpipe.data.duplicates import exact_copies, reject_exact, reject_near
 from tlpipe.data.findings import Findings, check_classes, check_folds, check_groups
 from tlpipe.data.label_notes import label_notes
 from tlpipe.data.packed import SPLITS
-from tlpipe.data.read_images import ImageReader
-from tlpipe.data.read_questions import QuestionReader
-from tlpipe.data.read_texts import TextReader
-from tlpipe.data.read_words import WordReader
 from tlpipe.data.reader import Intake, Reader
 from tlpipe.data.spec import Data
 from tlpipe.data.split import Assignment, assign, check_splits
 from tlpipe.data.write import Row, split_sets, write
 from tlpipe.preprocess import AnyPreprocess
-
-READERS: dict[str, Callable[[Intake], Reader]] = {
-    "image": ImageReader,
-    "text": TextReader,
-    "words": WordReader,
-    "questions": QuestionReader,
-}
-"""By the kind of preprocessing."""
+from tlpipe.tasks import facet
 
 
 def pack(
     data: Data,
+    task: str,
     preprocess: AnyPreprocess,
     folder: Path,
     track: Track = silently,
@@ -51,7 +41,8 @@ def pack(
 
     Args:
         data: Source, splits and checks.
-        preprocess: What is done to every sample; it also says what kind of samples there are.
+        task: Kind of the task, which decides how samples are read and what they are labelled with.
+        preprocess: What is done to every sample.
         folder: Replaced if it exists.
         track: Wraps the long loops, as `tlpipe.progress.track` does.
         workers: Number of processes that read images; None = one a core.
@@ -66,7 +57,7 @@ def pack(
     strata = check_samples(samples, data)
     with _whole(folder) as partial:
         intake = Intake(data, preprocess, samples, partial, track, workers, tokenizer, cache, code)
-        reader = READERS[preprocess.kind](intake)
+        reader: Reader = facet(task, "samples:Reader")(intake)
         exact = exact_copies(reader.content)
         rejected = {**reader.rejected, **reject_exact(samples, exact, reader.truth)}
         among, threshold = set(reader.content) - set(rejected), data.checks.near_duplicates
@@ -80,7 +71,7 @@ def pack(
         about = reader.report({index: assigned.splits[index] for index in order})
         reader.write(partial, order)
         np.save(partial / "labels.npy", reader.labels(order))
-        fingerprint = write(partial, rows, reader.classes, preprocess, reader.columns, assigned.refit)
+        fingerprint = write(partial, rows, reader.classes, task, preprocess, reader.columns, assigned.refit)
     known_by = {"fingerprint": fingerprint, "sets": split_sets(rows)}
     notes = [*label_notes(reader.classes), *about.pop("notes", ()), *data.source.notes()]
     left = {"ignored": [name for name in data.source.ignored() if name != TERMS], "terms": data.source.terms()}

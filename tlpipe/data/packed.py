@@ -1,7 +1,6 @@
 """Packed arrays: every sample decoded and resized, or tokenized, once; mapped rather than loaded."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,21 +11,14 @@ from numpy.typing import NDArray
 
 from tlpipe.config import parse
 from tlpipe.csv_files import read_columns
-from tlpipe.data.targets import KINDS, Targets
+from tlpipe.data.targets import Targets
 from tlpipe.data.tokens import Tokens
 from tlpipe.preprocess import AnyPreprocess
+from tlpipe.preprocess.image import ImagePreprocess
+from tlpipe.tasks import facet
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-
-
-OPENERS: dict[str, Callable[[Path, Any], Any]] = {
-    "image": lambda folder, preprocess: np.load(folder / "images.npy", mmap_mode="r"),
-    "text": Tokens.open,
-    "words": Tokens.open,
-    "questions": Tokens.open,
-}
-"""How the samples are mapped, by the kind of preprocessing."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +27,8 @@ class Packed:
 
     `images.npy` (N, R, R, 3) uint8 or the arrays of `Tokens`, `labels.npy` (N,) int64, `manifest.csv` with one line a
     row (row, id, label, split, group, fold, sha256 of the raw bytes, and width, height of the raw image or tokens,
-    truncated of the text), `dataset.json` with classes, counts, folds, preprocessing and fingerprint. Rows are ordered
-    train (by fold), validation, test; beside tokens are the raw `texts.jsonl` and their `tokenizer.json`.
+    truncated of the text), `dataset.json` with classes, counts, folds, task, preprocessing and fingerprint. Rows are
+    ordered train (by fold), validation, test; beside tokens are the raw `texts.jsonl` and their `tokenizer.json`.
 
     With folds there is no validation split on disk: `parts` are views of which each holds one fold out as its
     validation split, and `whole` is the view that what ships is trained on.
@@ -52,6 +44,8 @@ class Packed:
     """(N,), or of each token; `targets` knows which."""
     classes: tuple[str, ...]
     """Names of the outputs, in the order of the labels."""
+    task: str
+    """Kind of the task that the rows are labelled for."""
     preprocess: AnyPreprocess
     ranges: dict[str, tuple[int, int]]
     fingerprint: str
@@ -70,9 +64,10 @@ class Packed:
         preprocess: AnyPreprocess = parse(about["preprocess"], AnyPreprocess, str(folder / "dataset.json"))
         return cls(
             folder=folder,
-            samples=OPENERS[preprocess.kind](folder, preprocess),
+            samples=_samples(folder, preprocess),
             labels=np.load(folder / "labels.npy"),
             classes=tuple(about["classes"]),
+            task=about["task"],
             preprocess=preprocess,
             ranges={name: (low, high) for name, (low, high) in about["ranges"].items()},
             fingerprint=about["fingerprint"],
@@ -139,7 +134,8 @@ class Packed:
     @cached_property
     def targets(self) -> Targets:
         """What the rows, or tokens of them, are labelled with."""
-        return KINDS[self.preprocess.kind](self.labels, self.samples)
+        targets: Targets = facet(self.task, "samples:targets")(self.labels, self.samples)
+        return targets
 
     @cached_property
     def sample_of(self) -> NDArray[np.int64]:
@@ -164,3 +160,10 @@ class Packed:
 
     def _column(self, name: str) -> tuple[str, ...]:
         return tuple(line.get(name, "") for line in read_columns(self.folder / "manifest.csv"))
+
+
+def _samples(folder: Path, preprocess: Any) -> Any:
+    """The arrays of a folder, mapped: images, or tokens."""
+    if isinstance(preprocess, ImagePreprocess):
+        return np.load(folder / "images.npy", mmap_mode="r")
+    return Tokens.open(folder, preprocess)

@@ -1,6 +1,5 @@
 """What packed samples are labelled with: one label a row, or a label for some of its tokens."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -128,14 +127,16 @@ class SpanLabels(TokenLabels):
         return 2 * len(rows)
 
 
-def _of_tokens(labels: NDArray[np.int64], samples: Any) -> Targets:
+def row_labels(labels: NDArray[np.int64], samples: Any) -> Targets:
+    """One label a row, of labels (N,)."""
+    return RowLabels(labels)
+
+
+def token_labels(labels: NDArray[np.int64], samples: Any) -> Targets:
+    """A label for some tokens of each row, of labels (T,) aligned with the tokens of `samples`."""
     return TokenLabels(labels, samples.offsets, samples.preprocess.max_length)
 
 
-KINDS: dict[str, Callable[[NDArray[np.int64], Any], Targets]] = {
-    "image": lambda labels, _: RowLabels(labels),
-    "text": lambda labels, _: RowLabels(labels),
-    "words": _of_tokens,
-    "questions": lambda labels, samples: SpanLabels(labels, samples.offsets, samples.preprocess.max_length),
-}
-"""From the array on disk and the samples, by the kind of preprocessing."""
+def span_labels(labels: NDArray[np.int64], samples: Any) -> Targets:
+    """The first and last token of a span in each row, of labels (T,) aligned with the tokens of `samples`."""
+    return SpanLabels(labels, samples.offsets, samples.preprocess.max_length)

@@ -31,6 +31,7 @@ def write(
     folder: Path,
     rows: Sequence[Row],
     classes: Sequence[str],
+    task: str,
     preprocess: AnyPreprocess,
     details: Sequence[str],
     refit: bool,
@@ -41,6 +42,7 @@ def write(
         folder: Exists, and has the arrays.
         rows: Ordered train, validation, test, and by fold within train.
         classes: Names of the outputs in label order.
+        task: Kind of the task that the rows are labelled for.
         preprocess: Is stored, for it is what the rows were made with.
         details: Names of `Row.details`.
         refit: See `Packed.refit`.
@@ -56,6 +58,7 @@ def write(
         "folds": _folds(rows),
         "refit": refit,
         "learnt": ranges["test"][0] if refit else ranges["train"][1],
+        "task": task,
         "preprocess": json.loads(preprocess.model_dump_json()),
         "fingerprint": fingerprint,
     }

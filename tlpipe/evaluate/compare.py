@@ -4,19 +4,25 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import Field
 
 from tlpipe.config import ConfigError, Seed, Spec
 from tlpipe.data.packed import Split
-from tlpipe.evaluate.judged import JUDGED, Judged, difference
+from tlpipe.evaluate.judged import Judged, difference, predictions_of
 from tlpipe.evaluate.spec import Resamples
-from tlpipe.evaluate.tables import SPREAD, predictions_of
+from tlpipe.evaluate.tables import SPREAD, predictions_file
 from tlpipe.intervals import NORMAL, Interval
-from tlpipe.metric_facts import FACTS
+from tlpipe.metric_facts import facts
 from tlpipe.train.trained import Trained, load_trained
+
+if TYPE_CHECKING:
+    MetricName = str
+else:
+    # fingerprints do not follow it: it is what params.yaml may say, and changes no result
+    from tlpipe.metric_facts import MetricName
 
 CHEAPER = 0.8
 """Share of another's parameters below which a strategy counts as cheaper to serve; heads differ by less."""
@@ -26,11 +32,7 @@ EVALUATION, TRAINING, FINETUNED = Path("reports/evaluation"), Path("reports/trai
 class Compare(Spec):
     """The choice of the champion."""
 
-    metric: Literal[
-        "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "ece", "auroc",
-        "entity_f1", "entity_precision", "entity_recall", "entity_macro_f1", "strict_entity_f1", "word_accuracy",
-        "f1", "exact_match", "answered_f1", "answered_exact_match", "unanswered_f1",
-    ] = "accuracy"  # fmt: skip
+    metric: MetricName = "accuracy"
     """Ranks the strategies on the samples that they did not learn from (all labelled ones with `data.split.folds`, else
     the validation split), by the mean over `training.seeds` where there are several."""
     standard_errors: Annotated[float, Field(ge=0, le=10)] = 1.0
@@ -69,12 +71,12 @@ def read_result(root: Path, name: str) -> Result:
     before = ("embed", "head") if about.plan.start == "head" else ()
     seconds = sum(_seconds(root, stage) for stage in (name, *before))
     evaluation = root / EVALUATION / name
-    seeds, load = _json(evaluation / SPREAD, name), JUDGED[about.form].load
+    seeds, load = _json(evaluation / SPREAD, name), predictions_of(about.kind).load
     count = max(len(each["values"]) for each in seeds["validation"].values())
     return Result(
         name=name,
         about=about,
-        trainings=tuple(load(evaluation / predictions_of(index)) for index in range(count)),
+        trainings=tuple(load(evaluation / predictions_file(index)) for index in range(count)),
         metrics=_json(evaluation / "metrics.json", name),
         intervals=_json(evaluation / "intervals.json", name),
         seeds=seeds,
@@ -162,7 +164,7 @@ def _cost(result: Result) -> tuple[int, int]:
 
 def _within(best: Result, other: Result, spec: Compare) -> bool:
     behind = _difference(best, other, spec, "validation")
-    quantile = best.trainings[0].of("validation").design.critical if FACTS[spec.metric].share else NORMAL
+    quantile = best.trainings[0].of("validation").design.critical if facts()[spec.metric].share else NORMAL
     error = (behind.high - behind.low) / (2 * quantile)
     return bool(np.isfinite(error)) and abs(behind.value) <= spec.standard_errors * error
 
@@ -173,7 +175,7 @@ def leading(results: Sequence[Result], spec: Compare) -> Result:
     With several seeds it is their mean that counts: the rule judges strategies, and the luckiest of several trainings
     is no property of one.
     """
-    sign = -1 if FACTS[spec.metric].higher_is_better else 1
+    sign = -1 if facts()[spec.metric].higher_is_better else 1
 
     def key(result: Result) -> tuple[float, float, tuple[int, int], str]:
         means = {name: each["mean"] for name, each in result.seeds["validation"].items()}
@@ -184,7 +186,7 @@ def leading(results: Sequence[Result], spec: Compare) -> Result:
 
 def _better(difference: Interval, spec: Compare) -> bool:
     """Whether all of the interval lies on the champion's side."""
-    return difference.low > 0 if FACTS[spec.metric].higher_is_better else difference.high < 0
+    return difference.low > 0 if facts()[spec.metric].higher_is_better else difference.high < 0
 
 
 def _difference(best: Result, other: Result, spec: Compare, split: Split) -> Interval:

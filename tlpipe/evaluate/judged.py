@@ -1,4 +1,4 @@
-"""What models say of the validation and test samples, by the kind of data, and what is known of every metric."""
+"""Predictions of validation and test samples: the contract that every task's class keeps, and their intervals."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,11 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlpipe.data.packed import Packed, Split
-from tlpipe.evaluate.answers import AnswerPredictions
-from tlpipe.evaluate.predictions import Predictions
-from tlpipe.evaluate.tags import TagPredictions
 from tlpipe.intervals import Design, Interval, of_difference, of_outcomes, of_percentiles, of_share
-from tlpipe.metric_facts import FACTS
+from tlpipe.metric_facts import facts
+from tlpipe.tasks import facet
 
 
 class Judged(Protocol):
@@ -75,13 +73,10 @@ class Judged(Protocol):
         """(class, precision, recall, F1, support), in order."""
 
 
-JUDGED: dict[str, type[Judged]] = {
-    "image": Predictions,
-    "text": Predictions,
-    "words": TagPredictions,
-    "questions": AnswerPredictions,
-}
-"""By the kind of preprocessing."""
+def predictions_of(task: str) -> type[Judged]:
+    """The class of a task's predictions, by the kind of the task."""
+    predictions: type[Judged] = facet(task, "evaluation:Predictions")
+    return predictions
 
 
 def intervals(trainings: Sequence[Judged], resamples: int, seed: int) -> dict[str, Interval]:
@@ -109,10 +104,10 @@ def intervals(trainings: Sequence[Judged], resamples: int, seed: int) -> dict[st
 
 
 def _around(metric: str, value: float, draws: NDArray[np.float64], design: Design) -> Interval | None:
-    facts = FACTS[metric]
-    if facts.share:
+    known = facts()[metric]
+    if known.share:
         return of_share(value, draws, design)
-    return of_percentiles(value, draws, design, facts.centre)
+    return of_percentiles(value, draws, design, known.centre)
 
 
 def difference(first: Sequence[Judged], second: Sequence[Judged], metric: str, resamples: int, seed: int) -> Interval:
@@ -128,15 +123,15 @@ def difference(first: Sequence[Judged], second: Sequence[Judged], metric: str, r
     )
     values = [float(np.mean([each.measure()[metric] for each in side])) for side, _ in sides]
     value, design = values[0] - values[1], first[0].design
-    if FACTS[metric].share:
+    if facts()[metric].share:
         return of_difference(value, one - other, design)
-    found = of_percentiles(value, one - other, design, FACTS[metric].centre)
+    found = of_percentiles(value, one - other, design, facts()[metric].centre)
     return found or Interval(value, -np.inf, np.inf)
 
 
 def title(metric: str) -> str:
     """The metric's name for people."""
-    return FACTS[metric].title if metric in FACTS else metric.replace("_", " ")
+    return facts()[metric].title if metric in facts() else metric.replace("_", " ")
 
 
 def lower_title(metric: str) -> str:

@@ -38,13 +38,13 @@ def write_tables(folder: Path, trainings: Sequence[Judged], spec: Evaluate) -> d
     (folder / SPREAD).parent.mkdir(exist_ok=True)
     write_json(folder / SPREAD, spread([metrics, *map(scores, trainings[1:])], together))
     for index, each in enumerate(trainings):
-        each.save(folder / predictions_of(index))
+        each.save(folder / predictions_file(index))
     header = ("class", "precision", "recall", "f1", "support")
     write_rows(folder / "per_class.csv", header, first.of("test").per_class())
     return metrics
 
 
-def predictions_of(index: int) -> str:
+def predictions_file(index: int) -> str:
     """The file of what a strategy's training said; number 0 is the one whose model is the strategy's."""
     return f"seeds/{index}.csv" if index else "predictions.csv"
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tlpipe import __version__
 from tlpipe.config import ConfigError
 from tlpipe.export.graph import VIEW, name_opset_once, preprocessing_graph
+from tlpipe.tasks import facet
 from tlpipe.train.model import About, Classifier
 
 LOGITS, PROBABILITIES = "logits", "probabilities"
@@ -68,7 +69,7 @@ def onnx_model(model: nn.Module, about: About, opset: int) -> onnx.ModelProto:
         ConfigError: When the weights do not fit in one ONNX file.
     """
     refuse_too_large(model)
-    merged = GRAPHS[about.preprocess.kind](model, about, opset)
+    merged: onnx.ModelProto = facet(about.task.kind, "export:graph")(model, about, opset)
     merged.graph.name = about.task.kind
     merged.producer_name, merged.producer_version = "tlpipe", __version__
     onnx.helper.set_model_props(merged, metadata(about))
@@ -119,16 +120,6 @@ def ngram_graph(model: nn.Module, about: About, opset: int) -> onnx.ModelProto:
     same = {0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO}
     network = NgramInputs(Calibrated(model, about))
     return _trace(network, example, (ids, counts), about.task.outputs, {ids: free, counts: same}, opset)
-
-
-GRAPHS: dict[str, Callable[[Any, Any, int], onnx.ModelProto]] = {
-    "image": image_graph,
-    "text": text_graph,
-    "words": text_graph,
-    "questions": text_graph,
-    "ngrams": ngram_graph,
-}
-"""By the kind of preprocessing."""
 
 
 def metadata(about: About) -> dict[str, str]:

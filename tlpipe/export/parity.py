@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tlpipe.bundle import Case
+from tlpipe.data.base import Source, Track
+from tlpipe.data.packed import Packed
+from tlpipe.data.spec import Checks
 from tlpipe.export.graph import INPUT, VIEW
 from tlpipe.export.onnx import LOGITS, PROBABILITIES, Calibrated, labels_of
 from tlpipe.export.spec import Export
@@ -28,6 +31,22 @@ LEVELS = 1.5
 
 class ParityError(RuntimeError):
     """The exported file does not compute what was trained."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The test samples that the gate compares, and what reading them takes."""
+
+    source: Source
+    packed: Packed
+    rows: Sequence[int]
+    """Rows of `packed`, ascending."""
+    checks: Checks
+    preprocess: Any
+    """Of the model, which may be another one than that of the packed samples."""
+    champion: Path
+    """The model's folder."""
+    track: Track
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,49 +15,15 @@ from torch import nn
 from tlpipe import __version__
 from tlpipe.bundle import MODEL, Bundle, Case, Figure, Port, digest, metadata, write_bundle
 from tlpipe.export.golden import golden, keep
-from tlpipe.export.graph import INPUT
 from tlpipe.export.onnx import add_metadata, onnx_model
-from tlpipe.export.parity import HeldOut, ParityError, compare
-from tlpipe.export.question_parity import HeldOutQuestions, compare_questions
+from tlpipe.export.parity import ParityError
 from tlpipe.export.spec import Export
-from tlpipe.export.text_parity import HeldOutTexts, compare_ngrams, compare_texts
-from tlpipe.export.word_parity import HeldOutWords, compare_words
 from tlpipe.golden import write_golden
-from tlpipe.preprocess import questions, words
 from tlpipe.preprocess.limits import SampleLimits
+from tlpipe.tasks import facet
 from tlpipe.train.model import About
 
 Figures = dict[str, dict[str, Figure]]
-COMPARE: dict[str, Callable[..., tuple[Case, ...]]] = {
-    "image": compare,
-    "text": compare_texts,
-    "words": compare_words,
-    "questions": compare_questions,
-    "ngrams": compare_ngrams,
-}
-"""The gate, by the kind of preprocessing."""
-
-
-def _tokens(preprocess: Any) -> tuple[Port, ...]:
-    return tuple(Port(name=name, dtype="int64", shape=("batch", "length"), layout="NL") for name in preprocess.inputs)
-
-
-INPUTS: dict[str, Callable[[Any], tuple[Port, ...]]] = {
-    "image": lambda _: (Port(name=INPUT, dtype="uint8", shape=("batch", "height", "width", 3), layout="NHWC"),),
-    "text": _tokens,
-    "words": _tokens,
-    "questions": _tokens,
-    "ngrams": _tokens,
-}
-"""What the graph takes, by the kind of preprocessing."""
-LIMITS: dict[str, Callable[[Any], SampleLimits]] = {
-    "image": lambda samples: SampleLimits(max_pixels=samples.max_pixels),
-    "text": lambda _: SampleLimits(),
-    "words": lambda _: SampleLimits(max_characters=words.MAX_CHARACTERS),
-    "questions": lambda _: SampleLimits(max_characters=questions.MAX_CHARACTERS),
-    "ngrams": lambda _: SampleLimits(),
-}
-"""What the training refused, by the kind of preprocessing."""
 
 
 def export_bundle(
@@ -65,13 +31,14 @@ def export_bundle(
     report: Path,
     model: nn.Module,
     about: About,
-    samples: HeldOut | HeldOutTexts | HeldOutWords | HeldOutQuestions,
+    samples: Any,
     metrics: Figures,
     spec: Export,
 ) -> Bundle:
     """Write `folder` (`model.onnx`, `bundle.json`, for texts what reads them) and `report`, passed or not.
 
-    An older bundle in `folder` goes first; the new one appears there whole, or not at all.
+    `samples` are what the task's `held_out` gives. An older bundle in `folder` goes first; the new one appears there
+    whole, or not at all.
 
     Raises:
         ParityError: When the exported file does not compute what `model` does; no bundle is left.
@@ -80,13 +47,13 @@ def export_bundle(
     report.unlink(missing_ok=True)
     with _all_or_nothing(folder) as building:
         path = building / MODEL
-        graph, limits = onnx_model(model, about, spec.opset), LIMITS[about.preprocess.kind](samples)
+        graph, limits = onnx_model(model, about, spec.opset), facet(about.task.kind, "export:limits")(samples)
         add_metadata(graph, metadata(about.temperature, about.preprocess, limits, about.fitted))
         path.write_bytes(graph.SerializeToString(deterministic=True))
         for name, file in samples.files.items():
             shutil.copyfile(file, building / name)
         samples, raw = keep(samples, spec.golden)
-        cases = COMPARE[about.preprocess.kind](path, model, about, samples, spec)
+        cases: tuple[Case, ...] = facet(about.task.kind, "export:compare")(path, model, about, samples, spec)
         write_report(report, cases)
         require(cases, report)
         proof = golden(model, about, samples, raw, spec)
@@ -141,7 +108,7 @@ def describe(
     return Bundle(
         task=about.task.kind,
         labels=about.labels,
-        inputs=INPUTS[about.preprocess.kind](about.preprocess),
+        inputs=facet(about.task.kind, "export:inputs")(about.preprocess),
         outputs=tuple(Port(name=name, dtype="float32", shape=shape, layout=layout) for name in about.task.outputs),
         preprocessing=about.preprocess,
         limits=limits or SampleLimits(),

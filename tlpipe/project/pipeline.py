@@ -8,6 +8,7 @@ from typing import Any
 from tlpipe.config import members
 from tlpipe.data.spec import AnySource
 from tlpipe.packaged import is_packaged
+from tlpipe.tasks import facet
 from tlpipe.yaml_text import load_yaml
 
 TEMPLATE = Path(__file__).with_name("pipeline.yaml")
@@ -21,7 +22,7 @@ def pipeline(params: Mapping[str, Any], root: Path = Path()) -> str:
     """The text of dvc.yaml for these params, which must be valid ones; `root`: the project's folder."""
     source, backbone = params["data"]["source"], params["backbone"]
     texts = modality(source["kind"]) == "text"
-    baselines = texts and params["task"]["kind"] != "text_classification"
+    baselines = bool(facet(params["task"]["kind"], "evaluation:BASELINES"))
     chosen = backbone["kind"] == "auto"
     own = own_files(backbone, root)
     read = [str(source["path"]), *own.values()]

@@ -8,14 +8,15 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from tlpipe.advise.scores import SCORES, Score, assumption
+from tlpipe.advise.scores import Score, assumption
 from tlpipe.evaluate.figures import style
 from tlpipe.report.figures import VARIABLES, inline_svg
+from tlpipe.tasks import facet
 
 FILE = "reports/advice.json"
 
 
-def advice_facts(root: Path, comparison: Mapping[str, Any]) -> dict[str, Any] | None:
+def advice_facts(root: Path, comparison: Mapping[str, Any], task: str) -> dict[str, Any] | None:
     """reports/advice.json with the test figure that each strategy reached (None = not run) and the curve as SVG.
 
     `reached_metric` is the figure that was predicted; where evaluations do not have it, the one that strategies are
@@ -25,7 +26,7 @@ def advice_facts(root: Path, comparison: Mapping[str, Any]) -> dict[str, Any] | 
     if not path.is_file():
         return None
     advice: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    score = next(each for each in SCORES.values() if each.name == advice["score"])
+    score: Score = facet(task, "advice:SCORE")
     metric = score.test or comparison["metric"]
     tests = {name: entry["seeds"]["test"] for name, entry in comparison["strategies"].items()}
     reached = {name: each.get(metric, {}).get("mean") for name, each in tests.items()}

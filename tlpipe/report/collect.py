@@ -8,15 +8,17 @@ from typing import Any
 
 from tlpipe.bundle import Bundle, read_bundle
 from tlpipe.config import ConfigError
-from tlpipe.evaluate.judged import JUDGED
+from tlpipe.evaluate.judged import predictions_of
 from tlpipe.report.advice import advice_facts
-from tlpipe.report.errors import ERRORS, rows
+from tlpipe.report.errors import Errors, rows
 from tlpipe.report.figures import caption, comparison_figure, curves_figure, inline_svg
 from tlpipe.report.text import listing
 from tlpipe.strategies.counting import by_phase, most_trained
 from tlpipe.strategies.ending import Ending
+from tlpipe.tasks import facet
 from tlpipe.train.trained import load_trained
 
+BASELINES = Path("reports/baseline.json")
 REASONS_SHOWN = 12
 """Rejected samples that the report names; the rest is in reports/data.json."""
 
@@ -31,18 +33,18 @@ def collect(root: Path) -> dict[str, Any]:
     metric, names = comparison["metric"], list(comparison["strategies"])
     champion, proof = comparison["champion"], bundle_proof(root)
     task = read_json(root / "models/champion/model.json")
-    form = load_trained(root / "models/champion").form
-    load = JUDGED[form].load
+    kind = load_trained(root / "models/champion").kind
+    load = predictions_of(kind).load
     evaluated = {name: load(root / "reports/evaluation" / name / "predictions.csv") for name in names}
     tests, data = {name: each.of("test") for name, each in evaluated.items()}, read_json(root / "reports/data.json")
-    errors = ERRORS[form]
+    errors: Errors = facet(kind, "report:ERRORS")
     trained = comparison["strategies"].values()
     seeds = max(len(each["seeds"]["validation"][metric]["values"]) for each in trained)
     return {
         "comparison": comparison,
         "champion": {"name": champion, **comparison["strategies"][champion]},
         "metric": metric,
-        "baselines": {} if form in ("image", "text") else read_json(root / "reports/baseline.json"),
+        "baselines": read_json(root / BASELINES) if facet(kind, "evaluation:BASELINES") else {},
         "seeds": seeds,
         "metrics": list(dict.fromkeys(name for each in trained for name in each["test"])),
         "task": task,
@@ -57,7 +59,7 @@ def collect(root: Path) -> dict[str, Any]:
         "errors_template": errors.template,
         "errors_note": errors.note,
         "data": data_findings(data),
-        "advice": advice_facts(root, comparison),
+        "advice": advice_facts(root, comparison, kind),
         **proof,
     }
 

@@ -1,9 +1,8 @@
-"""What went wrong, by the kind of data: facts for the template that shows them."""
+"""Error section of the report: facts for the template that shows them."""
 
 import base64
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,12 @@ import numpy as np
 
 from tlpipe.config import ConfigError
 from tlpipe.csv_files import read_columns
-from tlpipe.evaluate.answers import AnswerPredictions
 from tlpipe.evaluate.figures import confusion_figure, reliability_figure
 from tlpipe.evaluate.predictions import Predictions
 from tlpipe.report.figures import VARIABLES, inline_svg
+
+CLASSES = "errors_classes.html.j2"
+"""Template of `class_errors`."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Errors:
     """The sections on errors and calibration."""
 
     template: str
-    """In this package; it is given `errors`, and everything that the page has."""
+    """Below tlpipe/report or tlpipe/tasks; it is given `errors`, and everything that the page has."""
     facts: Callable[[Path, str, Mapping[str, Any]], dict[str, Any]]
     """(project's folder, champion, what each strategy said of the test split) -> `errors`."""
     note: str = ""
@@ -86,52 +87,3 @@ def data_uri(path: Path) -> str:
 
 def _f1(row: Mapping[str, str]) -> tuple[float, str]:
     return float(row["f1"]), row["class"]
-
-
-def answer_errors(root: Path, champion: str, said: Mapping[str, AnswerPredictions]) -> dict[str, Any]:
-    """Of answers: what became of the questions, the worst mistakes, and whether an answer was seen at all."""
-    test, folder = said[champion], root / "reports/evaluation" / champion
-    return {
-        "total": test.size,
-        "wrong": int((test.scored.exact < 1).sum()),
-        "outcomes": [{"name": name, **outcomes(each)} for name, each in said.items()],
-        "kinds": rows(folder / "per_class.csv"),
-        "mistakes_png": data_uri(folder / "mistakes.png"),
-        "strategies": [
-            {"name": name, "reliability": inline_svg(reliability_figure(each, VARIABLES), f"reliability of {name}")}
-            for name, each in said.items()
-        ],
-    }
-
-
-def outcomes(test: AnswerPredictions) -> dict[str, int]:
-    """Questions by what was said to them."""
-    none, exact, partly = test.predicted == 1, test.scored.exact == 1, test.scored.f1 > 0
-    has = test.scored.answered
-    return {
-        "exact": int((has & ~none & exact).sum()),
-        "partly": int((has & ~none & ~exact & partly).sum()),
-        "other": int((has & ~none & ~partly).sum()),
-        "missed": int((has & none).sum()),
-        "rightly_none": int((~has & none).sum()),
-        "invented": int((~has & ~none).sum()),
-    }
-
-
-ENTITIES = (
-    "A sample is a sentence. An entity is right when its type, its first and its last word are. F1, precision and "
-    "recall are micro averages in seqeval's default mode (conlleval: an I- that continues nothing begins an entity); "
-    "the strict figure is seqeval's mode=strict with scheme=IOB2. Accuracy and log loss are those of words."
-)
-ANSWERS = (
-    "A sample is a question. Exact match and F1 are those of SQuAD's official scripts: lower case, without punctuation "
-    "and articles, the best of several right answers. Questions without an answer score 1 when none is given."
-)
-CLASSES = "errors_classes.html.j2"
-ERRORS: dict[str, Errors] = {
-    "image": Errors(CLASSES, partial(class_errors, unit="samples", per="class")),
-    "text": Errors(CLASSES, partial(class_errors, unit="samples", per="class")),
-    "words": Errors(CLASSES, partial(class_errors, unit="words", per="type of entity"), ENTITIES),
-    "questions": Errors("errors_answers.html.j2", answer_errors, ANSWERS),
-}
-"""By the kind of preprocessing."""

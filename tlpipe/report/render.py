@@ -12,6 +12,7 @@ from tlpipe.report import text
 from tlpipe.wording import baseline_ahead
 
 HERE = Path(__file__).parent
+TASKS = HERE.parent / "tasks"
 TILES = ("accuracy", "macro_f1", "ece", "entity_precision", "entity_recall", "exact_match", "answered_f1")
 """Metrics of the champion that the top of the page shows, besides the one that ranks."""
 
@@ -19,7 +20,11 @@ TILES = ("accuracy", "macro_f1", "ece", "entity_precision", "entity_recall", "ex
 def render(facts: Mapping[str, Any]) -> str:
     """The page for what `collect` returned."""
     environment = Environment(
-        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader((HERE, TASKS)),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters.update(text.FILTERS)
     css = Markup((HERE / "style.css").read_text(encoding="utf-8"))  # noqa: S704  # our own file

@@ -4,7 +4,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -13,7 +12,7 @@ from typing import Annotated
 from pydantic import Field
 
 from tlpipe.config import Spec
-from tlpipe.serve.jobs import Called, Job, compute
+from tlpipe.serve.jobs import Called, Job, compute, tell
 from tlpipe.serve.reading import Busy
 from tlpipe.serve.session import Tensors
 
@@ -86,7 +85,11 @@ class Batcher:
         self._run = run
         self._observe = observe
         self._jobs: deque[Job] = deque()
-        self._arrival = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = False
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._lanes = lanes
         self._calls = 0
         self._running = 0
@@ -95,7 +98,6 @@ class Batcher:
         self._closed = False
         self._enough = width * self._most
         self._threads = ThreadPoolExecutor(lanes.count if lanes else width, thread_name_prefix="graph")
-        self._worker = asyncio.create_task(self._work())
 
     async def submit(self, feeds: Tensors) -> Tensors:
         """The outputs of one job of (N, ...) tensors. Cancel the call to take a waiting job out of the queue.
@@ -106,34 +108,46 @@ class Batcher:
         rows = len(next(iter(feeds.values())))
         if self._closed or (self.waiting and self.waiting + rows > self.batching.queue):
             raise Busy("the queue is full; try again")
-        job = Job(feeds, rows, asyncio.get_running_loop().create_future())
+        job = Job(feeds, rows, self._loop.create_future())
         self._jobs.append(job)
+        self._idle.clear()
         if self._crowded():
             self._calm = 0
         self.waiting += rows
-        self._arrival.set()
+        self._soon()
         try:
             return await job.answer
         except asyncio.CancelledError:
             if job in self._jobs:
                 self._jobs.remove(job)
                 self.waiting -= rows
+                self._soon()
             raise
 
     async def close(self) -> None:
         """Take no more jobs, finish those that wait, and end."""
         self._closed = True
-        self._arrival.set()
-        await self._worker
+        self._soon()
+        await self._idle.wait()
         self._threads.shutdown()
 
-    async def _work(self) -> None:
-        while self._jobs or self._calls or not self._closed:
-            left = self._left()
-            if left is None or left > 0:
-                await self._wait(left)
-            else:
-                self._begin()
+    def _soon(self) -> None:
+        """Look at the next turn of the loop, with all that arrives in this one, whether it is time to begin a call."""
+        if not self._due:
+            self._due = True
+            self._loop.call_soon(self._begin_what_is_due)
+
+    def _begin_what_is_due(self) -> None:
+        self._due = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while (left := self._left()) is not None and left <= 0:
+            self._begin()
+        if left is not None:
+            self._timer = self._loop.call_later(left, self._begin_what_is_due)
+        elif not self._jobs and not self._calls:
+            self._idle.set()
 
     def _crowded(self) -> bool:
         return self._lanes is not None and self._running + len(self._jobs) >= self._lanes.fewest
@@ -158,28 +172,18 @@ class Batcher:
         self._calls += 1
         self._running += len(jobs)
         run = lanes.run if lanes else self._run
-        call = asyncio.get_running_loop().run_in_executor(self._threads, compute, run, jobs)
-        call.add_done_callback(partial(self._end, jobs))
+        self._threads.submit(tell, self._loop, partial(self._end, jobs), compute, run, jobs)
 
-    def _end(self, jobs: list[Job], call: "asyncio.Future[Called]") -> None:
+    def _end(self, jobs: list[Job], called: Called) -> None:
         self._calls -= 1
-        self._arrival.set()
-        outcomes, started, seconds = call.result()
+        outcomes, started, seconds = called
         self._last = sum(job.rows for job in jobs)
         self._running -= len(jobs)
         self._calm += not self._crowded()
         self._observe(self._last, seconds, started - jobs[0].arrived)
         for job, outcome in zip(jobs, outcomes, strict=True):
             job.settle(outcome)
-
-    async def _wait(self, seconds: float | None) -> None:
-        self._arrival.clear()
-        if seconds is None:
-            await self._arrival.wait()
-            return
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._arrival.wait()
+        self._begin_what_is_due()
 
     def _take(self, most: int) -> list[Job]:
         """The oldest job and all that fit in a batch of `most` with it; the others keep their places."""

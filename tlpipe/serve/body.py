@@ -10,7 +10,7 @@ from typing import Any
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from tlpipe.serve.reading import BadInput, Busy
 from tlpipe.serve.settings import Limits
@@ -25,8 +25,8 @@ class Bodies:
         self.limits = limits
         self.held = 0
 
-    async def read(self, request: Request) -> bytes:
-        """The body, decompressed. The caller gives it back with `release` when it is done with it.
+    async def read(self, request: Request) -> "Held":
+        """The body, decompressed, held until the block of a `with` ends.
 
         Raises:
             BadInput: Too large, too slow, compressed in a way that is not known.
@@ -48,18 +48,21 @@ class Bodies:
         except BaseException:
             self.held -= sum(map(len, chunks))
             raise
-        return body
-
-    def release(self, body: bytes) -> None:
-        """The body is no longer held."""
-        self.held -= len(body)
+        return Held(self, body)
 
     async def _receive(self, request: Request, chunks: list[bytes]) -> None:
         """Put the body into `chunks`, each counted as it arrives."""
         limit, size = self.limits.body, 0
         try:
             async with asyncio.timeout(self.limits.body_seconds):
-                async for chunk in request.stream():
+                more = True
+                while more:
+                    message = await request.receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientDisconnect
+                    chunk, more = message.get("body", b""), message.get("more_body", False)
+                    if not chunk:
+                        continue
                     size += len(chunk)
                     if size > limit:
                         raise BadInput(f"the body is larger than the {limit:,} bytes allowed", 413)
@@ -72,6 +75,19 @@ class Bodies:
         if self.held + size > self.limits.held:
             raise Busy("the server holds too many bytes of requests; try again")
         self.held += size
+
+
+class Held:
+    """A body, counted among those that are held as long as a `with` block needs it."""
+
+    def __init__(self, bodies: Bodies, body: bytes) -> None:
+        self._bodies, self._body = bodies, body
+
+    def __enter__(self) -> bytes:
+        return self._body
+
+    def __exit__(self, *_: object) -> None:
+        self._bodies.held -= len(self._body)
 
 
 def _length(request: Request) -> int:

@@ -9,7 +9,9 @@ import numpy as np
 
 from tlpipe.bundle import ABOUT, MODEL, Bundle, BundleError, read_bundle
 from tlpipe.golden import GOLDEN, read_golden
+from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.serve.aside import Aside, aside
+from tlpipe.serve.profiles import Calls, profile
 from tlpipe.serve.proof import agree, prove, try_out
 from tlpipe.serve.reading import Reading, Row
 from tlpipe.serve.readings import reading
@@ -30,9 +32,19 @@ class Loaded:
     proved: int = 0
     """Golden samples for which this device gave what torch gave; 0 for a bundle that has none."""
 
+    def fit(self, feeds: Tensors) -> Tensors:
+        """What the session takes of checked tensors; slow where that is not just these.
 
-def load(folder: Path, runtime: Runtime, max_pixels: int | None = None) -> Loaded:
-    """The bundle in `folder`, its hashes verified, its session warm.
+        Images of other sizes than TensorRT's engine was built for are resized here, as those of `/predict` are.
+        """
+        preprocess, engine = self.bundle.preprocessing, self.session.profile
+        if engine is None or not isinstance(preprocess, ImagePreprocess) or engine.takes(feeds):
+            return feeds
+        return {name: np.stack([preprocess.pack(image) for image in images]) for name, images in feeds.items()}
+
+
+def load(folder: Path, runtime: Runtime, max_pixels: int | None = None, calls: Calls | None = None) -> Loaded:
+    """The bundle in `folder`, its hashes verified, its session warm, for calls of as many rows as `calls` says.
 
     Raises:
         BundleError: When a file is missing or changed, the graph is not the one that `bundle.json` describes, or
@@ -45,7 +57,8 @@ def load(folder: Path, runtime: Runtime, max_pixels: int | None = None) -> Loade
     # The very bytes that run are the ones that were checked, even when somebody replaces the file just now.
     if digest != bundle.sha256.get(MODEL):
         raise BundleError(f"{folder / MODEL} changed while it was read, or {ABOUT} does not name it; load it again")
-    session = Session(model, runtime)
+    device = runtime.resolve()
+    session = Session(model, runtime, profile(bundle, calls or Calls()) if device == "tensorrt" else None)
     agree(bundle, session)
     read = reading(bundle, folder, max_pixels)
     example = read.example().rows[0]
@@ -53,9 +66,10 @@ def load(folder: Path, runtime: Runtime, max_pixels: int | None = None) -> Loade
     try_out(bundle, read, session)
     beside = aside(model, runtime, session, stack([example]))
     runs = {session.provider: session.run} | ({"one thread a call": beside.session.run} if beside else {})
+    resizes = session.profile is None
     golden = read_golden(folder) if GOLDEN in bundle.sha256 else None
     if golden is not None:
-        prove(golden, reading(bundle, folder), runs, session.device)
+        prove(golden, reading(bundle, folder), runs, session.device, resizes)
     return Loaded(bundle, session, read, bundle.version, beside, len(golden.samples) if golden else 0)
 
 

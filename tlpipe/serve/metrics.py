@@ -1,98 +1,81 @@
-"""What the server did, in Prometheus' text format (version 0.0.4)."""
+"""Prometheus metrics of the server, and their text format (version 0.0.4)."""
 
-from bisect import bisect_left
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from functools import cache
 from time import time
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-Labels = tuple[tuple[str, str], ...]
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class Counter:
-    """Sums by labels; also a gauge, through `set`."""
-
-    def __init__(self, name: str, about: str, kind: str = "counter") -> None:
-        self.name, self.about, self.kind = name, about, kind
-        self.values: dict[Labels, float] = defaultdict(float)
-
-    def add(self, amount: float = 1, **labels: str) -> None:
-        """Add to the sum with these labels."""
-        self.values[tuple(labels.items())] += amount
-
-    def set(self, value: float, **labels: str) -> None:
-        """Replace the value with these labels."""
-        self.values[tuple(labels.items())] = value
-
-    def lines(self) -> Iterator[str]:
-        """The metric in Prometheus' format."""
-        yield from _head(self.name, self.about, self.kind)
-        for labels, value in self.values.items():
-            yield f"{self.name}{_braces(labels)} {value:g}"
-
-
-class Histogram:
-    """How many observations were at most each bound, by labels."""
-
-    def __init__(self, name: str, about: str, bounds: Sequence[float]) -> None:
-        self.name, self.about, self.bounds = name, about, bounds
-        self.counts: dict[Labels, list[int]] = defaultdict(lambda: [0] * (len(bounds) + 1))
-        self.sums: dict[Labels, float] = defaultdict(float)
-
-    def observe(self, value: float, **labels: str) -> None:
-        """Count one observation."""
-        key = tuple(labels.items())
-        self.counts[key][bisect_left(self.bounds, value)] += 1
-        self.sums[key] += value
-
-    def lines(self) -> Iterator[str]:
-        """The metric in Prometheus' format."""
-        yield from _head(self.name, self.about, "histogram")
-        for labels, counts in self.counts.items():
-            for bound, total in zip([*(f"{each:g}" for each in self.bounds), "+Inf"], accumulate(counts), strict=True):
-                yield f"{self.name}_bucket{_braces((*labels, ('le', bound)))} {total}"
-            yield f"{self.name}_sum{_braces(labels)} {self.sums[labels]:.9g}"
-            yield f"{self.name}_count{_braces(labels)} {sum(counts)}"
-
-
-def _head(name: str, about: str, kind: str) -> Iterator[str]:
-    yield f"# HELP {name} {about}"
-    yield f"# TYPE {name} {kind}"
-
-
-def _braces(labels: Labels) -> str:
-    inside = ",".join(f'{name}="{_escaped(value)}"' for name, value in labels)
-    return f"{{{inside}}}" if inside else ""
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-
-
 class Metrics:
-    """All that `/metrics` shows."""
+    """All that `/metrics` shows, of this server alone."""
 
     def __init__(self) -> None:
-        self.requests = Counter("tlpipe_requests_total", "Requests answered, by endpoint and HTTP status.")
-        self.latency = Histogram("tlpipe_request_seconds", "From the request's head to its answer.", SECONDS)
-        self.batches = Histogram("tlpipe_batch_samples", "Samples in a call of the graph.", ROWS)
-        self.compute = Histogram("tlpipe_graph_seconds", "Duration of a call of the graph.", SECONDS)
-        self.waits = Histogram("tlpipe_queue_seconds", "How long the oldest sample of a call waited.", SECONDS)
-        self.queue = Counter("tlpipe_queue_samples", "Samples that wait now.", "gauge")
-        self.model = Counter("tlpipe_model_info", "The bundle being served: 1.", "gauge")
-        self.reloads = Counter("tlpipe_reloads_total", "Bundles loaded while serving, by outcome.")
-        self.started = Counter("tlpipe_start_time_seconds", "When the server began, Unix time.", "gauge")
-        self.started.set(round(time(), 3))
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a series beside each other one that says when it began
+        self.registry = registry = CollectorRegistry()
+        requests = Counter(
+            "tlpipe_requests_total",
+            "Requests answered, by endpoint and HTTP status.",
+            ["endpoint", "status"],
+            registry=registry,
+        )
+        latency = Histogram(
+            "tlpipe_request_seconds",
+            "From the request's head to its answer.",
+            ["endpoint"],
+            registry=registry,
+            buckets=SECONDS,
+        )
+        # Few of them: endpoints are names of functions. The client's own way to them takes a lock and a while.
+        self._requests, self._latency = cache(requests.labels), cache(latency.labels)
+        self._rows = Histogram(
+            "tlpipe_batch_samples", "Samples in a call of the graph.", registry=registry, buckets=ROWS
+        )
+        self._compute = Histogram(
+            "tlpipe_graph_seconds", "Duration of a call of the graph.", registry=registry, buckets=SECONDS
+        )
+        self._waits = Histogram(
+            "tlpipe_queue_seconds",
+            "How long the oldest sample of a call waited.",
+            registry=registry,
+            buckets=SECONDS,
+        )
+        self.queue = Gauge("tlpipe_queue_samples", "Samples that wait now.", registry=registry)
+        self._model = Gauge(
+            "tlpipe_model_info",
+            "The bundle being served: 1.",
+            ["model", "version", "provider"],
+            registry=registry,
+        )
+        self._reloads = Counter(
+            "tlpipe_reloads_total", "Bundles loaded while serving, by outcome.", ["outcome"], registry=registry
+        )
+        started = Gauge("tlpipe_start_time_seconds", "When the server began, Unix time.", registry=registry)
+        started.set(round(time(), 3))
+
+    def request(self, endpoint: str, status: int, seconds: float) -> None:
+        """One request, answered."""
+        self._requests(endpoint, str(status)).inc()
+        self._latency(endpoint).observe(seconds)
 
     def batch(self, rows: int, seconds: float, waited: float) -> None:
         """One call of the graph."""
-        self.batches.observe(rows)
-        self.compute.observe(seconds)
-        self.waits.observe(waited)
+        self._rows.observe(rows)
+        self._compute.observe(seconds)
+        self._waits.observe(waited)
 
-    def text(self) -> str:
+    def model(self, model: str, version: str, provider: str) -> None:
+        """The bundle that is served from now on."""
+        self._model.clear()
+        self._model.labels(model, version, provider).set(1)
+
+    def reload(self, outcome: str) -> None:
+        """One attempt to load a bundle while serving."""
+        self._reloads.labels(outcome).inc()
+
+    def text(self) -> bytes:
         """Everything, as Prometheus reads it."""
-        return "\n".join(line for metric in vars(self).values() for line in metric.lines()) + "\n"
+        return generate_latest(self.registry)

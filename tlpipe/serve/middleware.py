@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tlpipe.serve.connections import FRAMING
 from tlpipe.serve.metrics import Metrics
 from tlpipe.serve.settings import Settings
 
@@ -16,8 +17,6 @@ OPEN = frozenset({"/", "/openapi.json", "/v2/health/live", "/v2/health/ready"})
 """What needs no token: probes have none, and the page asks for it."""
 LARGEST_HEAD = 16 * 2**10
 """Bytes of a request's path, query and headers."""
-FRAMING = frozenset({b"content-length", b"transfer-encoding"})
-"""Headers that say where a body ends."""
 NOSNIFF = (b"x-content-type-options", b"nosniff")
 """No browser is to take an answer for anything but what it says it is."""
 
@@ -83,8 +82,7 @@ class Observer:
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         # The endpoint's name, never the path: clients choose paths, and every new label is kept for ever.
         endpoint = getattr(scope.get("endpoint"), "__name__", "none")
-        self.service.metrics.requests.add(endpoint=endpoint, status=str(status))
-        self.service.metrics.latency.observe(seconds, endpoint=endpoint)
+        self.service.metrics.request(endpoint, status, seconds)
         if self.service.settings.requests_log:
             log.info("request", extra=_line(scope, endpoint, status, seconds))
 
@@ -98,6 +96,11 @@ def _problem(scope: Scope) -> tuple[int, str] | None:
             framed.add(name)
     if size > LARGEST_HEAD:
         return 431, f"the request's path and headers have {size:,} bytes; at most {LARGEST_HEAD:,} are taken"
+    if len(framed) and any(name == b"upgrade" for name, _ in scope["headers"]):
+        return (
+            400,
+            "a body that comes with an Upgrade header cannot be read; leave the header out, this is HTTP/1.1 alone",
+        )
     if len(framed) > 1:
         # Two proxies may take either, and so disagree on where the next request begins (RFC 9112, 6.1).
         return 400, "the request has both Content-Length and Transfer-Encoding; send one of them"

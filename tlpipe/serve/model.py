@@ -2,8 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from tlpipe.bundle import ABOUT
@@ -11,6 +9,7 @@ from tlpipe.config import ConfigError
 from tlpipe.serve.batcher import WIDTH, Batcher, Lanes
 from tlpipe.serve.load import Loaded, load
 from tlpipe.serve.metrics import Metrics
+from tlpipe.serve.profiles import Calls
 from tlpipe.serve.settings import Settings
 
 log = logging.getLogger("tlpipe.serve")
@@ -20,11 +19,18 @@ LONGEST_PAUSE = 60.0
 
 @dataclass(eq=False)
 class Served:
-    """A loaded bundle with its queue."""
+    """A loaded bundle with its queue; kept alive inside of a `with` block."""
 
     loaded: Loaded
     batcher: Batcher
     users: int = 0
+
+    def __enter__(self) -> "Served":
+        self.users += 1
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.users -= 1
 
 
 class Model:
@@ -44,37 +50,29 @@ class Model:
             raise RuntimeError("no bundle has been loaded")
         return self._served
 
-    @asynccontextmanager
-    async def use(self) -> AsyncIterator[Served]:
-        """What is served now, kept alive until the block ends."""
-        served = self.now
-        served.users += 1
-        try:
-            yield served
-        finally:
-            served.users -= 1
-
     async def load(self) -> None:
         """Serve what is in the bundle's folder from now on. Raises ConfigError; then all stays as it was."""
         async with self._loading:
             seen = self._stamp()
-            loaded = await asyncio.to_thread(
-                load, self.settings.bundle, self.settings.runtime, self.settings.limits.pixels
-            )
+            loaded = await asyncio.to_thread(self._load)
             self._seen = seen
             before = self._served
             if before is not None and before.loaded.version == loaded.version:
                 return
             self._served = Served(loaded, self._batcher(loaded))
-        self.metrics.model.values.clear()
         labels = {"model": self.settings.name, "version": loaded.version, "provider": loaded.session.provider}
-        self.metrics.model.set(1, **labels)
+        self.metrics.model(**labels)
         about = {"bundle": str(self.settings.bundle), "task": loaded.bundle.task, "golden_samples": loaded.proved}
         log.info("loaded", extra={**about, **labels})
         if before is not None:
             task = asyncio.create_task(_retire(before))
             self._retiring.add(task)
             task.add_done_callback(self._retiring.discard)
+
+    def _load(self) -> Loaded:
+        settings, usual = self.settings, self.settings.batching.most("tensorrt")
+        calls = Calls(usual, max(usual, settings.limits.items))
+        return load(settings.bundle, settings.runtime, settings.limits.pixels, calls)
 
     def _batcher(self, loaded: Loaded) -> Batcher:
         given, device = self.settings.batching, loaded.session.device
@@ -90,7 +88,7 @@ class Model:
         try:
             await self.load()
         except Exception as error:  # a bundle that is being copied, or hostile, can fail in any way; this one serves on
-            self.metrics.reloads.add(outcome="failed")
+            self.metrics.reload("failed")
             reason = str(error) if isinstance(error, ConfigError) else f"{type(error).__name__}: {error}"
             log.error(
                 "the new bundle is not served",
@@ -98,7 +96,7 @@ class Model:
                 exc_info=None if isinstance(error, ConfigError) else error,
             )
             return False
-        self.metrics.reloads.add(outcome="loaded")
+        self.metrics.reload("loaded")
         return True
 
     async def watch(self) -> None:

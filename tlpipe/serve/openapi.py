@@ -1,50 +1,18 @@
 """The interface as an OpenAPI 3.1 document."""
 
-from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, TypeAdapter, create_model
 
 from tlpipe import __version__
 from tlpipe.bundle import Bundle
-from tlpipe.entities import types_of
 from tlpipe.serve.protocol import DATATYPES
+from tlpipe.serve.reading import Binary, Reading
 from tlpipe.serve.settings import Settings
 
 Json = dict[str, Any]
-OBJECT: Json = {"type": "object"}
-TEXT: Json = {"type": "string"}
-SENT: Json = {"type": "string", "pattern": r"\S"}
-"""A text to answer for: not a blank one."""
-BINARY: Json = {"type": "string", "format": "binary"}
-PAIR: Json = {
-    "type": "object",
-    "properties": {"text": SENT, "pair": {"oneOf": [SENT, {"type": "null"}]}},
-    "required": ["text"],
-    "additionalProperties": False,
-}
-QUESTION: Json = {
-    "type": "object",
-    "properties": {"question": SENT, "context": SENT},
-    "required": ["question", "context"],
-    "additionalProperties": False,
-}
-WORDS: Json = {"type": "array", "items": SENT, "minItems": 1}
-ONE_TEXT, IN_WORDS = (
-    {"type": "object", "properties": {key: schema}, "required": [key], "additionalProperties": False}
-    for key, schema in (("text", SENT), ("words", WORDS))
-)
-BODIES: dict[str, Json] = {
-    "image": dict.fromkeys(("image/jpeg", "image/png", "image/webp"), BINARY),
-    "text": {"text/plain": SENT, "application/json": {"oneOf": [SENT, PAIR]}},
-    "words": {"text/plain": SENT, "application/json": {"oneOf": [SENT, WORDS, ONE_TEXT, IN_WORDS]}},
-    "question": {"application/json": QUESTION},
-}
-"""What `/predict` takes besides several parts, by what the model reads."""
-SUMMARIES = {
-    "image": "Labels with probabilities for images",
-    "text": "Labels with probabilities for texts",
-    "words": "Entities in texts",
-    "question": "Answers to questions, as stretches of their contexts",
-}
+TEXT, OBJECT = {"type": "string"}, {"type": "object"}
+REF = "#/components/schemas/{model}"
 PROBLEMS = {
     "400": "What was sent cannot be used; `error` says why.",
     "401": "The token is missing or wrong.",
@@ -56,13 +24,71 @@ PROBLEMS = {
 }
 
 
-def document(settings: Settings, bundle: Bundle, form: str) -> Json:
-    """The document for this server and its bundle; `form` as in `Reading`."""
+class Problem(BaseModel):
+    """Why a request was not answered."""
+
+    error: str = ""
+    ready: bool = True
+
+
+class Tensor(BaseModel):
+    """Description of an input or output; -1 stands for a size that is free."""
+
+    name: str
+    datatype: str
+    shape: list[int]
+
+
+class OutputTensor(Tensor):
+    """An output with its values."""
+
+    data: list[Any] = []
+
+
+class InferenceResponse(BaseModel):
+    """Tensors out (Open Inference Protocol 2)."""
+
+    model_name: str
+    model_version: str
+    outputs: list[OutputTensor]
+
+
+class Metadata(BaseModel):
+    """What the model takes and gives."""
+
+    name: str
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+
+
+class Server(BaseModel):
+    """What the server is."""
+
+    name: str
+    version: str
+    extensions: list[str]
+
+
+class Ready(BaseModel):
+    """Whether requests may be sent."""
+
+    ready: bool
+
+
+class Live(BaseModel):
+    """Whether the process answers."""
+
+    live: bool
+
+
+def document(settings: Settings, bundle: Bundle, reading: Reading) -> Json:
+    """The document for this server and its bundle, from the models of its task's requests and answers."""
+    bodies, schemas = _schemas(bundle, reading)
     found: Json = {
         "openapi": "3.1.0",
         "info": {"title": f"tlpipe: {settings.name}", "version": __version__, "description": f"Task: {bundle.task}."},
-        "paths": _paths(settings, form),
-        "components": {"schemas": _schemas(bundle, form)},
+        "paths": _paths(settings, reading, bodies),
+        "components": {"schemas": schemas},
     }
     if settings.token is not None:
         found["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
@@ -70,10 +96,10 @@ def document(settings: Settings, bundle: Bundle, form: str) -> Json:
     return found
 
 
-def _paths(settings: Settings, form: str) -> Json:
+def _paths(settings: Settings, reading: Reading, bodies: Json) -> Json:
     path = f"/v2/models/{settings.name}"
     return {
-        "/predict": {"post": _predict(settings, form)},
+        "/predict": {"post": _predict(settings, reading, bodies)},
         f"{path}/infer": {"post": _infer()},
         path: {"get": _get("What the model takes and gives", "Metadata")},
         f"{path}/ready": {"get": _get("Whether the model answers", "Ready", "503")},
@@ -86,14 +112,21 @@ def _paths(settings: Settings, form: str) -> Json:
     }
 
 
-def _predict(settings: Settings, form: str) -> Json:
+def _predict(settings: Settings, reading: Reading, bodies: Json) -> Json:
     several: Json = {
         "type": "object",
-        "properties": {"files": {"type": "array", "items": BINARY, "minItems": 1, "maxItems": settings.limits.items}},
+        "properties": {
+            "files": {
+                "type": "array",
+                "items": TypeAdapter(Binary).json_schema(),
+                "minItems": 1,
+                "maxItems": settings.limits.items,
+            }
+        },
         "required": ["files"],
     }
     return {
-        "summary": SUMMARIES[form],
+        "summary": reading.summary,
         "parameters": [
             {
                 "name": "top",
@@ -105,7 +138,7 @@ def _predict(settings: Settings, form: str) -> Json:
         "requestBody": {
             "required": True,
             "content": {
-                **{media: {"schema": schema} for media, schema in BODIES[form].items()},
+                **{media: {"schema": schema} for media, schema in bodies.items()},
                 "multipart/form-data": {"schema": several},
             },
         },
@@ -151,70 +184,32 @@ def _ref(name: str) -> Json:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _object(required: tuple[str, ...] = (), **properties: Json) -> Json:
-    return {"type": "object", "properties": properties, "required": list(required)}
+def _schemas(bundle: Bundle, reading: Reading) -> tuple[Json, Json]:
+    """(schema of a sample by content type, all named schemas)."""
+    answers: Any = list[reading.answer_model()]  # type: ignore[misc]
+    predictions = _model("Predictions", model=str, version=str, predictions=answers)
+    models = (Problem, InferenceResponse, Metadata, Server, Ready, Live, predictions)
+    sent = [(media, "validation", TypeAdapter(body)) for media, body in reading.bodies.items()]
+    sent.append(("inference", "validation", TypeAdapter(_inference(bundle))))
+    given = [(model.__name__, "serialization", TypeAdapter(model)) for model in models]
+    schemas, defined = TypeAdapter.json_schemas([*sent, *given], ref_template=REF)  # type: ignore[list-item]
+    return {media: schemas[media, "validation"] for media in reading.bodies}, defined["$defs"]
 
 
-def _list(items: Json) -> Json:
-    return {"type": "array", "items": items}
+def _inference(bundle: Bundle) -> type[BaseModel]:
+    """Tensors in, with the names and types that the graph has."""
+    names, outputs = (tuple(port.name for port in ports) for ports in (bundle.inputs, bundle.outputs))
+    datatypes = tuple(sorted({DATATYPES[port.dtype] for port in bundle.inputs}))
+    shape = list[Annotated[int, Field(ge=1)]]
+    tensor = _model("InputTensor", name=Literal[names], shape=shape, datatype=Literal[datatypes])
+    tensor = create_model("InputTensor", __base__=tensor, data=(list[Any], []))
+    output = create_model("RequestedOutput", __base__=_model("Named", name=Literal[outputs]), parameters=(dict, {}))
+    request = _model("InferenceRequest", inputs=list[tensor])  # type: ignore[valid-type]
+    optional: Any = {"id": (str, ""), "outputs": (list[output], [])}  # type: ignore[valid-type]
+    return create_model("InferenceRequest", __base__=request, **optional)
 
 
-NUMBER: Json = {"type": "number", "minimum": 0, "maximum": 1}
-
-
-def _labels(bundle: Bundle) -> Json:
-    label = _object(("label", "probability"), label={"type": "string", "enum": list(bundle.labels)}, probability=NUMBER)
-    return _object(("label", "probability", "top"), **label["properties"], top=_list(label))
-
-
-def _entities(bundle: Bundle) -> Json:
-    place: Json = {"type": "integer", "minimum": 0}
-    kinds: Json = {"type": "string", "enum": list(types_of(bundle.labels))}
-    found = {"type": kinds, "text": TEXT, "start": place, "end": place, "score": NUMBER}
-    entity: Json = {"type": "object", "properties": found, "required": list(found)}
-    return _object(("text", "entities"), text=TEXT, entities=_list(entity))
-
-
-def _answer(bundle: Bundle) -> Json:
-    place: Json = {"type": "integer", "minimum": 0}
-    maybe: Json = {**place, "type": ["integer", "null"]}
-    chance: Json = {**NUMBER, "type": ["number", "null"]}
-    span = _object(("text", "start", "end", "probability"), text=TEXT, start=place, end=place, probability=NUMBER)
-    places = {"start": maybe, "end": maybe}
-    keys = {"answer": TEXT, **places, "score": chance, "no_answer_probability": chance, "n_best": _list(span)}
-    return _object(tuple(keys), **keys)
-
-
-ANSWERS: dict[str, Callable[[Bundle], Json]] = {
-    "image": _labels,
-    "text": _labels,
-    "words": _entities,
-    "question": _answer,
-}
-"""A sample's answer, by what the model reads."""
-
-
-def _schemas(bundle: Bundle, form: str) -> Json:
-    shape = _list({"type": "integer", "minimum": 1})
-    names = {"enum": [port.name for port in bundle.inputs]}
-    datatypes = {"enum": sorted({DATATYPES[port.dtype] for port in bundle.inputs})}
-    tensor = _object(("name", "shape", "datatype"), name=names, shape=shape, datatype=datatypes, data=_list({}))
-    output = _object(("name",), name={"enum": [port.name for port in bundle.outputs]}, parameters=OBJECT)
-    given = _object(("name", "shape", "datatype"), name=TEXT, shape=shape, datatype=TEXT, data=_list({}))
-    described = _object(("name", "datatype", "shape"), name=TEXT, datatype=TEXT, shape=_list({"type": "integer"}))
-    return {
-        "Problem": _object((), error=TEXT, ready={"type": "boolean"}),
-        "Predictions": _object(
-            ("model", "version", "predictions"), model=TEXT, version=TEXT, predictions=_list(ANSWERS[form](bundle))
-        ),
-        "InferenceRequest": _object(("inputs",), id=TEXT, inputs=_list(tensor), outputs=_list(output)),
-        "InferenceResponse": _object(
-            ("model_name", "model_version", "outputs"), model_name=TEXT, model_version=TEXT, outputs=_list(given)
-        ),
-        "Metadata": _object(
-            ("name", "inputs", "outputs"), name=TEXT, inputs=_list(described), outputs=_list(described)
-        ),
-        "Server": _object(("name", "version", "extensions"), name=TEXT, version=TEXT, extensions=_list(TEXT)),
-        "Ready": _object(("ready",), ready={"type": "boolean"}),
-        "Live": _object(("live",), live={"type": "boolean"}),
-    }
+def _model(title: str, /, **fields: Any) -> type[BaseModel]:
+    """A model whose fields are all required."""
+    required: Any = {field: (kind, ...) for field, kind in fields.items()}
+    return create_model(title, **required)

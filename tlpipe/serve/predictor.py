@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from tlpipe.cores import usable_cores
 from tlpipe.serve.load import load, stack, unstack
+from tlpipe.serve.profiles import Calls
 from tlpipe.serve.reading import Answer, BadInput, Row, Sample
 from tlpipe.serve.session import Device, Runtime
 
@@ -37,7 +38,7 @@ class Predictor:
         top: int = 5,
         max_pixels: int | None = None,
     ) -> None:
-        self.loaded = load(Path(bundle), Runtime(device=device, threads=threads), max_pixels)
+        self.loaded = load(Path(bundle), Runtime(device=device, threads=threads), max_pixels, Calls(batch, batch))
         self.workers = threads or usable_cores()
         self.batch = batch
         self.top = top

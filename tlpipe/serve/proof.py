@@ -30,6 +30,7 @@ def agree(bundle: Bundle, session: Session) -> None:
 
 
 def _contradictions(bundle: Bundle, session: Session) -> Iterator[str]:
+    fixed = session.profile.fixed if session.profile else {}
     for what, ports, actual in (
         ("input", bundle.inputs, session.input_ports),
         ("output", bundle.outputs, session.output_ports),
@@ -42,7 +43,7 @@ def _contradictions(bundle: Bundle, session: Session) -> Iterator[str]:
             dtype, shape = actual[port.name]
             if port.dtype != dtype:
                 yield f"the {what} {port.name!r} is {port.dtype} there, and {dtype} in the graph"
-            if not _fits(port.shape, shape):
+            if not _fits([fixed.get(str(axis), axis) for axis in port.shape], shape):
                 yield f"the {what} {port.name!r} has shape {list(port.shape)} there, and {list(shape)} in the graph"
     for name, value in bundle.of_itself().items():
         if name in session.metadata and session.metadata[name] != value:
@@ -94,10 +95,11 @@ def _check_output(port: Port, value: NDArray[Any]) -> None:
         raise BundleError(f"{MODEL} gives values in {port.name!r} that are not finite; {DO}")
 
 
-def prove(golden: Golden, reading: Reading, runs: Mapping[str, Run], device: str) -> None:
+def prove(golden: Golden, reading: Reading, runs: Mapping[str, Run], device: str, resizes: bool = True) -> None:
     """Answer for the golden samples on this device, by each of `runs` (named for messages).
 
-    They are read as a client's samples are, and of images the graph's own resize is held to the truth too.
+    They are read as a client's samples are, and of images the graph's own resize is held to the truth too where it
+    `resizes` anything.
 
     Raises:
         BundleError: When a sample cannot be read, or the answer is not what torch gave where it was trained.
@@ -111,7 +113,7 @@ def prove(golden: Golden, reading: Reading, runs: Mapping[str, Run], device: str
         for name, run in runs.items():
             for row, truth in zip(sample.rows, expected.rows, strict=True):
                 _compare(run(_stack([row])), truth, (strict, strict), f"{where}, {name}")
-            if isinstance(getattr(reading, "preprocess", None), ImagePreprocess):
+            if resizes and isinstance(getattr(reading, "preprocess", None), ImagePreprocess):
                 outputs = run(_whole_image(expected, reading, sample))
                 loose = max(golden.tolerance, strict)
                 _compare(outputs, expected.rows[0], (loose, None), f"{where}, resized by the graph, {name}")

@@ -1,19 +1,25 @@
 """A task on either side of the graph: from what a client sends to tensors, and from tensors to an answer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from tlpipe.bundle import Bundle
 from tlpipe.files import read_file
 from tlpipe.preprocess.characters import UnreadableText, decode_text
 from tlpipe.preprocess.decode import UnreadableImage
 
+Binary = Annotated[bytes, WithJsonSchema({"type": "string", "format": "binary"})]
+Sent = Annotated[str, WithJsonSchema({"type": "string", "pattern": r"\S"})]
+"""A text to answer for: not a blank one."""
+Probability = Annotated[float, Field(ge=0, le=1)]
+Place = Annotated[int, Field(ge=0)]
+"""Position of a character."""
 Row = dict[str, NDArray[Any]]
 """Tensors of one row of a batch, by input or output, without the batch axis."""
 Answer = dict[str, Any]
@@ -73,7 +79,22 @@ class Budget:
 
     def __init__(self, most: int) -> None:
         self.most = self._left = most
+        self._measured = 0
         self._lock = Lock()
+
+    def measure(self, pixels: int) -> None:
+        """Note an image's pixels as its header has them, and keep it from being decoded. Raises UnreadableImage."""
+        self._measured += pixels
+        raise UnreadableImage("measured", f"{pixels:,} pixels")
+
+    def require(self) -> None:
+        """Raises BadInput when all images that were measured have too many pixels together."""
+        if self._measured > self.most:
+            raise BadInput(
+                f"the images of this request have {self._measured:,} pixels, more than {self.most:,} pixels "
+                "together; send fewer at once",
+                413,
+            )
 
     def __call__(self, pixels: int) -> None:
         """Take this many. Raises UnreadableImage when there are not so many left, then and ever after."""
@@ -90,8 +111,14 @@ class Reading(Protocol):
 
     media: ClassVar[tuple[str, ...]]
     """Content types that `decode` takes; `image/*` stands for all of them."""
-    form: ClassVar[str]
-    """What the page at `/` asks for: `image` or `text`."""
+    summary: ClassVar[str]
+    """The answers in a few words, for the OpenAPI document."""
+    bodies: ClassVar[Mapping[str, Any]]
+    """By content type, the type of what a client sends as one sample: a pydantic model, or a type that has a schema."""
+    tokens: ClassVar[bool]
+    """Whether the graph gives outputs for every token, (N, L, C), instead of for every row, (N, C)."""
+    needs: ClassVar[str | None]
+    """File of the bundle besides the graph that samples are read with; None where there is none."""
     endings: ClassVar[frozenset[str]]
     """Of the files in a folder that `load` takes, in lower case; of a .jsonl file each line is a sample."""
     together: ClassVar[int]
@@ -116,6 +143,9 @@ class Reading(Protocol):
     def answer(self, sample: Sample, outputs: Sequence[Row], top: int) -> Answer:
         """The outputs of all rows of a sample, for people."""
 
+    def answer_model(self) -> type[BaseModel]:
+        """The model of what `answer` gives, with the names that this bundle has."""
+
     @property
     def vocabulary(self) -> int:
         """Tokens that there are; 0 where there are none."""
@@ -128,27 +158,3 @@ class Reading(Protocol):
 
     def cells(self, answer: Answer) -> Sequence[Any]:
         """An answer as the cells of a table."""
-
-
-class Labels:
-    """The answers of a classifier."""
-
-    def __init__(self, bundle: Bundle) -> None:
-        self.labels = bundle.labels
-
-    def answer(self, sample: Sample, outputs: Sequence[Row], top: int = 5) -> Answer:
-        """The label, its probability, and the `top` most probable ones."""
-        probabilities = outputs[0]["probabilities"]
-        order = np.argsort(-probabilities, kind="stable")[: max(top, 1)]
-        best = [{"label": self.labels[i], "probability": round(float(probabilities[i]), 6)} for i in order]
-        return {**best[0], "top": best[:top]}
-
-    def columns(self, every: bool = False) -> tuple[str, ...]:
-        """`label`, `probability`, and with `every` one column a class."""
-        return "label", "probability", *(f"p_{label}" for label in self.labels if every)
-
-    def cells(self, answer: Answer) -> Sequence[Any]:
-        """The label, its probability, and what other labels the answer has in the order of the classes."""
-        known = {each["label"]: each["probability"] for each in answer["top"]}
-        others = [known[label] for label in self.labels] if len(known) == len(self.labels) else []
-        return [answer["label"], answer["probability"], *others]

@@ -15,6 +15,7 @@ from tlpipe.cores import usable_cores
 from tlpipe.serve.fixed import SKIP, Fixed, run_options
 from tlpipe.serve.machine import PROVIDERS, VISIBLE, gpus, obstacles, preload
 from tlpipe.serve.pinned import Staging
+from tlpipe.serve.profiles import Profile, engine_cache, unprofiled
 
 Tensors = Mapping[str, NDArray[Any]]
 """Arrays by the name of the graph's input or output."""
@@ -79,16 +80,19 @@ class Runtime(Spec):
 class Session:
     """One graph on one device. `run` may be called from any thread; on a GPU one call waits for the other."""
 
-    def __init__(self, model: bytes, runtime: Runtime) -> None:
-        """Raises DeviceError as `Runtime.resolve`, and when onnxruntime takes another provider than it was told."""
+    def __init__(self, model: bytes, runtime: Runtime, profile: Profile | None = None) -> None:
+        """A session for calls of the shapes of `profile`, which TensorRT alone needs to know.
+
+        Raises:
+            DeviceError: As `Runtime.resolve`, and when onnxruntime takes another provider than it was told.
+            ConfigError: When onnxruntime does not take the model.
+        """
         self.device = runtime.resolve()
         if self.device != "cpu":
             preload()
-        wanted = [provider(name, runtime) for name in ORDER[self.device]]
-        try:
-            self._session = onnxruntime.InferenceSession(model, session_options(runtime), providers=wanted)
-        except Exception as error:  # onnxruntime's exceptions have no common class but this one
-            raise ConfigError(f"onnxruntime does not take the model on {self.device}: {first_line(error)}") from None
+        self.profile = profile if self.device == "tensorrt" else None
+        """The shapes that calls must have; None where all are taken."""
+        self._session = _open(model, runtime, self.device, self.profile)
         self._session.disable_fallback()
         self.provider: str = self._session.get_providers()[0]
         if self.provider != PROVIDERS[self.device]:
@@ -140,6 +144,28 @@ class Session:
         return dict(zip(self.outputs, binding.copy_outputs_to_cpu(), strict=True))
 
 
+def _open(model: bytes, runtime: Runtime, device: str, profile: Profile | None) -> onnxruntime.InferenceSession:
+    """Where onnxruntime finds that TensorRT takes parts of the graph alone, their inputs get a profile too."""
+    options = session_options(runtime)
+    for axis, size in (profile.fixed if profile else {}).items():
+        options.add_free_dimension_override_by_name(axis, size)
+    while True:
+        wanted = [provider(name, runtime, model, profile) for name in ORDER[device]]
+        try:
+            return onnxruntime.InferenceSession(model, options, providers=wanted)
+        except Exception as error:  # onnxruntime's exceptions have no common class but this one
+            names = unprofiled(error)
+            if profile is None or not names or set(names) <= set(profile.smallest):
+                raise ConfigError(f"onnxruntime does not take the model on {device}: {first_line(error)}") from None
+        try:
+            profile = profile.extended(model, names)
+        except Exception as error:  # as above
+            raise ConfigError(
+                f"the shapes of {', '.join(names)[:300]}, where TensorRT's part of the graph begins, cannot be found: "
+                f"{first_line(error)}; give --device cuda"
+            ) from None
+
+
 def _port(port: Any) -> tuple[str, tuple[int | str | None, ...]]:
     kind = str(port.type).removeprefix("tensor(").removesuffix(")")
     return {"float": "float32", "double": "float64"}.get(kind, kind), tuple(port.shape)
@@ -155,8 +181,10 @@ def session_options(runtime: Runtime) -> onnxruntime.SessionOptions:
     return options
 
 
-def provider(device: str, runtime: Runtime) -> tuple[str, dict[str, Any]]:
-    """What onnxruntime is told about a device: the provider's name and its options."""
+def provider(
+    device: str, runtime: Runtime, model: bytes = b"", profile: Profile | None = None
+) -> tuple[str, dict[str, Any]]:
+    """What onnxruntime is told about a device: the provider's name and its options; the last two for TensorRT's."""
     options: dict[str, Any] = {}
     if device == "cuda":
         # Batch sizes vary with the traffic; an exhaustive search of cuDNN's would stop the server at each new one.
@@ -167,10 +195,10 @@ def provider(device: str, runtime: Runtime) -> tuple[str, dict[str, Any]]:
         if runtime.cuda_graphs:
             options["enable_cuda_graph"] = "1"
     elif device == "tensorrt":
-        engines = {"trt_engine_cache_enable": True, "trt_engine_cache_path": ".tlpipe/tensorrt"}
-        options = {"device_id": runtime.gpu, **engines}
+        options = {"device_id": runtime.gpu, **(profile.options() if profile else {})}
         if runtime.gpu_gigabytes:
             options["trt_max_workspace_size"] = int(runtime.gpu_gigabytes * 2**30)
+        options |= engine_cache(model, options)
     return PROVIDERS[device], options
 
 

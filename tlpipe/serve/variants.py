@@ -14,10 +14,12 @@ from tlpipe.bundle import MODEL, Bundle, Figure, digest, read_bundle, write_bund
 from tlpipe.config import ConfigError
 from tlpipe.data.packed import Packed, Split
 from tlpipe.evaluate.compare import finite
-from tlpipe.evaluate.judged import JUDGED, Judged, intervals
+from tlpipe.evaluate.judged import Judged, intervals, predictions_of
 from tlpipe.evaluate.paired import Loss, disagreement, loss_of
 from tlpipe.intervals import Interval
+from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.serve.gate import AGREEMENT, Failure, Finding, Gate, problems
+from tlpipe.serve.profiles import Calls, profile
 from tlpipe.serve.proof import carry_golden
 from tlpipe.serve.quantize import CALIBRATORS, fp16, int8, int8_dynamic
 from tlpipe.serve.session import Runtime, Session, first_line
@@ -52,7 +54,8 @@ def make_variants(bundle: Path, data: Path, out: Path, runtime: Runtime, gate: G
     if (packed.classes, packed.preprocess) != (about.labels, about.preprocessing):
         raise ConfigError(f"{data} holds other classes or another preprocessing than {bundle} was made with")
     measured = _Measured(bundle, about, packed, runtime, gate)
-    for name, make in MAKERS[packed.preprocess.kind].items():
+    makers = OF_IMAGES if isinstance(packed.preprocess, ImagePreprocess) else OF_TOKENS
+    for name, make in makers.items():
         shutil.rmtree(out / name, ignore_errors=True)
         try:
             model, errors = make(measured)
@@ -85,7 +88,12 @@ class _Measured:
             )
         self.calibration, self.held = (np.sort(part) for part in np.array_split(train, 2))
         self.timed = generator.permutation(self.rows)
-        self.session = Session(self.model, runtime)
+        self.session = self.open(self.model)
+
+    def open(self, model: bytes) -> Session:
+        """A session of the bundle's graph, or of a form of it, on the device that is measured."""
+        tensorrt = self.runtime.resolve() == "tensorrt"
+        return Session(model, self.runtime, profile(self.about, Calls()) if tensorrt else None)
 
     @cached_property
     def judged(self) -> Judged:
@@ -99,7 +107,7 @@ class _Measured:
 
     def judge(self, said: NDArray[np.float32]) -> Judged:
         """What was said of the marks of all rows that judge, put together as the evaluation does it."""
-        return JUDGED[self.packed.preprocess.kind].assemble(self.packed, {self.split: said}, self.about.fitted)
+        return predictions_of(self.packed.task).assemble(self.packed, {self.split: said}, self.about.fitted)
 
     def feeds(self, rows: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """The graph's inputs of these rows: one array, or one for each input along the second axis."""
@@ -126,7 +134,7 @@ class _Measured:
         expected, images = self.said(self.session, self.held), self.packed.samples[self.calibration]
         made = {name: int8(self.model, self.about.inputs[0].name, images, name) for name in CALIBRATORS}
         errors = {
-            name: float(np.abs(self.said(Session(model, self.runtime), self.held) - expected).mean())
+            name: float(np.abs(self.said(self.open(model), self.held) - expected).mean())
             for name, model in made.items()
         }
         best = min(errors, key=lambda name: (errors[name], CALIBRATORS.index(name)))
@@ -134,7 +142,7 @@ class _Measured:
 
     def finding(self, name: str, model: bytes, errors: dict[str, float]) -> tuple[Finding, Figures]:
         """The variant's figures and what is wrong with it; what its own bundle says of it."""
-        session = Session(model, self.runtime)
+        session = self.open(model)
         said = self.said(session, self.rows)
         sound = bool(np.isfinite(said).all())
         judged = self.judge(said if sound else np.zeros_like(said))  # what is no number cannot be judged
@@ -205,11 +213,6 @@ def _write(folder: Path, bundle: Path, about: Bundle, model: bytes, name: str, f
 
 
 Maker = Callable[[_Measured], Made]
-TOKENS: dict[str, Maker] = {"fp16": _Measured.half, "int8": _Measured.dynamic_int8}
-MAKERS: dict[str, dict[str, Maker]] = {
-    "image": {"fp16": _Measured.half, "int8": _Measured.best_int8},
-    "text": TOKENS,
-    "words": TOKENS,
-    "questions": TOKENS,
-}
-"""By kind of preprocessing: the variants that are made, and how."""
+OF_IMAGES: dict[str, Maker] = {"fp16": _Measured.half, "int8": _Measured.best_int8}
+OF_TOKENS: dict[str, Maker] = {"fp16": _Measured.half, "int8": _Measured.dynamic_int8}
+"""The variants that are made, and how."""

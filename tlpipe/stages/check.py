@@ -17,19 +17,20 @@ MONITOR = "monitor.json"
 def main(params_path: Path = PARAMS, out: Path = OUT) -> int:
     """Exit code 0, or 2 after a message about what is wrong. Reads no data and no weights.
 
-    Writes the preprocessing that the backbone asks for, and what `training.monitor` is.
+    Writes the task with the preprocessing that the backbone asks for, and what `training.monitor` is.
     """
     try:
         params = load_params(params_path)
         machine = params.runtime.resolve(params.backbone.hidden_size)
-        text = params.task.preprocess(params.backbone.preprocess()).model_dump_json(indent=2) + "\n"
+        preprocess = params.task.preprocess(params.backbone.preprocess()).model_dump(mode="json")
         machine.refuse_what_fails()
         lines = [f"{name}: {line(summary(plan, sizes))}" for name, (plan, sizes) in outline(params, 2).items()]
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
+    samples = {"task": params.task.kind, "preprocess": preprocess}
+    out.write_text(json.dumps(samples, indent=2) + "\n", encoding="utf-8")
     monitor = params.compare.metric if params.training.monitor == "auto" else params.training.monitor
     out.with_name(MONITOR).write_text(json.dumps({"monitor": monitor}) + "\n", encoding="utf-8")
     print(*lines, machine.describe(), sep="\n")

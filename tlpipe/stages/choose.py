@@ -35,8 +35,8 @@ from tlpipe.serve.load import stack
 from tlpipe.serve.session import Runtime as Serving
 from tlpipe.serve.session import Session
 from tlpipe.strategies.head_only import HeadOnly
-from tlpipe.tasks import AnyTask
 from tlpipe.tasks.base import Task
+from tlpipe.tasks.union import AnyTask
 from tlpipe.train.checkpoint import hash_code, run_key
 from tlpipe.train.device import Machine, Runtime
 from tlpipe.train.history import write_json
@@ -59,7 +59,7 @@ def main() -> None:
     among = backbone.among or available(task.modality)
     budget, named = backbone.budget, dict(zip(titles(among), among, strict=True))
     with tempfile.TemporaryDirectory() as scratch:
-        arrays = Arrays(data, Path(scratch))
+        arrays = Arrays(data, task.kind, Path(scratch))
         costs = {
             name: measure_cost(candidate, task, arrays.of(candidate))
             for name, candidate in track(named.items(), "what they cost", len(named), "backbones")
@@ -133,8 +133,8 @@ def available(modality: str) -> tuple[Backbone, ...]:
 class Arrays:
     """The samples packed as each backbone needs them; images share what needs the same, texts have own tokens."""
 
-    def __init__(self, data: Data, folder: Path) -> None:
-        self.data, self.folder = data, folder
+    def __init__(self, data: Data, task: str, folder: Path) -> None:
+        self.data, self.task, self.folder = data, task, folder
         self.packed: dict[tuple[AnyPreprocess, Backbone | None], Packed] = {}
 
     def of(self, backbone: Backbone) -> Packed:
@@ -145,7 +145,7 @@ class Arrays:
             tokenizer = folder.with_name(f"{folder.name}.tokenizer")
             tokenizer.mkdir(parents=True)
             backbone.prepare_tokenizer(tokenizer)
-            pack(self.data, key[0], folder, tokenizer=tokenizer)
+            pack(self.data, self.task, key[0], folder, tokenizer=tokenizer)
             self.packed[key] = Packed.open(folder)
             if self._labelled(self.packed[key]) != self._labelled(self.first):
                 raise RuntimeError("the samples of two backbones are not the same, so their probes cannot be compared")

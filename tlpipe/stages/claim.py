@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tlpipe.config import ConfigError
-from tlpipe.locks import WORK, lock_within
+from tlpipe.locks import WORK, held
 
 PATIENCE = 10.0
 """Seconds that a dying process may still hold its stage."""
@@ -21,15 +21,14 @@ def claimed(stage: str, seconds: float = PATIENCE, root: Path = WORK) -> Iterato
             killed, and would write the same files.
     """
     root.mkdir(parents=True, exist_ok=True)
-    with (root / f"{stage}.lock").open("a+") as file:
-        if not lock_within(file, seconds):
-            file.seek(0)
-            holder = file.read().strip()
+    # Not in the lock file itself: where locks are mandatory (Windows), nobody else may read that one.
+    holder = root / f"{stage}.pid"
+    with held(root / f"{stage}.lock", seconds) as mine:
+        if not mine:
+            pid = holder.read_text(encoding="utf-8").strip() if holder.is_file() else "?"
             raise ConfigError(
-                f"{stage} is being run by process {holder}, which may have outlived a `dvc repro` that was killed: "
-                f"let it end, or stop it (`kill {holder}`), then run `dvc repro` again"
+                f"{stage} is being run by process {pid}, which may have outlived a `dvc repro` that was killed: "
+                f"let it end, or stop it (`kill {pid}`), then run `dvc repro` again"
             )
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        holder.write_text(str(os.getpid()), encoding="utf-8")
         yield

@@ -14,7 +14,7 @@ from tlpipe.config import PARAMS, ConfigError, load, read
 from tlpipe.csv_files import write_rows
 from tlpipe.evaluate.compare import EVALUATION, FINETUNED, TRAINING, Compare, Result, compare, read_result
 from tlpipe.evaluate.tables import write_json
-from tlpipe.metric_facts import FACTS
+from tlpipe.metric_facts import facts
 from tlpipe.tracking import (
     PARENT_KEY,
     RunPayload,
@@ -99,8 +99,8 @@ def _claim(result: Result, comparison: dict[str, Any], tracking: Tracking, root:
         "evidence": data["sets"]["validation" if held else "train"],  # out of fold where nothing is held out
         "metric": metric,
         "value": result.metrics["validation"][metric],
-        "higher_is_better": FACTS[metric].higher_is_better,
-        "kind": result.about.form,
+        "higher_is_better": facts()[metric].higher_is_better,
+        "kind": result.about.kind,
     }
 
 

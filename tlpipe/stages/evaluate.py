@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from tlpipe.config import PARAMS, load
 from tlpipe.data.packed import Packed, Split
-from tlpipe.evaluate.judged import JUDGED, Judged
+from tlpipe.evaluate.judged import Judged, predictions_of
 from tlpipe.evaluate.predict import held_out, inputs_of, predict
-from tlpipe.evaluate.shown import SHOWN
 from tlpipe.evaluate.spec import Evaluate
 from tlpipe.evaluate.tables import EVALUATED, write_tables
 from tlpipe.progress import track
+from tlpipe.tasks import facet
 from tlpipe.train.device import Machine, Runtime
 from tlpipe.train.model import load_about, load_any
 
@@ -34,7 +34,7 @@ def main(strategy: str, root: Path = Path()) -> None:
     folder = root / "reports/evaluation" / strategy
     folder.mkdir(parents=True, exist_ok=True)
     metrics = write_tables(folder, [predictions, *repeats], spec)
-    SHOWN[packed.preprocess.kind](folder, predictions.of("test"), packed, spec)
+    facet(packed.task, "figures:write_figures")(folder, predictions.of("test"), packed, spec)
     for split, values in metrics.items():
         print(f"{strategy} {split}: {', '.join(f'{name} {value:.4f}' for name, value in values.items())}")
 
@@ -48,4 +48,4 @@ def _predictions(folder: Path, packed: Packed, spec: Evaluate, machine: Machine)
         total = len(machine.team.turns(range(0, len(packed.rows(split)), spec.batch_size)))
         mine = list(track(batches, f"{about.strategy}: {split}", total, "batches"))
         parts[split] = np.concatenate(machine.team.in_turn(mine))
-    return JUDGED[packed.preprocess.kind].assemble(packed.pooled, parts, about.fitted)
+    return predictions_of(packed.task).assemble(packed.pooled, parts, about.fitted)

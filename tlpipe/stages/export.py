@@ -2,9 +2,8 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from rich.table import Table
@@ -16,17 +15,11 @@ from tlpipe.data import AnySource
 from tlpipe.data.base import Source
 from tlpipe.data.packed import Packed
 from tlpipe.data.spec import Checks
-from tlpipe.export.parity import HeldOut, ParityError, Pictures
-from tlpipe.export.question_parity import HeldOutQuestions
+from tlpipe.export.parity import Choice, ParityError
 from tlpipe.export.spec import Export
-from tlpipe.export.text_parity import HeldOutTexts
-from tlpipe.export.word_parity import HeldOutWords
 from tlpipe.export.write import export_bundle
-from tlpipe.preprocess.decode import UnreadableImage
-from tlpipe.preprocess.image import ImagePreprocess
-from tlpipe.preprocess.ngrams import VOCABULARY
-from tlpipe.preprocess.text import TOKENIZER
 from tlpipe.progress import plain_console, track
+from tlpipe.tasks import facet
 from tlpipe.tracking import Tracking, log_bundle
 from tlpipe.train.model import About, load_any
 
@@ -42,7 +35,8 @@ def main() -> None:
     packed, (model, about) = Packed.open(PACKED), load_any(CHAMPION)
     require_same_data(packed, about)
     rows = spread(packed.rows("test"), spec.samples)
-    samples = HELD_OUT[about.preprocess.kind](source, packed, rows, checks)
+    choice = Choice(source, packed, rows, checks, about.preprocess, CHAMPION, track)
+    samples = facet(about.task.kind, "export:held_out")(choice)
     try:
         bundle = export_bundle(BUNDLE, PARITY, model, about, samples, champion_figures(), spec)
     except ParityError as error:
@@ -61,7 +55,7 @@ def publish(about: About) -> None:
 
 def require_same_data(packed: Packed, about: About) -> None:
     """Raises ConfigError when the packed images were not made for this model."""
-    raw = about.preprocess.kind == "ngrams" and packed.preprocess.kind == about.task.form  # reads no packed tokens
+    raw = about.preprocess.kind == "ngrams" and packed.task == about.task.kind  # reads no packed tokens
     if packed.classes != about.labels or (packed.preprocess != about.preprocess and not raw):
         raise ConfigError(
             f"{CHAMPION} was trained on other data than {PACKED} holds: it knows the classes {list(about.labels)} with "
@@ -72,57 +66,6 @@ def require_same_data(packed: Packed, about: About) -> None:
 def spread(rows: np.ndarray[Any, np.dtype[np.int64]], count: int) -> list[int]:
     """At most `count` of `rows`, evenly spaced, ascending."""
     return [int(rows[at]) for at in np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))]
-
-
-def raw_images(source: Source, ids: Iterator[str], preprocess: ImagePreprocess, max_pixels: int) -> Iterator[Pictures]:
-    """Each sample decoded from its raw bytes. Raises ConfigError when a file is not what it was when it was packed."""
-    for name in ids:
-        try:
-            yield preprocess.read(source.read(name), max_pixels)
-        except (OSError, UnreadableImage) as error:
-            raise ConfigError(f"the sample {name!r} can no longer be read ({error}); run `dvc repro` again") from None
-
-
-def held_out_images(source: Source, packed: Packed, rows: list[int], checks: Checks) -> HeldOut:
-    """The images of these rows, decoded from their raw bytes when their turn comes."""
-    ids = track([packed.ids[row] for row in rows], "torch against onnxruntime", unit="images")
-    preprocess = cast(ImagePreprocess, packed.preprocess)
-    images = raw_images(source, ids, preprocess, checks.max_pixels)
-    return HeldOut(images, packed.samples[rows], max_pixels=checks.max_pixels)
-
-
-def held_out_texts(source: Source, packed: Packed, rows: list[int], checks: Checks) -> HeldOutTexts:
-    """The raw texts of these rows, read from the source again, and the tokenizer that the packed tokens are from."""
-    texts = [tuple(json.loads(source.read(packed.ids[row]))) for row in rows]
-    return HeldOutTexts(texts, packed.folder / TOKENIZER)
-
-
-def held_out_ngrams(source: Source, packed: Packed, rows: list[int], checks: Checks) -> HeldOutTexts:
-    """As `held_out_texts`, with the champion's vocabulary in the place of a tokenizer."""
-    return HeldOutTexts(held_out_texts(source, packed, rows, checks).raw, CHAMPION / VOCABULARY)
-
-
-def held_out_words(source: Source, packed: Packed, rows: list[int], checks: Checks) -> HeldOutWords:
-    """The words of these rows' sentences, read from the source again, and the tokenizer of the packed tokens."""
-    names = dict.fromkeys(packed.ids[row] for row in rows)
-    return HeldOutWords([json.loads(source.read(name))["tokens"] for name in names], packed.folder / TOKENIZER)
-
-
-def held_out_questions(source: Source, packed: Packed, rows: list[int], checks: Checks) -> HeldOutQuestions:
-    """The questions of these rows with their contexts, read from the source again, and the tokenizer of the tokens."""
-    read = [json.loads(source.read(name)) for name in dict.fromkeys(packed.ids[row] for row in rows)]
-    return HeldOutQuestions([(each["question"], each["context"]) for each in read], packed.folder / TOKENIZER)
-
-
-Held = HeldOut | HeldOutTexts | HeldOutWords | HeldOutQuestions
-HELD_OUT: dict[str, Callable[[Source, Packed, list[int], Checks], Held]] = {
-    "image": held_out_images,
-    "text": held_out_texts,
-    "words": held_out_words,
-    "questions": held_out_questions,
-    "ngrams": held_out_ngrams,
-}
-"""Raw test samples for the gate, by the kind of preprocessing."""
 
 
 def champion_figures() -> dict[str, dict[str, Figure]]:

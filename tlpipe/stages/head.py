@@ -9,8 +9,8 @@ from tlpipe import config
 from tlpipe.data.packed import Packed
 from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.plan import HEAD
-from tlpipe.tasks import AnyTask
 from tlpipe.tasks.base import Task
+from tlpipe.tasks.union import AnyTask
 from tlpipe.train.adapt import count_parameters
 from tlpipe.train.calibrate import fit_temperature
 from tlpipe.train.checkpoint import hash_code, hash_files, run_key

@@ -24,7 +24,7 @@ def main(params: Path = PARAMS) -> int:
     try:
         data: Data = load("data", Data, params)
         code = stage_hash("prepare", read(params))
-        report = pack(data, _preprocess(), PACKED, track, tokenizer=TOKENIZERS, cache=CACHE, code=code)
+        report = pack(data, *_samples(), PACKED, track, tokenizer=TOKENIZERS, cache=CACHE, code=code)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
@@ -34,11 +34,13 @@ def main(params: Path = PARAMS) -> int:
     return 0
 
 
-def _preprocess() -> AnyPreprocess:
+def _samples() -> tuple[str, AnyPreprocess]:
+    """The kind of the task, and what is done to every sample of it."""
     if not PREPROCESS.is_file():
         raise ConfigError(f"{PREPROCESS} does not exist; the check stage writes it: run `dvc repro`")
-    preprocess: AnyPreprocess = parse(json.loads(PREPROCESS.read_text()), AnyPreprocess, str(PREPROCESS))
-    return preprocess
+    samples = json.loads(PREPROCESS.read_text())
+    preprocess: AnyPreprocess = parse(samples["preprocess"], AnyPreprocess, str(PREPROCESS))
+    return samples["task"], preprocess
 
 
 def _show(report: dict[str, Any], most: int = 12) -> None:

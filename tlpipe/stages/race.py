@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tlpipe.advise.decision import Contender, Decision, typical
-from tlpipe.advise.scores import SCORES
+from tlpipe.advise.scores import Score
 from tlpipe.data.packed import Packed
 from tlpipe.strategies.base import Strategy
+from tlpipe.tasks import facet
 from tlpipe.tasks.base import Scores
 from tlpipe.train.events import Epoch
 
@@ -77,7 +78,7 @@ def _lap(contender: Contender, prepare: Prepare, epochs: int | None) -> Lap:
     runs = prepare(contender.strategy)
     for run in runs:
         run.advance(epochs)
-    score = SCORES[runs[0].view.preprocess.kind]
+    score: Score = facet(runs[0].view.task, "advice:SCORE")
     samples = [score.count(run.view, *run.view.validated) for run in runs]
 
     def pooled(figures: Sequence[Scores]) -> float:

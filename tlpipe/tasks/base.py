@@ -28,14 +28,18 @@ class Blind(NamedTuple):
 class Task(Spec):
     """What is learnt from features (B, D), or from those of the tokens (B, L, D).
 
-    Every *mark* has a target and an output: see `tlpipe.data.targets`. The evaluation, the gate and the server keep
-    what they do for a task in tables by `form`.
+    Every *mark* has a target and an output: see `tlpipe.data.targets`. What else a task owns is in the files beside its
+    spec: see `tlpipe.tasks.FACETS`.
     """
 
     kind: str
     modality: ClassVar[Literal["image", "text"]]
     form: ClassVar[str]
     """The kind of preprocessing that its samples need."""
+    ngrams: ClassVar[bool] = False
+    """Whether the TF-IDF strategy, which reads raw texts, can learn it."""
+    max_length: ClassVar[int] = 128
+    """Tokens of a row that a text network reads where nothing else is given."""
     tokens: ClassVar[bool] = False
     """Whether it reads the features of every token instead of those of the whole sample."""
     views: ClassVar[bool] = True

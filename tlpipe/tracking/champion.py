@@ -107,11 +107,11 @@ def _against(remote: Remote, claim: dict[str, Any], holder: ModelVersion | None)
 
 def _not_better(remote: Remote, claim: dict[str, Any], holder: ModelVersion, who: str) -> str:
     """What keeps the alias where it is, by what both predicted of the same samples; empty when nothing does."""
-    from tlpipe.evaluate.judged import JUDGED, difference
+    from tlpipe.evaluate.judged import difference, predictions_of
 
     with TemporaryDirectory() as folder:
         new, old = (
-            JUDGED[claim["of"]].load(
+            predictions_of(claim["of"]).load(
                 Path(remote.client.download_artifacts(run_id, EVIDENCE, _made(Path(folder, name))))
             )
             for name, run_id in (("new", remote.run_id), ("old", str(holder.run_id)))

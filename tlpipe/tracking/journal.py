@@ -9,9 +9,11 @@ import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
-from tlpipe.locks import try_lock
+from filelock import FileLock
+
+from tlpipe.locks import acquire
 from tlpipe.tracking.note import plan_note
 from tlpipe.tracking.outbox import JOURNAL, WRITER_LOCK, run_folder
 
@@ -64,10 +66,9 @@ class Journal(Recorder):
         """Open `folder`'s journal for appending; use `Journal.open` to begin a run."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self._lock: IO[bytes] = (folder / WRITER_LOCK).open("ab")
-        if try_lock(self._lock):
+        self._lock = FileLock(folder / WRITER_LOCK, thread_local=False)
+        if acquire(self._lock):
             _cut_torn_line(folder / JOURNAL)
-        try_lock(self._lock, exclusive=False)
         self._file = (folder / JOURNAL).open("ab", buffering=0)
 
     @classmethod
@@ -91,6 +92,8 @@ class Journal(Recorder):
 
     def write(self, kind: str, time_ms: int | None = None, **values: Any) -> None:
         """Append one record. A full disk or the like is a warning: tracking never ends a training."""
+        if not self._lock.is_locked:
+            acquire(self._lock)  # another writer had it, and may have ended
         record = {"kind": kind, "time": int(time.time() * 1000) if time_ms is None else time_ms, **values}
         try:
             self._file.write(json.dumps(record, default=str).encode() + b"\n")
@@ -178,7 +181,7 @@ class Journal(Recorder):
     def close(self) -> None:
         """Let go of the file without ending the run."""
         self._file.close()
-        self._lock.close()
+        self._lock.release()
 
     def _add_model(self, kind: str, folder: Path) -> None:
         try:

@@ -5,7 +5,6 @@ import json
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from mlflow.entities import LoggedModel, LoggedModelOutput, Metric
 from mlflow.models import Model, ModelSignature
 from mlflow.types import Schema, TensorSpec
 
+from tlpipe.tasks import facet
 from tlpipe.tracking.journal import BUNDLE, EXAMPLE, MODEL
 from tlpipe.tracking.snapshot import Snapshot
 from tlpipe.tracking.store import RUN_KEY, Remote, model_name
@@ -23,17 +23,10 @@ from tlpipe.tracking.store import RUN_KEY, Remote, model_name
 PACKAGE = Path(__file__).resolve().parents[1]
 KIND, DIGEST, OWNER = "tlpipe.kind", "tlpipe.digest", "tlpipe.outbox"
 NEEDS = ("torch", "torchvision", "timm", "transformers", "safetensors", "pydantic", "ruamel.yaml", "numpy", "pillow")
-INPUTS = {
-    "image": Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3), "images")]),
-    "text": Schema([TensorSpec(np.dtype(np.int64), (-1, -1, -1), "tokens")]),
-    "words": Schema([TensorSpec(np.dtype(np.int64), (-1, -1, -1), "tokens")]),
-    "questions": Schema([TensorSpec(np.dtype(np.int64), (-1, -1, -1), "tokens")]),
-    "ngrams": Schema([TensorSpec(np.dtype(np.int64), (-1, 2, -1), "ngrams")]),
-}
-"""What a logged model takes, by the kind of preprocessing: raw images, or what the bundle's tokenizer or
-vocabulary makes."""
-FREE = {"image": 1, "text": 1, "words": 2, "questions": 2, "ngrams": 1}
-"""Axes of its output before the classes: samples, or samples and tokens."""
+IMAGES = Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3), "images")])
+TOKENS = Schema([TensorSpec(np.dtype(np.int64), (-1, -1, -1), "tokens")])
+NGRAMS = Schema([TensorSpec(np.dtype(np.int64), (-1, 2, -1), "ngrams")])
+"""What a logged model takes: raw images, or what the bundle's tokenizer or vocabulary makes of texts."""
 
 
 def push_models(remote: Remote, snapshot: Snapshot, folder: Path) -> list[str]:
@@ -118,7 +111,9 @@ def _log(remote: Remote, snapshot: Snapshot, kind: str, source: Path, digest: st
 
 def _save_pyfunc(source: Path, path: Path, about: Model, example: Path) -> None:
     described = json.loads((source / "model.json").read_text(encoding="utf-8"))
-    free = (-1,) * FREE[described["preprocess"]["kind"]]
+    inputs, sample = _input(example, described["preprocess"])
+    task, kind = described["task"]["kind"], described["preprocess"]["kind"]
+    free = (-1, -1) if facet(task, "serving:READINGS")[kind].tokens else (-1,)
     outputs = Schema([TensorSpec(np.dtype(np.float32), (*free, len(described["labels"])), "probabilities")])
     mlflow.pyfunc.save_model(
         path,
@@ -126,8 +121,8 @@ def _save_pyfunc(source: Path, path: Path, about: Model, example: Path) -> None:
         artifacts={"model": str(source)},
         code_paths=[str(PACKAGE)],
         mlflow_model=about,
-        signature=ModelSignature(inputs=_unnamed(INPUTS[described["preprocess"]["kind"]]), outputs=_unnamed(outputs)),
-        input_example=EXAMPLES[described["preprocess"]["kind"]](example, described["preprocess"]),
+        signature=ModelSignature(inputs=_unnamed(inputs), outputs=_unnamed(outputs)),
+        input_example=sample,
         pip_requirements=[f"{name}=={version(name)}" for name in NEEDS],
         metadata={"labels": described["labels"]},
     )
@@ -172,28 +167,18 @@ def _unnamed(schema: Schema) -> Schema:
     return Schema([TensorSpec(spec.type, spec.shape) for spec in schema.inputs])
 
 
-def _image(path: Path, preprocess: dict[str, Any]) -> Any:
-    if path.is_file():
-        return np.load(path)[:1]
-    size = preprocess["size"]
-    ramp = np.linspace(0, 255, size * size * 3).astype(np.uint8)
-    return ramp.reshape(1, size, size, 3)
+def _input(path: Path, preprocess: dict[str, Any]) -> tuple[Schema, Any]:
+    """What a logged model with this preprocessing takes, and an example of it."""
+    if preprocess["kind"] == "image":
+        return IMAGES, np.load(path)[:1] if path.is_file() else _ramp(preprocess["size"])
+    if preprocess["kind"] == "ngrams":
+        return NGRAMS, np.array([[[0], [1]]], np.int64)
+    return TOKENS, np.ones((1, 3 if preprocess["token_types"] else 2, 8), np.int64)
 
 
-def _tokens(path: Path, preprocess: dict[str, Any]) -> Any:
-    return np.ones((1, 3 if preprocess["token_types"] else 2, 8), np.int64)
-
-
-def _ngrams(path: Path, preprocess: dict[str, Any]) -> Any:
-    return np.array([[[0], [1]]], np.int64)
-
-
-EXAMPLES: dict[str, Callable[[Path, dict[str, Any]], Any]] = {
-    "image": _image,
-    **dict.fromkeys(("text", "words", "questions"), _tokens),
-    "ngrams": _ngrams,
-}
-"""An input of a logged model, by the kind of preprocessing."""
+def _ramp(size: int) -> Any:
+    """An image from black to white (1, size, size, 3)."""
+    return np.linspace(0, 255, size * size * 3).astype(np.uint8).reshape(1, size, size, 3)
 
 
 def _link_metrics(remote: Remote, snapshot: Snapshot, model: LoggedModel) -> None:

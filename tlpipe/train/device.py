@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from tlpipe.backbones.lean import lean_optimizers
+from tlpipe.backbones.lean import lean_optimizers, stay_plain
 from tlpipe.config import ConfigError, Spec
 from tlpipe.cores import usable_cores
 from tlpipe.train.compiling import compiled, refuse_without_compiler
@@ -32,6 +32,10 @@ class Runtime(Spec):
     threads: Annotated[int, Field(ge=0, le=1024)] = 0
     """CPU threads; 0 = one for each core that this process may use by its affinity, its container's quota and
     OMP_NUM_THREADS."""
+    cpu_tricks: bool = True
+    """Let CPUs compute with what is faster and gives the same within rounding: convolutions and norms of other classes,
+    memory that is not given back, optimizers and torchvision without torch's compiler. false leaves every module, the
+    allocator and torch as they are: slower, for debugging."""
 
     processes: Annotated[int, Field(ge=1, le=64)] = 1
     """Processes on this machine that train together (torchrun, DistributedDataParallel): one a GPU. The batch is shared
@@ -56,14 +60,17 @@ class Runtime(Spec):
                 f"runtime.processes: {self.processes} were asked for, and Apple's GPU is one, which has no float64 for "
                 "norms over several processes either; set it to 1, or runtime.device to cpu"
             )
-        hold_on()
-        if not self.compile:
+        stay_plain(not self.cpu_tricks)
+        if self.cpu_tricks:
+            hold_on()
+        if self.cpu_tricks and not self.compile:
             lean_optimizers()
         torch.set_num_threads(self.threads or max(1, usable_cores() // together.here))
         shared = self.shard and together.size > 1
         if device.type == "cuda":
             repeat_bits()
-        return Machine(device, self._dtype(device, width, together, shared), self.compile, together, shared)
+        dtype = self._dtype(device, width, together, shared)
+        return Machine(device, dtype, self.compile, together, shared, self.cpu_tricks)
 
     def _dtype(self, device: torch.device, width: int | None, together: Team, shared: bool) -> torch.dtype:
         if self.precision == "auto":
@@ -104,6 +111,7 @@ class Machine:
         compile_model: bool,
         together: Team | None = None,
         shard: bool = False,
+        tricks: bool = True,
     ) -> None:
         self.device = device
         self.dtype = dtype
@@ -111,6 +119,8 @@ class Machine:
         self.team = together or Team()
         self.shard = shard
         """Whether each process of the team keeps only a part of what trains."""
+        self.tricks = tricks
+        """Whether modules on a CPU get the faster operations of `quicken`."""
 
     def refuse_what_fails(self) -> None:
         """Raise ConfigError now about what would else fail in the first training step."""
@@ -144,9 +154,9 @@ class Machine:
     def place(self, module: nn.Module) -> nn.Module:
         """Move a module to the device, convolutions in channels-last layout: 1.0 to 1.5 times as fast on a CPU.
 
-        On a CPU they also get the faster operations of `quicken`.
+        On a CPU they also get the faster operations of `quicken`, unless `Runtime.cpu_tricks` is false.
         """
-        if self.device.type == "cpu":
+        if self.device.type == "cpu" and self.tricks:
             quicken(module)
         narrow = self.device.type == "cpu" and any(_crashes_channels_last(part) for part in module.modules())
         layout = torch.contiguous_format if narrow else torch.channels_last

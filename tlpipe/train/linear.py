@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from tlpipe.data.packed import Packed, Split
 from tlpipe.preprocess.questions import END, START
+from tlpipe.tasks import facet
 from tlpipe.train.embed import Features
 from tlpipe.train.events import Epoch
 from tlpipe.train.head import TILTS, Fitted, Head, Point, Solution, best_point
@@ -117,10 +118,6 @@ class Spans:
         return States(values[0] if len(values) == 1 else np.concatenate(values, axis=1), starts, targets)
 
 
-PROBLEMS: dict[str, type[Problem]] = {"image": Logistic, "text": Logistic, "words": Logistic, "questions": Spans}
-"""By the kind of preprocessing."""
-
-
 def cross_fit(
     spec: Head, packed: Packed, features: Features, groups: Sequence[str], blocks: Sequence[int] | None = None
 ) -> CrossFitted:
@@ -130,7 +127,7 @@ def cross_fit(
     together, and what ships is then fitted on all labelled marks (`Packed.refit`). Equal ones: the flattest tilt, then
     the weakest penalty.
     """
-    problem = PROBLEMS[packed.preprocess.kind]
+    problem: type[Problem] = facet(packed.task, "solver:Problem")
     parts = [problem(spec, part, features, groups) for part in packed.parts]
     tried = [_tilted(parts, blocks, tilt) for tilt in (TILTS if blocks else (0.0,))]
     points, solutions, tilt = min(tried, key=lambda each: min(point.validation_loss for point in each[0]))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tlpipe.backbones import AnyBackbone
 from tlpipe.backbones.base import Encoder
 from tlpipe.config import ConfigError, parse
-from tlpipe.tasks import AnyTask
+from tlpipe.tasks.union import AnyTask
 from tlpipe.train.depths import AllDepths
 from tlpipe.train.ngrams import empty_model
 from tlpipe.train.trained import ABOUT, Trained

@@ -12,7 +12,7 @@ from tlpipe.backbones.letters import Letters
 from tlpipe.data.letters import CLASSES, EDGE, letters
 from tlpipe.data.packed import Packed
 from tlpipe.strategies.scratch import Scratch
-from tlpipe.tasks.image_classification import ImageClassification
+from tlpipe.tasks.image_classification.spec import ImageClassification
 from tlpipe.train.batches import Batches
 from tlpipe.train.device import Machine
 from tlpipe.train.fit import Trainer
@@ -23,7 +23,7 @@ from tlpipe.train.spec import Augment, Cache, Training
 HELD_OUT = 37 * 16
 """Letters kept for validation, beyond `Letters.samples`."""
 AUGMENT = Augment(flip=False, zoom=(0.9, 1.1), rotate=5, shift=0.05, brightness=0, mixup=0, cutmix=0)
-
+TASK = ImageClassification()
 NO_CACHE = Cache(views=0, noise=0, storage="auto", gigabytes=0)
 
 
@@ -41,6 +41,7 @@ def render_letters(backbone: Letters, folder: Path) -> Iterator[int]:
     ranges = {"train": (0, backbone.samples), "validation": (backbone.samples, total), "test": (total, total)}
     about = {
         "classes": CLASSES,
+        "task": TASK.kind,
         "preprocess": backbone.preprocess().model_dump(),
         "ranges": ranges,
         "fingerprint": f"letters/{backbone.samples}/{backbone.seed}",
@@ -52,8 +53,8 @@ def letters_trainer(backbone: Letters, folder: Path, machine: Machine) -> Traine
     """A trainer on the rendered letters in `folder`; its model's encoder is the source backbone."""
     packed = Packed.open(folder)
     torch.manual_seed(derive(backbone.seed, "initialise"))
-    encoder, task = backbone.encoder(), ImageClassification()
-    model = Classifier(encoder, task.head(encoder.feature_dim, len(packed.classes), dropout=0.0))
+    encoder = backbone.encoder()
+    model = Classifier(encoder, TASK.head(encoder.feature_dim, len(packed.classes), dropout=0.0))
     plan = Scratch(kind="scratch", lr=2e-3, epochs=backbone.epochs).plan(encoder.groups)
     training = Training(
         seed=backbone.seed, batch_size=64, optimizer="adamw", weight_decay=0.02, schedule="cosine", warmup=0.1,
@@ -61,4 +62,4 @@ def letters_trainer(backbone: Letters, folder: Path, machine: Machine) -> Traine
         balance="none", dropout=0.0, ema=None, monitor="loss",
         augment=AUGMENT, cache=NO_CACHE,
     )  # fmt: skip
-    return Trainer(model, plan, task, training, Batches(packed, machine.device), machine)
+    return Trainer(model, plan, TASK, training, Batches(packed, machine.device), machine)

@@ -1,12 +1,18 @@
 """How fine-tuning is done, whatever the strategy: the `training:` section of params.yaml."""
 
 import math
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from tlpipe.config import Spec
 from tlpipe.strategies.scale import Scale
+
+if TYPE_CHECKING:
+    MonitorName = str
+else:
+    # fingerprints do not follow it: it is what params.yaml may say, and changes no result
+    from tlpipe.metric_facts import MonitorName
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Area = Annotated[float, Field(gt=0, le=1)]
@@ -128,11 +134,7 @@ class Training(Spec):
     """Model that ships where there are folds: the training on all labelled samples, or the mean of the weights of the
     folds' models, which costs no further training. The mean ships only if its loss on the labelled samples is no higher
     than its members' is on average, else the refit: few samples can leave the folds in different basins."""
-    monitor: Literal[
-        "auto", "loss", "accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "ece", "auroc",
-        "entity_f1", "entity_precision", "entity_recall", "entity_macro_f1", "strict_entity_f1", "word_accuracy",
-        "f1", "exact_match", "answered_f1", "answered_exact_match", "unanswered_f1", "place_accuracy",
-    ] = "auto"  # fmt: skip
+    monitor: MonitorName = "auto"
     """Validation figure of early stopping and best-weights restore; of equally good epochs the later one is kept. auto
     = `compare.metric`. Losses are compared after a temperature is fitted. What there is depends on the task."""
     patience: Annotated[int, Field(ge=1, le=LONGEST)] | None = None

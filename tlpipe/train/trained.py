@@ -1,7 +1,9 @@
 """What comparing needs of a model folder: the part of model.json that is read without torch."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tlpipe.config import ConfigError, Spec, parse
 from tlpipe.preprocess import AnyPreprocess
@@ -16,6 +18,8 @@ class Trained(Spec):
 
     run_key: str
     """Hash of everything the training stage read; the run's identity in MLflow."""
+    task: Any
+    """Spec of the task; plain data where it was read without torch."""
     preprocess: AnyPreprocess
     plan: Plan
     total_parameters: int
@@ -25,9 +29,9 @@ class Trained(Spec):
     """What was chosen at the end of the training: a soup, an interpolation; None = nothing was asked for."""
 
     @property
-    def form(self) -> str:
-        """The kind of preprocessing of the packed samples, which the model itself may read in another way."""
-        return "text" if self.preprocess.kind == "ngrams" else self.preprocess.kind
+    def kind(self) -> str:
+        """Kind of the task."""
+        return str(self.task["kind"] if isinstance(self.task, Mapping) else self.task.kind)
 
 
 def load_trained(folder: Path) -> Trained:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tlpipe.config import ConfigError
 from tlpipe.data.packed import Packed
-from tlpipe.metric_facts import FACTS
+from tlpipe.metric_facts import facts
 from tlpipe.tasks.base import Scores, Task
 from tlpipe.train.calibrate import fit_temperature
 
@@ -71,4 +71,4 @@ def monitored(task: Task, monitor: str) -> str:
 
 def lower_is_better(name: str) -> bool:
     """The direction of a figure in `Scores`."""
-    return name in ("loss", CALIBRATED) or (name in FACTS and not FACTS[name].higher_is_better)
+    return name in ("loss", CALIBRATED) or (name in facts() and not facts()[name].higher_is_better)

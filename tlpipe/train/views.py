@@ -1,12 +1,12 @@
 """From packed rows to what a network takes, by the kind of data."""
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from tlpipe.preprocess import AnyPreprocess
+from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.train.augment import Views
 from tlpipe.train.spec import Augment
 
@@ -24,9 +24,6 @@ class AnyViews(Protocol):
 class TextViews:
     """Tokens (B, C, L) are seen as they are, in training too."""
 
-    def __init__(self, preprocess: Any, device: torch.device) -> None:
-        pass
-
     def evaluation(self, packed: Tensor) -> Tensor:
         """The tokens."""
         return packed
@@ -36,15 +33,6 @@ class TextViews:
         return packed
 
 
-KINDS: dict[str, Callable[[Any, torch.device], AnyViews]] = {
-    "image": Views,
-    "text": TextViews,
-    "words": TextViews,
-    "questions": TextViews,
-}
-"""By the kind of preprocessing."""
-
-
 def views_of(preprocess: AnyPreprocess, device: torch.device) -> AnyViews:
     """The views of what `preprocess` made."""
-    return KINDS[preprocess.kind](preprocess, device)
+    return Views(preprocess, device) if isinstance(preprocess, ImagePreprocess) else TextViews()

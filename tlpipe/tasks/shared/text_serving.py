@@ -1,8 +1,10 @@
-"""Texts in, class labels with probabilities out."""
+"""Requests of tasks on texts in serving: a text, or a pair of texts, as tokens or as n-grams."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tlpipe.bundle import Bundle
 from tlpipe.preprocess.characters import UnreadableText, read_text
@@ -10,7 +12,7 @@ from tlpipe.preprocess.limits import MAX_CHARACTERS
 from tlpipe.preprocess.ngrams import COUNTS, IDS, VOCABULARY, NgramPreprocess, Ngrams, pad
 from tlpipe.preprocess.text import TOKENIZER, Text, TextPreprocess, Tokenizer, TokenPreprocess
 from tlpipe.serve.body import parse_json
-from tlpipe.serve.reading import BadInput, Labels, Row, Sample, Spend, bad_text, read_bytes, text_in
+from tlpipe.serve.reading import BadInput, Row, Sample, Sent, Spend, bad_text, read_bytes, text_in
 
 MOST_BYTES = 4 * MAX_CHARACTERS
 """Of a text in JSON."""
@@ -21,17 +23,27 @@ STEP = 16
 """Tokens to a multiple of which texts are padded, so that texts of about one length share a batch."""
 
 
-class TextLabels(Labels):
-    """A text, or a pair of texts, in; class labels with probabilities out."""
+class TextRequest(BaseModel):
+    """A text, or a pair of texts."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    text: Sent
+    pair: Sent | None = None
+
+
+class Texts:
+    """Reads a text, or a pair of texts, a sample."""
 
     media: ClassVar[tuple[str, ...]] = ("text/plain", "application/json")
-    form: ClassVar[str] = "text"
+    bodies: ClassVar[Mapping[str, Any]] = {"text/plain": Sent, "application/json": Sent | TextRequest}
+    tokens: ClassVar[bool] = False
+    needs: ClassVar[str | None] = TOKENIZER
     endings: ClassVar[frozenset[str]] = frozenset((".txt", ".jsonl"))
     together: ClassVar[int] = 8
     cells_in: ClassVar[tuple[str, ...]] = ("text", "pair")
 
     def __init__(self, bundle: Bundle, folder: Path, max_pixels: int | None = None) -> None:
-        super().__init__(bundle)
         self.limits = bundle.limits
         self.preprocess = cast(TextPreprocess, bundle.preprocessing)  # of every bundle of this task
         self.tokenizer = Tokenizer(folder / TOKENIZER, self.preprocess)
@@ -79,11 +91,12 @@ class TextLabels(Labels):
         return self._tokens(("example",))
 
 
-class NgramLabels(TextLabels):
-    """The same of a TF-IDF bundle, which has a vocabulary in the place of a tokenizer."""
+class Ngrammed(Texts):
+    """The same for a TF-IDF bundle, which has a vocabulary in the place of a tokenizer."""
+
+    needs: ClassVar[str | None] = VOCABULARY
 
     def __init__(self, bundle: Bundle, folder: Path, max_pixels: int | None = None) -> None:
-        Labels.__init__(self, bundle)
         self.limits = bundle.limits
         self.ngrams = Ngrams(folder / VOCABULARY, cast(NgramPreprocess, bundle.preprocessing))
 
@@ -125,9 +138,13 @@ def padded_length(longest: int, preprocess: TokenPreprocess) -> int:
 
 def _texts(found: Any, do: str) -> Text:
     """One text or two. Raises BadInput for anything else."""
-    if isinstance(found, dict) and "text" in found and set(found) <= {"text", "pair"}:
-        found = [found["text"], *([found["pair"]] if found.get("pair") is not None else [])]
     texts = [found] if isinstance(found, str) else found
+    if isinstance(found, dict):
+        try:
+            request = TextRequest.model_validate(found)
+        except ValidationError:
+            raise BadInput(f"got {type(found).__name__} that is neither a text nor a pair of texts; {do}") from None
+        texts = [text for text in (request.text, request.pair) if text is not None]
     if isinstance(texts, Sequence) and 1 <= len(texts) <= 2 and all(isinstance(text, str) for text in texts):
         return tuple(texts)
     raise BadInput(f"got {type(found).__name__} that is neither a text nor a pair of texts; {do}")

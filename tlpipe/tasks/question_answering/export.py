@@ -1,6 +1,7 @@
 """The gate for questions: from the same raw texts, tokenizer.json and onnxruntime must give the answers of torch."""
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,13 +13,17 @@ from numpy.typing import NDArray
 
 from tlpipe.answer_metrics import THRESHOLD
 from tlpipe.bundle import Case
-from tlpipe.export.onnx import LOGITS, Calibrated
-from tlpipe.export.parity import Agreed, Limits, Outputs, ParityError, columns_of, figures, session_of
+from tlpipe.export.golden import Truth, token_sample
+from tlpipe.export.onnx import LOGITS, Calibrated, text_graph
+from tlpipe.export.parity import Agreed, Choice, Limits, Outputs, ParityError, columns_of, figures, session_of
 from tlpipe.export.spec import Export
 from tlpipe.export.text_parity import AWKWARD
+from tlpipe.golden import GoldenSample
 from tlpipe.preprocess.answers import Answers, decode
-from tlpipe.preprocess.questions import QuestionPreprocess, Questions
+from tlpipe.preprocess.limits import SampleLimits
+from tlpipe.preprocess.questions import MAX_CHARACTERS, QuestionPreprocess, Questions
 from tlpipe.preprocess.text import TOKENIZER
+from tlpipe.tasks.shared import text_export
 from tlpipe.train.model import About, Classifier
 
 Run = Callable[[NDArray[np.int64]], NDArray[np.float32]]
@@ -61,9 +66,7 @@ class Said:
         return [*(span.probability for span in self.answers.best[:1]), self.answers.no_answer]
 
 
-def compare_questions(
-    path: Path, model: Classifier, about: About, held: HeldOutQuestions, spec: Export
-) -> tuple[Case, ...]:
+def compare(path: Path, model: Classifier, about: About, held: HeldOutQuestions, spec: Export) -> tuple[Case, ...]:
     """Every case's figures for the ONNX file `path`, with the tokenizer.json beside it; a row a call and several.
 
     `same` is the share of questions with the same answer. `awkward` asks odd questions about odd contexts, and about
@@ -156,3 +159,27 @@ def _tied(truth: Said, found: Said, tolerance: float) -> bool:
         return truth.threshold is not None and abs(truth.answers.margin - truth.threshold) <= 4 * tolerance
     scores = {span.text: span.score for span in truth.answers.best}
     return truth.answers.best[0].score - scores.get(found.text, -np.inf) <= 2 * tolerance
+
+
+def limits(samples: HeldOutQuestions) -> SampleLimits:
+    """What the training refused."""
+    return SampleLimits(max_characters=MAX_CHARACTERS)
+
+
+def held_out(choice: Choice) -> HeldOutQuestions:
+    """The chosen questions with their contexts, read from the source again, and the tokenizer of the tokens."""
+    names = dict.fromkeys(choice.packed.ids[row] for row in choice.rows)
+    read = [json.loads(choice.source.read(name)) for name in names]
+    return HeldOutQuestions([(each["question"], each["context"]) for each in read], choice.packed.folder / TOKENIZER)
+
+
+def golden_samples(truth: Truth, about: About, samples: HeldOutQuestions, raw: Sequence[Any]) -> Iterator[GoldenSample]:
+    """Golden samples of raw questions with their contexts."""
+    preprocess: Any = about.preprocess
+    for pair, passage in zip(raw, Questions(samples.tokenizer, preprocess)(list(raw)), strict=True):
+        rows = [(window.ids, window.types) for window in passage.windows]
+        yield token_sample(truth, dict(zip(("question", "context"), pair, strict=True)), rows)
+
+
+graph = text_graph
+inputs = text_export.inputs

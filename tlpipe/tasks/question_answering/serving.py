@@ -1,10 +1,11 @@
-"""A question and a context in; the answer out, as a stretch of the context, or that there is none."""
+"""Serving of question answering: a question and a context in, the answer out as a stretch of the context."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tlpipe.bundle import Bundle
 from tlpipe.preprocess.answers import Span, decode
@@ -12,18 +13,62 @@ from tlpipe.preprocess.characters import UnreadableText, require
 from tlpipe.preprocess.questions import Passage, QuestionPreprocess, Questions
 from tlpipe.preprocess.text import TOKENIZER
 from tlpipe.serve.body import parse_json
-from tlpipe.serve.reading import Answer, BadInput, Row, Sample, Spend, bad_text, read_bytes
-from tlpipe.serve.texts import MOST_BYTES, check_tokens, padded_length
+from tlpipe.serve.reading import (
+    Answer,
+    BadInput,
+    Place,
+    Probability,
+    Reading,
+    Row,
+    Sample,
+    Sent,
+    Spend,
+    bad_text,
+    read_bytes,
+)  # fmt: skip
+from tlpipe.tasks.shared.text_serving import MOST_BYTES, check_tokens, padded_length
 
 NEEDED = 'send {"question": ..., "context": ...}, two texts'
 COLUMNS = ("answer", "start", "end", "score", "no_answer_probability")
+
+
+class QuestionRequest(BaseModel):
+    """A question, and the context in which its answer is looked for."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    question: Sent
+    context: Sent
+
+
+class SpanAnswer(BaseModel):
+    """A stretch of the context."""
+
+    text: str
+    start: Place
+    end: Place
+    probability: Probability
+
+
+class QuestionAnswer(BaseModel):
+    """The answer, empty where there is none, and the best stretches."""
+
+    answer: str
+    start: Place | None
+    end: Place | None
+    score: Probability | None
+    no_answer_probability: Probability | None
+    n_best: list[SpanAnswer]
 
 
 class QuestionAnswers:
     """Long contexts are several rows of the graph, and one answer."""
 
     media: ClassVar[tuple[str, ...]] = ("application/json",)
-    form: ClassVar[str] = "question"
+    summary: ClassVar[str] = "Answers to questions, as stretches of their contexts"
+    bodies: ClassVar[Mapping[str, Any]] = {"application/json": QuestionRequest}
+    tokens: ClassVar[bool] = True
+    needs: ClassVar[str | None] = TOKENIZER
     endings: ClassVar[frozenset[str]] = frozenset((".json", ".jsonl"))
     together: ClassVar[int] = 8
     cells_in: ClassVar[tuple[str, ...]] = ("question", "context")
@@ -86,6 +131,10 @@ class QuestionAnswers:
             "n_best": [_span(span) for span in found.best[:top]],
         }
 
+    def answer_model(self) -> type[BaseModel]:
+        """`QuestionAnswer`."""
+        return QuestionAnswer
+
     @property
     def vocabulary(self) -> int:
         """Tokens that the tokenizer knows."""
@@ -111,9 +160,11 @@ def _span(span: Span) -> dict[str, Any]:
 def _pair(found: Any) -> tuple[str, str]:
     """The question and the context. Raises BadInput for anything else."""
     if isinstance(found, Mapping):
-        if unknown := set(found) - {"question", "context"}:
-            raise BadInput(f"unknown key {str(min(unknown, key=str))[:80]!r}; {NEEDED}")
-        found = [found.get("question"), found.get("context")]
+        try:
+            request = QuestionRequest.model_validate(dict(found))
+        except ValidationError as error:
+            raise _refused(error) from None
+        found = [request.question, request.context]
     if isinstance(found, str) or not isinstance(found, Sequence) or len(found) != 2:
         raise BadInput(f"got {type(found).__name__} that is no question with a context; {NEEDED}")
     question, context = found
@@ -122,3 +173,14 @@ def _pair(found: Any) -> tuple[str, str]:
     if not (question.strip() and context.strip()):
         raise BadInput(f"the {'context' if question.strip() else 'question'} is empty; {NEEDED}")
     return question, context
+
+
+def _refused(error: ValidationError) -> BadInput:
+    """The refusal of an object that is no `QuestionRequest`."""
+    for each in error.errors(include_input=False, include_url=False):
+        if each["type"] in ("extra_forbidden", "invalid_key"):
+            return BadInput(f"unknown key {str(each['loc'][0])[:80]!r}; {NEEDED}")
+    return BadInput(f"the question and the context must be texts; {NEEDED}")
+
+
+READINGS: dict[str, type[Reading]] = {"questions": QuestionAnswers}

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from tlpipe.tasks.classification import Classification
+from tlpipe.tasks.shared.classification_spec import Classification
 
 
 class TextClassification(Classification):
@@ -13,5 +13,6 @@ class TextClassification(Classification):
 
     modality: ClassVar[Literal["image", "text"]] = "text"
     form: ClassVar[str] = "text"
+    ngrams: ClassVar[bool] = True
     views: ClassVar[bool] = False
     kind: Literal["text_classification"] = "text_classification"

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from tlpipe.tasks.classification import Classification
+from tlpipe.tasks.shared.classification_spec import Classification
 
 
 class ImageClassification(Classification):

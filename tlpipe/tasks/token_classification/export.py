@@ -1,22 +1,27 @@
 """The gate for words: from the same raw text, tokenizer.json and onnxruntime must give torch's entities."""
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 
 from tlpipe.bundle import Case
-from tlpipe.export.onnx import LOGITS, PROBABILITIES, Calibrated
-from tlpipe.export.parity import Agreed, Limits, Outputs, ParityError, columns_of, figures, session_of
+from tlpipe.export.golden import Truth, token_sample
+from tlpipe.export.onnx import LOGITS, PROBABILITIES, Calibrated, text_graph
+from tlpipe.export.parity import Agreed, Choice, Limits, Outputs, ParityError, columns_of, figures, session_of
 from tlpipe.export.spec import Export
 from tlpipe.export.text_parity import AWKWARD
+from tlpipe.golden import GoldenSample
+from tlpipe.preprocess.limits import SampleLimits
 from tlpipe.preprocess.text import TOKENIZER
-from tlpipe.preprocess.words import WordPreprocess
+from tlpipe.preprocess.words import MAX_CHARACTERS, WordPreprocess
 from tlpipe.tagging import Sentence, Tagger
+from tlpipe.tasks.shared import text_export
 from tlpipe.train.model import About, Classifier
 
 Run = Callable[[np.ndarray], Outputs]
@@ -36,7 +41,7 @@ class HeldOutWords:
         return {TOKENIZER: self.tokenizer}
 
 
-def compare_words(path: Path, model: Classifier, about: About, held: HeldOutWords, spec: Export) -> tuple[Case, ...]:
+def compare(path: Path, model: Classifier, about: About, held: HeldOutWords, spec: Export) -> tuple[Case, ...]:
     """Every case's figures for the ONNX file `path`, with the tokenizer.json beside it; one by one and in batches.
 
     Each sentence is compared as words and, joined by spaces, as a raw text. `same` is the share whose entities, with
@@ -136,3 +141,28 @@ def _tied(truth: Said, found: Said, tolerance: float) -> bool:
     """Whether torch, too, puts each tag that onnxruntime chose within the tolerance of its own first."""
     rows, chosen = np.arange(len(truth.probabilities)), found.probabilities.argmax(axis=1)
     return bool((truth.probabilities.max(axis=1) - truth.probabilities[rows, chosen] <= tolerance).all())
+
+
+def limits(samples: HeldOutWords) -> SampleLimits:
+    """What the training refused."""
+    return SampleLimits(max_characters=MAX_CHARACTERS)
+
+
+def held_out(choice: Choice) -> HeldOutWords:
+    """The words of the chosen sentences, read from the source again, and the tokenizer of the packed tokens."""
+    names = dict.fromkeys(choice.packed.ids[row] for row in choice.rows)
+    sentences = [json.loads(choice.source.read(name))["tokens"] for name in names]
+    return HeldOutWords(sentences, choice.packed.folder / TOKENIZER)
+
+
+def golden_samples(truth: Truth, about: About, samples: HeldOutWords, raw: Sequence[Any]) -> Iterator[GoldenSample]:
+    """Golden samples of raw sentences."""
+    preprocess: Any = about.preprocess
+    tagger = Tagger(samples.tokenizer, preprocess, about.labels)
+    for words in raw:
+        windows = tagger.read(words).windows
+        yield token_sample(truth, {"words": list(words)}, [(window.ids, window.types) for window in windows])
+
+
+graph = text_graph
+inputs = text_export.inputs

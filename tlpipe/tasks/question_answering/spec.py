@@ -36,6 +36,7 @@ class QuestionAnswering(Task):
 
     modality: ClassVar[Literal["image", "text"]] = "text"
     form: ClassVar[str] = "questions"
+    max_length: ClassVar[int] = 384
     tokens: ClassVar[bool] = True
     views: ClassVar[bool] = False
     balances: ClassVar[tuple[str, ...]] = ("none",)

@@ -1,5 +1,6 @@
-"""Images in, class labels with probabilities out."""
+"""Requests of tasks on images in serving: an image file, or pixels."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -10,20 +11,21 @@ from PIL import Image
 from tlpipe.bundle import Bundle
 from tlpipe.preprocess.decode import EXTENSIONS, MOST_PIXELS, UnreadableImage, check_size, to_rgb
 from tlpipe.preprocess.image import ImagePreprocess
-from tlpipe.serve.reading import BadInput, Labels, Row, Sample, Spend, read_bytes
+from tlpipe.serve.reading import BadInput, Binary, Row, Sample, Spend, read_bytes
 
 
-class ImageLabels(Labels):
-    """Images in, class labels with probabilities out."""
+class Images:
+    """Reads one image a sample."""
 
     media: ClassVar[tuple[str, ...]] = ("image/*", "application/octet-stream")
-    form: ClassVar[str] = "image"
+    bodies: ClassVar[Mapping[str, Any]] = dict.fromkeys(("image/jpeg", "image/png", "image/webp"), Binary)
+    tokens: ClassVar[bool] = False
+    needs: ClassVar[str | None] = None
     endings: ClassVar[frozenset[str]] = EXTENSIONS
     together: ClassVar[int] = 1
     cells_in: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, bundle: Bundle, folder: Path, max_pixels: int | None = None) -> None:
-        super().__init__(bundle)
         self.preprocess = cast(ImagePreprocess, bundle.preprocessing)  # of every bundle of this task
         self.input = bundle.inputs[0].name
         self.max_pixels = min(max_pixels or bundle.limits.max_pixels, MOST_PIXELS)

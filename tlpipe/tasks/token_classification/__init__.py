@@ -1,0 +1,1 @@
+"""Tags of words: named entities and the like."""

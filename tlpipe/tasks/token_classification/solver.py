@@ -1,0 +1,5 @@
+"""Solver of the linear head for token classification: logistic regression."""
+
+from tlpipe.train.linear import Logistic
+
+Problem = Logistic
