@@ -51,7 +51,7 @@ def test_the_ranking_stands_beside_what_was_reached(made: Path, tmp_path: Path) 
     (root / "reports/advice.json").write_text(json.dumps(ADVICE))
     comparison = read_json(root / "reports/comparison.json")
     reached = comparison["strategies"]["all_layers"]["seeds"]["test"]["accuracy"]["mean"]
-    facts = advice_facts(root, comparison)
+    facts = advice_facts(root, comparison, "image_classification")
     assert facts is not None
     assert [row["reached"] for row in facts["ranking"]] == [reached, None]
     page = render(collect(root))
@@ -89,6 +89,8 @@ def test_a_figure_that_evaluations_do_not_have_is_not_passed_off_as_theirs(made:
     root = tmp_path / "project"
     shutil.copytree(made, root)
     (root / "reports/advice.json").write_text(json.dumps({**ADVICE, "score": "place_accuracy"}))
-    page = render(collect(root))
+    facts = collect(root)
+    advice = advice_facts(root, facts["comparison"], "question_answering")
+    page = render({**facts, "advice": advice})
     for part in ("advised<br>place accuracy", "test accuracy<br>(another figure)", "labelled questions", "assumption"):
         assert part in page
