@@ -65,13 +65,13 @@ def test_the_ranking_stands_beside_what_was_reached(made: Path, tmp_path: Path) 
         assert part in page
     for part in ("gap +5.0 %", "fine-tuning 65.0 %", "shift 0.50 standard", "50 parameters a"):
         assert part in page
-    said = transfer(ADVICE)
+    collected = collect(root)
+    said = transfer(collected["advice"])
     assert said.startswith("Transfer helps: a frozen probe of all depths reaches accuracy 70.0 %")
     assert "random weights 30.0 %; that is +40.0 points (+31.0 to +48.0), paired over 80 labelled samples" in said
-    facts = collect(root)
-    assert against_scratch(facts) in page
-    assert ", the same network without its pretrained weights, is " in against_scratch(facts)
-    without = {**facts, "strategies": [each for each in facts["strategies"] if each["plan"]["start"] == "head"]}
+    assert against_scratch(collected) in page
+    assert ", the same network without its pretrained weights, is " in against_scratch(collected)
+    without = {**collected, "strategies": [each for each in collected["strategies"] if each["plan"]["start"] == "head"]}
     assert said in render(without)
     assert page.count("stroke-dasharray") > render(collect(made)).count("stroke-dasharray")
 
