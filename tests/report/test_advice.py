@@ -8,7 +8,7 @@ import pytest
 
 from tlpipe.report.advice import advice_facts
 from tlpipe.report.collect import collect, read_json
-from tlpipe.report.render import render, transfer
+from tlpipe.report.render import against_scratch, render, transfer
 
 POINTS = [(20, 0.5, True), (40, 0.6, True), (80, 0.65, True), (160, 0.7, False), (320, 0.72, False)]
 ADVICE = {
@@ -51,7 +51,7 @@ def test_the_ranking_stands_beside_what_was_reached(made: Path, tmp_path: Path) 
     (root / "reports/advice.json").write_text(json.dumps(ADVICE))
     comparison = read_json(root / "reports/comparison.json")
     reached = comparison["strategies"]["all_layers"]["seeds"]["test"]["accuracy"]["mean"]
-    facts = advice_facts(root, comparison)
+    facts = advice_facts(root, comparison, "image_classification")
     assert facts is not None
     assert [row["reached"] for row in facts["ranking"]] == [reached, None]
     page = render(collect(root))
@@ -65,8 +65,14 @@ def test_the_ranking_stands_beside_what_was_reached(made: Path, tmp_path: Path) 
         assert part in page
     for part in ("gap +5.0 %", "fine-tuning 65.0 %", "shift 0.50 standard", "50 parameters a"):
         assert part in page
-    assert "Transfer helps: a frozen probe of all depths reaches accuracy 70.0 %" in page
-    assert "random weights 30.0 %; that is +40.0 points (+31.0 to +48.0), paired over 80 labelled samples" in page
+    collected = collect(root)
+    said = transfer(collected["advice"])
+    assert said.startswith("Transfer helps: a frozen probe of all depths reaches accuracy 70.0 %")
+    assert "random weights 30.0 %; that is +40.0 points (+31.0 to +48.0), paired over 80 labelled samples" in said
+    assert against_scratch(collected) in page
+    assert ", the same network without its pretrained weights, is " in against_scratch(collected)
+    without = {**collected, "strategies": [each for each in collected["strategies"] if each["plan"]["start"] == "head"]}
+    assert said in render(without)
     assert page.count("stroke-dasharray") > render(collect(made)).count("stroke-dasharray")
 
 
@@ -83,6 +89,8 @@ def test_a_figure_that_evaluations_do_not_have_is_not_passed_off_as_theirs(made:
     root = tmp_path / "project"
     shutil.copytree(made, root)
     (root / "reports/advice.json").write_text(json.dumps({**ADVICE, "score": "place_accuracy"}))
-    page = render(collect(root))
+    facts = collect(root)
+    advice = advice_facts(root, facts["comparison"], "question_answering")
+    page = render({**facts, "advice": advice})
     for part in ("advised<br>place accuracy", "test accuracy<br>(another figure)", "labelled questions", "assumption"):
         assert part in page
