@@ -21,6 +21,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.projects import digits
+from benchmarks.report.provenance import stamp
 
 RESULTS = Path(__file__).parent / "results/fold_costs.json"
 FOLDS = 5
@@ -50,6 +51,7 @@ def main() -> None:
     rows = {strategy: row(seconds, strategy) for strategy in STRATEGIES}
     about = {"machine": f"{platform.machine()}, one thread", "labels": given.labels, "epochs": given.epochs}
     RESULTS.write_text(json.dumps({**about, "strategies": rows}, indent=1) + "\n", encoding="utf-8")
+    stamp(RESULTS, "python -m benchmarks.fold_costs", "two shared x86-64 cores, one thread")
     for strategy, values in rows.items():
         print(f"{strategy}: {values['ratio']:.2f} times one split (goal {values['goal']:g})")
 

@@ -131,6 +131,16 @@ def averages(results: Results) -> Iterator[Claim]:
         yield Claim(f"{strategy}: average over the chosen head, points", ", ".join(figures))
 
 
+def fold_costs(results: Results) -> Iterator[Claim]:
+    """Processor time with folds and a refit over that with one split."""
+    for strategy, row in results["strategies"].items():
+        figure = f"{row['ratio']:.2f} ({row['folds']:.1f} s / {row['one split']:.1f} s)"
+        met = "yes" if row["ratio"] <= row["goal"] else "no"
+        yield Claim(
+            f"{strategy}: processor time with 5 folds and a refit / one split", figure, f"≤ {row['goal']:g}", met
+        )
+
+
 def abuse(results: Results) -> Iterator[Claim]:
     """Outcome of mutated requests to the server, by task, and of the parts of `make abuse`."""
     for task, outcome in results.items():
@@ -159,6 +169,7 @@ QUESTIONS = (
     Question("What do the recipes of the two demos reach?", ("recipes",), recipes),
     Question("Are the intervals worth their name?", ("intervals",), intervals),
     Question("Does averaging heads gain anything over choosing one?", ("averages",), averages),
+    Question("What does cross-fitting cost?", ("fold_costs",), fold_costs),
     Question("Does the server stand hostile requests?", ("fuzz", "abuse"), abuse),
     Question("How fast is a training beside other tools, on a CPU?", ("peers",), peers),
 )
