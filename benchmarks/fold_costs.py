@@ -51,7 +51,7 @@ def main() -> None:
     rows = {strategy: row(seconds, strategy) for strategy in STRATEGIES}
     about = {"machine": f"{platform.machine()}, one thread", "labels": given.labels, "epochs": given.epochs}
     RESULTS.write_text(json.dumps({**about, "strategies": rows}, indent=1) + "\n", encoding="utf-8")
-    stamp(RESULTS, "python -m benchmarks.fold_costs", f"{platform.machine()}, one thread")
+    stamp(RESULTS, "python -m benchmarks.fold_costs", "two shared x86-64 cores, one thread")
     for strategy, values in rows.items():
         print(f"{strategy}: {values['ratio']:.2f} times one split (goal {values['goal']:g})")
 
