@@ -54,27 +54,41 @@ def read(name: str) -> Results:
 def images(results: Results) -> Iterator[Claim]:
     """Test accuracy with few labels, in points over rivals; claims without a figure are counted in the last row."""
     missing = 0
+    merged: dict[str, list[Claim]] = defaultdict(list)
     for line in [*accuracy.claims(results["cells"])][2:]:
         claim, figure, goal, met = (cell.strip() for cell in line.strip("|").split("|"))
         if figure == accuracy.MISSING:
             missing += 1
+        if figure == accuracy.MISSING or claim.startswith("all_layers over peer:"):
             continue
-        yield Claim(claim.replace("peer:", ""), figure, goal or "none set", met or "-")
+        sides, size, _ = (*claim.split(", "), "", "")[:3]
+        known = " over " in sides
+        key = f"{sides.replace('peer:', '')}, held-out sets" if known else claim
+        merged[key].append(Claim(key, f"{size}: {figure}" if known else figure, goal or "none set", met or "-"))
+    for key, sized in merged.items():
+        met = sized[0].met if len({row.met for row in sized}) == 1 else ", ".join(row.met for row in sized)
+        yield Claim(key, "; ".join(row.figure for row in sized), sized[0].goal, met)
     yield Claim("other numbers of labels, rivals and sets", f"{missing} goals: {NONE}", "as above", "no")
 
 
 def texts(results: Results) -> Iterator[Claim]:
-    """Test accuracy of MiniLM's head with few labels, in points over other methods, with 95 % intervals by draw."""
-    figures: dict[tuple[str, int, str], list[str]] = defaultdict(list)
+    """Test accuracy of MiniLM's head with few labels, in points over other methods, with 95 % intervals by draw.
+
+    A method that did not end in its time is named with that time.
+    """
+    figures: dict[tuple[str, str], dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
     for cell, methods in sorted(results.items()):
         name, labels, _ = cell.split()
         for method, answer in methods.items():
-            if method != "tlpipe":
-                points = difference(methods["tlpipe"]["right"], answer["right"])
-                figures[name, int(labels), method].append(_points(*points))
-    for (name, size, method), draws in sorted(figures.items()):
-        claim = f"MiniLM's head over {METHODS[method]}: {name}, {size} a class"
-        yield Claim(claim, ", ".join(draws) + " points")
+            draws = figures[name, method][int(labels)]
+            if "not_done_after" in answer:
+                draws.append(f"not done after {answer['not_done_after']:g} s")
+            elif method != "tlpipe":
+                draws.append(_points(*difference(methods["tlpipe"]["right"], answer["right"])))
+    for (name, method), sizes in sorted(figures.items()):
+        if method != "tlpipe":
+            shown = "; ".join(f"{size} a class {', '.join(draws)}" for size, draws in sorted(sizes.items()))
+            yield Claim(f"{name}: MiniLM's head over {METHODS[method]}, points", shown)
 
 
 def _points(value: float, low: float, high: float) -> str:
