@@ -37,7 +37,7 @@ def messages() -> Iterator[str]:
     """Quoted messages of the troubleshooting page."""
     for line in (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8").splitlines():
         if line.startswith("| `"):
-            yield line.split(" | ")[0].removeprefix("| `").removesuffix("`")
+            yield re.sub(r"^\| (`` |`)|( ``|`)$", "", line.split(" | ")[0])
 
 
 def sentences() -> str:
