@@ -8,7 +8,7 @@ import pytest
 
 from tlpipe.report.advice import advice_facts
 from tlpipe.report.collect import collect, read_json
-from tlpipe.report.render import render, transfer
+from tlpipe.report.render import against_scratch, render, transfer
 
 POINTS = [(20, 0.5, True), (40, 0.6, True), (80, 0.65, True), (160, 0.7, False), (320, 0.72, False)]
 ADVICE = {
@@ -65,8 +65,14 @@ def test_the_ranking_stands_beside_what_was_reached(made: Path, tmp_path: Path) 
         assert part in page
     for part in ("gap +5.0 %", "fine-tuning 65.0 %", "shift 0.50 standard", "50 parameters a"):
         assert part in page
-    assert "Transfer helps: a frozen probe of all depths reaches accuracy 70.0 %" in page
-    assert "random weights 30.0 %; that is +40.0 points (+31.0 to +48.0), paired over 80 labelled samples" in page
+    collected = collect(root)
+    said = transfer(collected["advice"])
+    assert said.startswith("Transfer helps: a frozen probe of all depths reaches accuracy 70.0 %")
+    assert "random weights 30.0 %; that is +40.0 points (+31.0 to +48.0), paired over 80 labelled samples" in said
+    assert against_scratch(collected) in page
+    assert ", the same network without its pretrained weights, is " in against_scratch(collected)
+    without = {**collected, "strategies": [each for each in collected["strategies"] if each["plan"]["start"] == "head"]}
+    assert said in render(without)
     assert page.count("stroke-dasharray") > render(collect(made)).count("stroke-dasharray")
 
 

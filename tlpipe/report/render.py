@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from tlpipe.evaluate.judged import lower_title
+from tlpipe.metric_facts import facts as metric_facts
 from tlpipe.report import text
 from tlpipe.wording import baseline_ahead
 
@@ -34,7 +35,7 @@ def render(facts: Mapping[str, Any]) -> str:
         css=css,
         headline=headline(facts),
         verdict=verdict(facts),
-        transfer=transfer(facts["advice"]),
+        transfer=against_scratch(facts) or transfer(facts["advice"]),
         data_sentence=data_sentence(facts["data"]),
         tiles=[name for name in dict.fromkeys((facts["metric"], *TILES)) if name in facts["champion"]["test"]][:3],
     )
@@ -89,18 +90,39 @@ def _verdict(facts: Mapping[str, Any]) -> str:
     return f"{won}. {also} {verb} too close to {champion['name']} to call on {samples}."
 
 
+def against_scratch(facts: Mapping[str, Any]) -> str:
+    """Whether the pretrained weights helped, champion against the same network trained from random ones, on test.
+
+    Empty where no strategy began with random weights, where the champion did, and where the difference has no interval.
+    """
+    starts = {strategy["name"]: strategy["plan"]["start"] for strategy in facts["strategies"]}
+    champion, metric = facts["champion"]["name"], facts["metric"]
+    tested = facts["comparison"].get("test_differences", {})
+    fresh = [name for name, start in starts.items() if start == "random" and tested.get(name)]
+    if starts[champion] != "head" or not fresh or any(tested[fresh[0]][end] is None for end in ("low", "high")):
+        return ""
+    ahead = tested[fresh[0]]
+    sign = 1 if metric_facts()[metric].higher_is_better else -1
+    ends = sorted(sign * ahead[end] for end in ("low", "high"))
+    return (
+        f"{_helps(ends[0], ends[1])}: {champion} minus {fresh[0]}, the same network without its pretrained weights, is "
+        f"{text.difference(ahead, metric)} in test {lower_title(metric)}, paired over {facts['test_samples']:,} "
+        "samples."
+    )
+
+
+def _helps(low: float, high: float) -> str:
+    if low > 0:
+        return "Transfer helps"
+    return "Transfer does harm" if high < 0 else "Transfer is in doubt"
+
+
 def transfer(advice: Mapping[str, Any] | None) -> str:
     """Whether the pretrained weights helped, against the same network with random ones; empty without advice."""
     if not advice or not advice["evidence"]["transfer"]:
         return ""
     seen, gained, named = advice["evidence"], advice["evidence"]["transfer"], advice["title"]
-    answer = (
-        "Transfer helps"
-        if gained["low"] > 0
-        else "Transfer does harm"
-        if gained["high"] < 0
-        else "Transfer is in doubt"
-    )
+    answer = _helps(gained["low"], gained["high"])
     scores = [text.value(seen[name]["accuracy"], "accuracy") for name in ("all_depths", "random_weights")]
     return (
         f"{answer}: a frozen probe of all depths reaches {named} {scores[0]}, of the same network with random weights "

@@ -57,9 +57,9 @@ class Scale(Spec):
 
         BiT-HyperRule trains for 500 steps whatever the size up to 20,000 samples, few-sample BERT needs at least 400
         (Zhang et al. 2021, arXiv 2006.05987), and 20 passes (Mosbach et al. 2021); large sets get the usual 3.
-        Networks with batch norms, at their higher rate, need fewer where samples are few: 265 / sqrt(n), at most 40, and
-        at least 20 up to 1,000 samples, then 20,000 / n, but 3. That is 40 at 44 samples, 20 from 175 to 1,000 and 4 at
-        5,000; but at least 60 steps are made (docs/strategies.md).
+        Networks with batch norms, at their higher rate, need fewer where samples are few: 265 / sqrt(n), at most 40,
+        and at least 20 up to 1,000 samples, then 20,000 / n, but 3. That is 40 at 44 samples, 20 from 175 to 1,000, 4
+        at 5,000; but at least 60 steps are made (docs/strategies.md).
         """
         steps = math.ceil(self.count / self.batch_size)
         if self.batch_norms:
