@@ -15,7 +15,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 UV := $(shell command -v uv 2>/dev/null)
 PYTHON ?= python3
 
-.PHONY: help demo demo-text test test-fast lint format lock schema bench abuse clean
+.PHONY: help demo demo-text test test-fast lint format lock schema docs bench figures abuse clean
 
 help: ## Show this help
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,8 +50,12 @@ lock: $(VENV)/.uv ## Choose versions anew and write requirements.lock
 	$$(cat $(VENV)/.uv) pip compile --universal --python-version 3.11 --generate-hashes --extra dev --upgrade \
 	  --no-header -q pyproject.toml -o requirements.lock
 
-schema: $(VENV)/.ready ## Write params.schema.json for editors
+schema: $(VENV)/.ready ## Write params.schema.json for editors, and docs/reference.md for people
 	tlpipe schema
+	python -m docs.tools.reference
+
+docs: $(VENV)/.ready ## Documentation as a site in build/site/; a broken link or anchor is an error
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 
 bench: $(VENV)/.ready ## Benchmarks: the step, the arithmetic limit, growth, the peers side by side, a GPU if there is one
 	python -m benchmarks.step
@@ -60,6 +64,9 @@ bench: $(VENV)/.ready ## Benchmarks: the step, the arithmetic limit, growth, the
 	python -m benchmarks.peers.run
 	python -m benchmarks.peers.texts
 	python -m benchmarks.gpu
+
+figures: $(VENV)/.ready ## Write the tables of benchmarks/README.md and of the docs from benchmarks/results
+	python -m benchmarks.report
 
 abuse: $(VENV)/.ready ## Mutated params files, hostile files, kills, hostile requests, offline: an hour, or in pieces with SECONDS=450
 	python -m benchmarks.abuse --seconds $(or $(SECONDS),0)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv
 from scipy.stats import binom
 
+from benchmarks.report.provenance import stamp
 from tlpipe.entities import ENTITY_METRICS, added
 from tlpipe.evaluate.judged import difference
 from tlpipe.evaluate.predictions import Predictions
@@ -273,6 +274,7 @@ def main() -> None:
     }
     OUT.mkdir(exist_ok=True)
     (OUT / "intervals.json").write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
+    stamp(OUT / "intervals.json", "python -m benchmarks.intervals", "independent of the machine")
     pages = [markdown(title, rows) for title, rows in found.items()]
     (OUT / "intervals.md").write_text("\n".join(pages), encoding="utf-8")
     print("\n".join(pages))

@@ -14,6 +14,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from benchmarks.report.provenance import stamp
 from tlpipe.config import read
 from tlpipe.project.recipes import recipe, recipes
 from tlpipe.yaml_text import load_yaml
@@ -58,6 +59,8 @@ def main() -> None:
     for folder in parser.parse_args().projects:
         known[_recipe(folder)] = figures(folder)
     OUT.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+    command = "make demo demo-text && python -m benchmarks.recipes demo demo-text"
+    stamp(OUT, command, f"{platform.machine()}, all threads")
     print(f"{OUT}: {', '.join(sorted(known))}")
 
 

@@ -9,7 +9,6 @@ the bits.
 
 import argparse
 import hashlib
-import json
 import os
 import random
 import re
@@ -27,11 +26,7 @@ from typing import Any
 import psutil
 
 from benchmarks.abuse import record
-from tlpipe.config import PARAMS
-from tlpipe.project.init import init
-from tlpipe.project.recipes import DIGITS
-from tlpipe.project.status import rewrite
-from tlpipe.yaml_text import load_yaml
+from benchmarks.projects import digits
 
 PART = "kills"
 HOW = ("group", "dvc", "stage")
@@ -77,17 +72,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 def make(project: Path) -> None:
     """The tiny project, as `tlpipe init` makes one."""
-    init(project, name=DIGITS)
-    params = load_yaml((project / PARAMS).read_text(encoding="utf-8"))
-    for dotted, value in SMALL.items():
-        *parents, last = dotted.split(".")
-        node = params
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[last] = value
-    params["finetune"] = {name: params["finetune"][name] for name in STRATEGIES}
-    (project / PARAMS).write_text(json.dumps(params, indent=1), encoding="utf-8")
-    rewrite(project)
+    digits(project, SMALL)
 
 
 def stage_of(session: int) -> tuple[str, int] | None:

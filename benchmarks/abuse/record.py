@@ -11,6 +11,7 @@ from typing import Any
 
 import tlpipe
 from benchmarks.abuse.outcome import Tally
+from benchmarks.report.provenance import stamp
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks/results/abuse.json"
@@ -74,6 +75,7 @@ def publish(part: str, summary: dict[str, Any]) -> None:
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     results[part] = {"python": platform.python_version(), **summary}
     _replace(RESULTS, dict(sorted(results.items())))
+    stamp(RESULTS, "make abuse", platform.machine())
     forget(part)
 
 

@@ -8,6 +8,7 @@ accuracy in percent; a line a cell, then the means, into benchmarks/results/aver
 
 import argparse
 import json
+import platform
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from torch.nn import functional
 from benchmarks.accuracy.explore import cell_of
 from benchmarks.accuracy.loops import HEAD, Cell
 from benchmarks.accuracy.sets import backbone
+from benchmarks.report.provenance import stamp
 from tlpipe.train.depths import AllDepths
 from tlpipe.train.device import Machine, Runtime
 from tlpipe.train.head import TILTS, Solution
@@ -64,6 +66,7 @@ def main() -> None:
             cells.append({"set": name, "labels": options.labels, "draw": draw, **measure(cell, inputs)})
             print(json.dumps(cells[-1]), flush=True)
     RESULTS.write_text(json.dumps({"gains": gains(cells), "cells": cells}, indent=1) + "\n")
+    stamp(RESULTS, "python -m benchmarks.accuracy.averages OUT", f"{platform.machine()}, one thread")
 
 
 def features_of_test(cell: Cell, machine: Machine) -> Tensor:

@@ -17,9 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.accuracy.sets import FITTED, HELD_OUT
+from benchmarks.report.provenance import stamp
 
-RESULTS = Path("benchmarks/results/accuracy.json")
-README = Path(__file__).parent / "README.md"
+RESULTS = Path(__file__).parents[1] / "results/accuracy.json"
+README = Path(__file__).resolve().parent / "README.md"
+COMMAND = "python -m benchmarks.accuracy.explore OUT QUEUE && python -m benchmarks.accuracy.table OUT"
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
 HEADS = ("head_only", "all_depth_head")
 CROSS_FITTED = {"all_layers": "soup:auto", "all_depth_tuning": "soup:auto=1+strategy=all_depth_tuning"}
@@ -50,6 +52,7 @@ def take_over(out: Path) -> None:
     results["machine"] = f"{platform.machine()}, {os.cpu_count()} shared cores, one thread a training"
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    stamp(RESULTS, COMMAND, results["machine"])
 
 
 def read() -> dict[str, Any]:
@@ -255,10 +258,8 @@ def explored(cells: list[Record]) -> Iterator[str]:
             )
 
 
-def main() -> None:
-    """Rewrite the tables."""
-    if len(sys.argv) > 1:
-        take_over(Path(sys.argv[1]))
+def readme() -> str:
+    """Content of benchmarks/accuracy/README.md: what is between its marks is made anew."""
     results = read()
     cells = results["cells"]
     parts = [
@@ -272,7 +273,14 @@ def main() -> None:
     text = README.read_text()
     before, after = text.split(BEGIN)[0], text.split(END)[1]
     lines = [("\n" + line + "\n") if line.startswith("##") else line for line in parts]
-    README.write_text(f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n\n{END}{after}")
+    return f"{before}{BEGIN}\n" + "\n".join(lines) + f"\n\n{END}{after}"
+
+
+def main() -> None:
+    """Take the cells of a run over where one is given, and rewrite the tables."""
+    if len(sys.argv) > 1:
+        take_over(Path(sys.argv[1]))
+    README.write_text(readme(), encoding="utf-8")
 
 
 if __name__ == "__main__":

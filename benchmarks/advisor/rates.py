@@ -1,4 +1,4 @@
-"""The seed article's learning rates beside those of `auto`, on the fitting half: what each reaches on test.
+"""Learning rates of common advice beside those of `auto`, on the fitting half: what each reaches on test.
 
     python -m benchmarks.advisor.rates OUT [--minutes 60] [--seeds 2] [--targets count,cifar10] [--strategies scratch]
 
@@ -27,7 +27,7 @@ from tlpipe.strategies.plan import Plan
 
 HEAD, RULE = "head_only", "auto"
 RATES = {"top_layers": (1e-5, 1e-4, 1e-3), "all_layers": (1e-5, 1e-4, 1e-3), "scratch": (3e-4, 3e-3)}
-"""Beside the rule's; for `scratch` with AdamW and a batch of 32 the rule is the article's 1e-3."""
+"""Beside the rule's; for `scratch` with AdamW and a batch of 32 the rule has 1e-3 too."""
 NAMES = {strategy: (f"{strategy} {RULE}", *(f"{strategy} {lr:g}" for lr in rates)) for strategy, rates in RATES.items()}
 
 

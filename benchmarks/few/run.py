@@ -7,6 +7,7 @@ does not end within `--seconds` is written down as such.
 import argparse
 import json
 import os
+import platform
 import subprocess
 import tempfile
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from benchmarks.few import own
 from benchmarks.few.cells import Cell, cell, sets
 from benchmarks.peers.environment import python_of
+from benchmarks.report.provenance import stamp
 
 HERE = Path(__file__).parent
 RESULTS = HERE.parent / "results/few.json"
@@ -56,6 +58,7 @@ def _answer(asked: Cell, method: str, python: Path, minilm: Path, scratch: Path,
         found = {method: _theirs(asked, method, python, given.seconds)}
     done |= {each: _scored(asked, answer) for each, answer in found.items()}
     RESULTS.write_text(json.dumps(dict(sorted(results.items())), indent=1) + "\n", encoding="utf-8")
+    stamp(RESULTS, "python -m benchmarks.few.run", f"{platform.machine()}, one thread a method")
     print(
         key,
         {each: {name: value for name, value in done[each].items() if name != "right"} for each in found},

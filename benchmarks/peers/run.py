@@ -2,7 +2,7 @@
 
 Each side is timed inside its own process, from the raw image files to the trained model, without its imports. Rounds
 are interleaved: every side once, then every side again, the order turned by one each time. Writes
-`.tlpipe/bench/results/peers.json` and `peers.md`.
+`.tlpipe/bench/results/peers.json` and `peers.md`; `python -m benchmarks.report --adopt` takes the first in.
 """
 
 import argparse

@@ -7,6 +7,7 @@ may stay open, and the server must still answer a good request the same way at t
 
 import argparse
 import json
+import platform
 import random
 import struct
 import sys
@@ -18,6 +19,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
+from benchmarks.report.provenance import stamp
 from benchmarks.serve.asked import HEAVY, INFER, KINDS, File, Request, heavy, multipart
 from benchmarks.serve.process import started
 from benchmarks.serve.wire import WIRE, exchange, hostile
@@ -163,6 +165,8 @@ def record(path: Path, task: str, outcome: dict[str, Any]) -> None:
     known[task] = outcome | {"answers": dict(sorted(outcome["answers"].items())), "bad": outcome["bad"][:20]}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
+    command = "python -m benchmarks.serve.fuzz BUNDLE --requests 20000 --out benchmarks/results/fuzz.json"
+    stamp(path, command, platform.machine())
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The files of reports/evaluation/<strategy>/ as docs/architecture.md describes them."""
+"""The files of reports/evaluation/<strategy>/ as docs/files.md describes them."""
 
 import csv
 import json

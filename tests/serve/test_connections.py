@@ -49,9 +49,9 @@ def with_server(talk: Callable[..., Awaitable[Any]], app: Any = echo) -> Any:
             uvicorn.Config(Requests(app), port=0, http="httptools", ws="none", lifespan="off", log_config=None)
         )
         serving = asyncio.create_task(server.serve())
-        door = await listening
+        server_socket = await listening
         try:
-            return await talk(door.sockets[0].getsockname(), loop, door, server)
+            return await talk(server_socket.sockets[0].getsockname(), loop, server_socket, server)
         finally:
             server.should_exit = server.force_exit = True
             await serving
@@ -211,29 +211,29 @@ def test_a_client_that_sends_far_ahead_of_its_answers_is_cut_off():
     assert with_server(talk, slow) == b""
 
 
-def test_who_stands_at_the_door_when_it_closes_is_let_in():
-    async def talk(address: Any, loop: Loop, door: asyncio.Server, server: uvicorn.Server) -> list[bytes]:
-        # The loop has no turn before the door is closed: the kernel alone knows of these connections.
-        guests = [socket.create_connection(address, timeout=60) for _ in range(20)]
-        for guest in guests:
-            guest.sendall(GET + b"connection: close\r\n\r\n")
-        await loop.close_door(door)
+def test_connections_that_the_kernel_holds_when_listening_ends_are_accepted():
+    async def talk(address: Any, loop: Loop, listening: asyncio.Server, server: uvicorn.Server) -> list[bytes]:
+        # The loop has no turn before listening ends: the kernel alone knows of these connections.
+        clients = [socket.create_connection(address, timeout=60) for _ in range(20)]
+        for client in clients:
+            client.sendall(GET + b"connection: close\r\n\r\n")
+        await loop.stop_listening(listening)
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(address, timeout=60)
         await asyncio.sleep(0.1)
         server.should_exit = True
-        found = []
-        for guest in guests:
-            with guest, guest.makefile("rb") as answer:
-                found.append(await asyncio.to_thread(answer.read))
-        assert loop.counts.connections == loop.counts.requests == len(guests)
-        return found
+        answers = []
+        for client in clients:
+            with client, client.makefile("rb") as answer:
+                answers.append(await asyncio.to_thread(answer.read))
+        assert loop.counts.connections == loop.counts.requests == len(clients)
+        return answers
 
-    assert all(each.startswith(b"HTTP/1.1 200 ") and each.endswith(b"0") for each in with_server(talk))
+    assert all(text.startswith(b"HTTP/1.1 200 ") and text.endswith(b"0") for text in with_server(talk))
 
 
 def test_at_the_end_a_client_that_has_not_spoken_is_heard_out_and_an_idle_one_is_not():
-    async def talk(address: Any, loop: Loop, door: asyncio.Server, server: uvicorn.Server) -> list[bytes]:
+    async def talk(address: Any, loop: Loop, listening: asyncio.Server, server: uvicorn.Server) -> list[bytes]:
         idle, half, silent = [await asyncio.open_connection(*address) for _ in range(3)]
         idle[1].write(GET + b"\r\n")
         await idle[0].readuntil(b"\r\n\r\n0")

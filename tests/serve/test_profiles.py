@@ -1,4 +1,4 @@
-"""TensorRT, played by the CPU: one engine for all shapes that the server can send, and a cache for each graph."""
+"""TensorRT, played by the CPU: one engine for all shapes that the server can send, and a cache for item graph."""
 
 import asyncio
 import json
@@ -42,7 +42,7 @@ def shapes(options: dict[str, Any], which: str) -> dict[str, tuple[int, ...]]:
 class Engine:
     """A session of onnxruntime with TensorRT, which cannot run what lies outside of the profile."""
 
-    made: "list[Engine]" = []  # noqa: RUF012 - a new list for each test
+    made: "list[Engine]" = []  # noqa: RUF012 - a new list for item test
     inside: tuple[str, ...] = ()
     """Tensors at which TensorRT's part of the graph begins."""
 
@@ -145,23 +145,23 @@ def answers(settings: Settings, requests: list[tuple[str, bytes, dict[str, str]]
 def test_one_engine_serves_all_images(engines: list[Engine], bundle: Path, pictures: list[np.ndarray]):
     requests = [("/predict", jpeg(image), {"content-type": "image/jpeg"}) for image in pictures]
     requests.append(
-        ("/predict", *multipart(*((f"{at}", jpeg(each), "image/jpeg") for at, each in enumerate(pictures))))
+        ("/predict", *multipart(*((f"{at}", jpeg(item), "image/jpeg") for at, item in enumerate(pictures))))
     )
     batches = [np.stack([image] * count) for image, count in zip(pictures, (1, 2, 3, 64, 5), strict=True)]
     for images in batches:
         document = tensor(images, data=None, parameters={"binary_data_size": images.nbytes})
         requests.append(("/v2/models/model/infer", *binary(document, images.tobytes())))
-    found = answers(Settings(bundle=bundle, runtime=Runtime(device="tensorrt"), requests_log=False), requests)
-    assert [status for status, _ in found] == [200] * len(requests)
+    replies = answers(Settings(bundle=bundle, runtime=Runtime(device="tensorrt"), requests_log=False), requests)
+    assert [status for status, _ in replies] == [200] * len(requests)
     (engine,) = engines
     assert {shape[1:] for shape in engine.seen} == {(37, 37, 3)}
     assert max(shape[0] for shape in engine.seen) == 64
     assert shapes(engine.options, "opt")["image"] == (32, 37, 37, 3)
     plain = load(bundle, Runtime(device="cpu"))
-    for images, (_, body) in zip(batches, found[-len(batches) :], strict=True):
-        said = {each["name"]: np.reshape(each["data"], each["shape"]) for each in json.loads(body)["outputs"]}
+    for images, (_, body) in zip(batches, replies[-len(batches) :], strict=True):
+        outputs = {item["name"]: np.reshape(item["data"], item["shape"]) for item in json.loads(body)["outputs"]}
         np.testing.assert_allclose(
-            said["probabilities"], plain.session.run({"image": images})["probabilities"], atol=0.03
+            outputs["probabilities"], plain.session.run({"image": images})["probabilities"], atol=0.03
         )  # the graph's own resize is Pillow's within a grey level
 
 
@@ -173,8 +173,8 @@ def test_one_engine_serves_all_texts(engines: list[Engine], texts: Path):
             {"name": name, "shape": [rows, length], "datatype": "INT64", "data": [1] * rows * length} for name in names
         ]
         requests.append(("/v2/models/model/infer", json.dumps({"inputs": inputs}).encode(), {}))
-    found = answers(Settings(bundle=texts, runtime=Runtime(device="tensorrt"), requests_log=False), requests)
-    assert [status for status, _ in found] == [200] * len(requests)
+    replies = answers(Settings(bundle=texts, runtime=Runtime(device="tensorrt"), requests_log=False), requests)
+    assert [status for status, _ in replies] == [200] * len(requests)
     (engine,) = engines
     assert {(1, 1), (64, 24), (7, 13)} <= engine.seen
     for name in names:

@@ -1,4 +1,4 @@
-"""The seed article's worked forward pass: a classification head on one BERT feature."""
+"""A worked forward pass: a classification head on one BERT feature."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The seed article's worked examples, and what a plan costs in parameters."""
+"""Worked examples, and what a plan costs in parameters."""
 
 import pytest
 

@@ -26,7 +26,7 @@ def test_the_rule_by_the_number_of_samples(
 
 def test_scratch_trains_three_times_as_long_at_the_full_rate_however_few_samples() -> None:
     assert Scale(samples=50).epochs(3) == 180
-    assert Scale(samples=50).lr("scratch") == BASE["scratch"] == 1e-3  # the seed article's rate for it
+    assert Scale(samples=50).lr("scratch") == BASE["scratch"] == 1e-3  # common advice for it
     assert Scale(samples=50).lr("all") == BASE["all"] / 2
 
 

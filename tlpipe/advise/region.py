@@ -1,6 +1,6 @@
 """The four regions of the classical flow chart, size x similarity: a starting point that people can read.
 
-Its cells are recipes from the teaching literature (the seed article; Yosinski et al. 2014, arXiv 1411.1792). They are
+Its cells are recipes from the teaching literature (after Yosinski et al. 2014, arXiv 1411.1792). They are
 not what the advice rests on: benchmarks/advisor measures how far following them is from the best.
 """
 

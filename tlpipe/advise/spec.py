@@ -11,6 +11,6 @@ class Advise(Spec):
     """How the advice is found. Equal settings, equal advice."""
 
     seed: Annotated[int, Field(ge=0, lt=2**31)]
-    """Of the folds, the nested parts of the learning curve and the random network that the backbone is compared to."""
+    """Seed of the folds, of the nested parts of the learning curve, and of the random network beside the backbone."""
     directions: Annotated[int, Field(ge=0, le=16)]
     """Random directions of weight space from which linearised fine-tuning is sketched, a pass each; 0 = off."""

@@ -42,6 +42,7 @@ class Auto(Backbone):
     """Backbones as they would stand in the section `backbone`; null = what `tlpipe backbones` lists without a network.
     """
     budget: Budget = Budget()
+    """Largest cost of the exported model; a candidate over it is not looked at."""
 
     @field_validator("among")
     @classmethod

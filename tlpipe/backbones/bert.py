@@ -24,9 +24,11 @@ class Size(Spec):
     """A BERT with fresh weights (arXiv 1810.04805); tiny is 2 x 128, base 12 x 768."""
 
     layers: Annotated[int, Field(ge=1, le=48)]
+    """Number of transformer layers."""
     width: Annotated[int, Field(ge=8, le=4096)]
-    """Of the hidden states; the feed-forward layers are four times as wide."""
+    """Width of the hidden states; the feed-forward layers are four times as wide."""
     heads: Annotated[int, Field(ge=1, le=64)]
+    """Number of attention heads of a layer."""
     vocabulary: Annotated[int, Field(ge=100, le=1_000_000)]
     """Word pieces of the tokenizer that is trained on the corpus, or rows for those of the given one."""
     lowercase: bool = True
@@ -51,31 +53,34 @@ class Bert(Backbone):
     corpus: Annotated[tuple[str, ...], Field(min_length=1)]
     """Text files in UTF-8, or folders of .txt files. A blank line ends a document."""
     size: Size | None = None
-    """What is trained from nothing; null = see `start`."""
+    """Architecture of a network that is trained from nothing; null = see `start`."""
     start: str | None = None
     """A folder, `package:DISTRIBUTION/FOLDER` or hub name of BERT weights to go on from, with their tokenizer; null =
     see `size`."""
     sha256: Sha256 | None = None
-    """Of the weights of `start`, and no others are taken; null = any. The pretrain stage fills it in."""
+    """SHA-256 of the weights of `start`, no others are taken; null = any. The pretrain stage fills it in."""
     pooling: Pooling = "pooler"
-    """How tokens become the features of a text: the pooler that next-sentence prediction trained, the first token's
-    hidden state, or the mean over all tokens; none for tasks that label tokens."""
+    """Pooling of tokens into the features of a text: the pooler that next-sentence prediction trained, the first
+    token's hidden state, or the mean over all tokens; none for tasks that label tokens."""
     max_length: Annotated[int, Field(ge=8, le=8192)] = 128
     """Tokens at most, special ones included, of a pair in pretraining and of a text afterwards."""
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 3
+    """Number of passes over the corpus."""
     batch_size: Annotated[int, Field(ge=2, le=65_536)] = 32
+    """Number of pairs of segments in a step."""
     lr: Annotated[float, Field(gt=0, le=1)] = 5e-4
     """Peak of the learning rate, after a warm-up over a tenth of the steps; it falls linearly to 0."""
     mask_share: Annotated[float, Field(gt=0, le=0.5)] = 0.15
-    """Of the tokens of a sequence that are to be predicted."""
+    """Share of a sequence's tokens that are to be predicted."""
     whole_words: bool = False
     """Mask all pieces of a word together."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Of hidden states and attention while it is pretrained; few passes teach more without it (Geiping and Goldstein
+    """Dropout of hidden states and attention in pretraining; few passes teach more without it (Geiping and Goldstein
     2022, arXiv 2212.14034). Fine-tuning has the dropout of the config, 0.1 for a `size`."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of the fresh weights, of the masks and of the pairs."""
     config: dict[str, Any] | None = None
-    """Of `start`; the pretrain stage fills it in, so that no later stage needs a network."""
+    """Configuration of `start`; the pretrain stage fills it in, so that no later stage needs a network."""
 
     @model_validator(mode="after")
     def _one_start(self) -> "Bert":

@@ -31,7 +31,7 @@ class TorchvisionArchitecture(Spec):
 
     library: Literal["torchvision"]
     name: str
-    """As in torchvision.models."""
+    """Name in torchvision.models."""
 
     def build(self, size: int) -> Built:
         """For images of `size` pixels. Raises ConfigError for an unknown name or an impossible size."""
@@ -45,7 +45,7 @@ class TimmArchitecture(Spec):
 
     library: Literal["timm"]
     name: str
-    """As in timm.list_models(), with or without a pretrained tag."""
+    """Name in timm.list_models(), with or without a pretrained tag."""
 
     def build(self, size: int) -> Built:
         """For images of `size` pixels. Raises ConfigError for an unknown name or an impossible size."""
@@ -84,6 +84,7 @@ class Checkpoint(Backbone):
 
     kind: Literal["checkpoint"] = "checkpoint"
     architecture: Architecture
+    """Network that the file's tensors belong to."""
     path: str
     """A .pth, .pt or .safetensors state dict, relative to the project's folder, or `package:DISTRIBUTION/PATH`: a file
     of an installed package. Its classifier is skipped, by name."""
@@ -91,9 +92,10 @@ class Checkpoint(Backbone):
     """For a file with other names for the same tensors: {pattern: replacement, …} of regular expressions, or by_order
     where order, shapes and last names agree one to one."""
     sha256: Sha256 | None = None
-    """Of the file, and no other is taken; null = any. The pretrain stage fills it in, so that models tell it."""
+    """SHA-256 of the file, no other is taken; null = any. The pretrain stage fills it in, so every model names its
+    file."""
     inputs: ImagePreprocess
-    """How the images were made that these weights were trained with."""
+    """Preprocessing of the images that these weights were trained with."""
 
     @field_validator("rename")
     @classmethod

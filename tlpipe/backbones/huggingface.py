@@ -31,15 +31,16 @@ class HuggingFace(Backbone):
     revision: str | None = None
     """Commit, tag or branch on the hub; null = the newest of the main branch. Folders have none."""
     pooling: Pooling | Literal["auto"] = "auto"
-    """How tokens become the features of a text: the pretrained pooler on the first token, the first token's hidden
-    state (cls), or the mean over all tokens; none for tasks that label tokens. auto = as the folder says: the pooling
-    of sentence-transformers' configuration, else a pooler that the weights hold, else the mean."""
+    """Pooling of tokens into the features of a text: the pretrained pooler on the first token, the first token's hidden
+    state (cls), or the mean over all tokens; none for tasks that label tokens. auto = what the folder has: the pooling
+    of sentence-transformers' configuration, else a pooler among the weights, else the mean."""
     max_length: Annotated[int, Field(ge=8, le=8192)] = 128
     """Tokens of a text at most, special ones included; longer texts are cut off."""
     sha256: Sha256 | None = None
-    """Of the weights file, and no other is taken; null = any. The pretrain stage fills it in; models tell it."""
+    """SHA-256 of the weights file, no other is taken; null = any. The pretrain stage fills it in."""
     config: dict[str, Any] | None = None
-    """What config.json says; null = read it. The pretrain stage fills it in, so that no later stage needs a network."""
+    """Content of config.json; null = read it. The pretrain stage fills it in, so that no later stage needs a
+    network."""
 
     @property
     def tokens(self) -> bool:

@@ -21,7 +21,9 @@ class Letters(Backbone):
     samples: Annotated[int, Field(ge=100, le=1_000_000)] = 12_000
     """Letters to render for pretraining."""
     epochs: Annotated[int, Field(ge=1, le=1000)] = 3
+    """Number of passes over the printed letters."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of the letters and of the fresh weights."""
 
     def preprocess(self) -> ImagePreprocess:
         """32 pixels, mean 0.5, deviation 0.25."""

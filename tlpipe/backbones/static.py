@@ -24,7 +24,9 @@ class Table(Spec):
     """The shape of a table of token vectors, and which tokens count nothing."""
 
     rows: Annotated[int, Field(ge=1)]
+    """Number of tokens."""
     width: Annotated[int, Field(ge=1)]
+    """Width of a vector."""
     silent: tuple[int, ...]
     """Ids of special tokens: beginnings, ends, padding, unknown."""
     normalize: bool
@@ -64,9 +66,10 @@ class Static(Backbone):
     max_length: Annotated[int, Field(ge=8, le=8192)] = 512
     """Tokens of a text at most; longer texts are cut off. Length costs next to nothing here."""
     sha256: Sha256 | None = None
-    """Of the weights file, and no other is taken; null = any. The pretrain stage fills it in; models tell it."""
+    """SHA-256 of the weights file, no other is taken; null = any. The pretrain stage fills it in."""
     table: Table | None = None
-    """null = read it. The pretrain stage fills it in, so that no later stage needs the folder."""
+    """Shape of the table of vectors; null = read it. The pretrain stage fills it in, so that no later stage needs the
+    folder."""
 
     @property
     def hidden_size(self) -> int:

@@ -37,7 +37,7 @@ class Torchvision(Backbone):
 
     kind: Literal["torchvision"] = "torchvision"
     name: str
-    """As in torchvision.models: resnet18, mobilenet_v2, vit_b_16, ..."""
+    """Name in torchvision.models: resnet18, mobilenet_v2, vit_b_16, ..."""
     weights: str = "DEFAULT"
     """Name in the model's weights enum: DEFAULT, IMAGENET1K_V1, ..."""
     size: Size | None = None

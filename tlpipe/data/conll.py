@@ -50,12 +50,14 @@ class Conll(Source):
     splits: dict[Literal["train", "validation", "test"], Name] | None = None
     """A file a split, such as {train: train.conll, test: test.conll}; null = see `file`."""
     token_column: Column = 1
-    """Where the words are, counted from 1. Columns are separated by tabs, or by spaces in lines without a tab."""
+    """Number of the column of words, counted from 1. Columns are separated by tabs, or by spaces in lines without a
+    tab."""
     tag_column: Column | None = None
-    """Where the tags are, counted from 1; null = the last column."""
+    """Number of the column of tags, counted from 1; null = the last column."""
     scheme: Scheme = "iob2"
-    """How the tags are written; they become IOB2. iob2 is also called BIO, bioes also BILOU."""
+    """Scheme of the tags in the file; they become IOB2. iob2 is also called BIO, bioes also BILOU."""
     encoding: str = "utf-8"
+    """Character encoding of the files."""
     _sentences: dict[str, Tagged] = PrivateAttr(default_factory=dict)
 
     def scan(self) -> list[Sample]:

@@ -18,6 +18,7 @@ class ImageTable(LabelledTable):
     table: Name
     """File name of the table inside `path`; .csv, .tsv, .jsonl, .parquet or .arrow says how it is read."""
     image_column: Name = "image"
+    """Name of the column of image files, relative to `path`."""
 
     def scan(self) -> list[Sample]:
         """Every line of the table, sorted by image. Raises ConfigError naming the line of a value that cannot be."""

@@ -19,6 +19,7 @@ class LabelledTable(Source):
     """Fields that name a column which must be there."""
 
     label_column: Name = "label"
+    """Name of the column of labels."""
     split_column: Name | None = None
     """Holds train, val or test (and their usual other names); null = tlpipe makes the splits."""
     group_column: Name | None = None
@@ -29,11 +30,11 @@ class LabelledTable(Source):
     header: bool = True
     """Whether the first line names the columns; otherwise they are called "1", "2", … (CSV and TSV)."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
-    """What separates the fields, such as ";"; null = a comma in .csv, a tab in .tsv."""
+    """Character between fields, such as ";"; null = a comma in .csv, a tab in .tsv."""
     quoting: Quoting = "csv"
     """csv = a field may stand in double quotes; none = quotes are ordinary characters (CSV and TSV)."""
     encoding: str = "utf-8"
-    """Of CSV, TSV and JSON lines."""
+    """Character encoding of CSV, TSV and JSON lines."""
 
     @model_validator(mode="after")
     def _separates(self) -> "LabelledTable":

@@ -32,8 +32,9 @@ class SplitShares(Spec):
     test: Share | None = 0.2
     """Share of all samples."""
     refit: bool | Literal["auto"] = "auto"
-    """Whether what ships is trained once more, on the validation split too, with what was chosen on it. auto = where
-    tlpipe made the split; a validation split of the source's own stays unseen. With folds there is always a refit."""
+    """Whether the model that ships is trained once more, on the validation split too, with what was chosen on it. auto
+    = where tlpipe made the split; a validation split of the source's own stays unseen. With folds there is always a
+    refit."""
     seed: Seed = 0
     """Decides which samples are split off, and which ones `limit_per_class` takes."""
 
@@ -79,13 +80,14 @@ class Data(Spec):
     """The samples: where they are, how they are split, what is checked."""
 
     source: AnySource
-    """Where the samples are."""
+    """Folder and layout of the samples."""
     split: SplitShares = SplitShares()
     """The splits that tlpipe makes."""
     limit_per_class: Annotated[int, Field(ge=2, le=100_000_000)] | None = None
-    """At most so many samples a class for training and validation together; the test split is untouched. null = all."""
+    """Largest number of samples a class for training and validation together; the test split is untouched. null =
+    all."""
     checks: Checks = Checks()
-    """What is found out about the files."""
+    """Checks of the files before training."""
 
     def expected(self, classes: int) -> int | None:
         """Training samples that `limit_per_class` leaves if every class reaches it; None without a limit."""

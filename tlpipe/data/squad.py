@@ -84,9 +84,10 @@ class Squad(Source):
     splits: dict[Literal["train", "validation", "test"], Name] | None = None
     """A file a split, such as {train: train-v2.0.json, test: dev-v2.0.json}; null = see `file`."""
     group: Literal["article", "context"] = "article"
-    """What never goes to different splits: an article with all its contexts, or each context by itself. Articles that
-    share a context are one."""
+    """Unit that never goes to different splits: an article with all its contexts, or each context by itself. Articles
+    that share a context are one."""
     encoding: str = "utf-8"
+    """Character encoding of the files."""
     _questions: dict[str, Question] = PrivateAttr(default_factory=dict)
 
     def scan(self) -> list[Sample]:

@@ -26,6 +26,7 @@ class TextTable(LabelledTable):
     splits: dict[Literal["train", "validation", "test"], Name] | None = None
     """A table a split, such as {train: train.tsv, test: test.tsv}; null = see `table`."""
     text_column: Name = "text"
+    """Name of the column of texts."""
     pair_column: Name | None = None
     """The second text of a pair; null = single texts."""
     _texts: dict[str, Text] = PrivateAttr(default_factory=dict)

@@ -42,7 +42,7 @@ class Compare(Spec):
     resamples: Resamples = 1000
     """Paired bootstrap resamples that tell which strategies are too close to the champion to call."""
     seed: Seed = 0
-    """Of the resampling."""
+    """Seed of the resampling."""
 
 
 @dataclass(frozen=True)

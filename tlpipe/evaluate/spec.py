@@ -15,7 +15,7 @@ class Evaluate(Spec):
     resamples: Resamples = 1000
     """Bootstrap resamples behind each 95 % interval."""
     seed: Seed = 0
-    """Of the resampling."""
+    """Seed of the resampling."""
     mistakes: Annotated[int, Field(ge=1, le=200)] = 24
     """Pictures on the sheet of the worst mistakes."""
     batch_size: Annotated[int, Field(ge=1, le=65_536)] = 256

@@ -32,10 +32,13 @@ class ImagePreprocess(Spec):
     resize_to: Annotated[int, Field(ge=8, le=4096)] = 256
     """Edge after the resize, before the centre crop, pixels; at least `size`."""
     resize: Literal["shorter", "squash"] = "shorter"
+    """Side that becomes `resize_to` pixels: the shorter one, or both (then the aspect ratio changes)."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """Filter of the antialiased resize."""
     mean: Channels = IMAGENET_MEAN
     """Subtracted after scaling to [0, 1], one number a channel, RGB order."""
     std: Channels = IMAGENET_STD
+    """Standard deviation of each channel, after division by 255."""
 
     @model_validator(mode="after")
     def _crop_fits(self) -> "ImagePreprocess":

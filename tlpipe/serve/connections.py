@@ -58,7 +58,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, inner: asyncio.Protocol, counts: Counts) -> None:
         self._inner, self._counts = inner, counts
         self._loop = asyncio.get_running_loop()
-        self._state, self._room = State.HEAD, MOST_HEAD
+        self._state, self._allowance = State.HEAD, MOST_HEAD
         self._late: asyncio.TimerHandle | None = None
         self._refused = False
         self.lost = False
@@ -79,13 +79,13 @@ class Connection(asyncio.Protocol):
         """Hand it on."""
         if self._state is State.IDLE:
             self._enter(State.HEAD, HEAD_SECONDS)
-        if self._state is State.HEAD and self._room == MOST_HEAD:
+        if self._state is State.HEAD and self._allowance == MOST_HEAD:
             data = without_upgrade(data)
         CURRENT.set(self)  # the task that handles a request inherits it
         self._inner.data_received(data)
         if self._state is not State.BODY:
-            self._room -= len(data)
-            if self._room < 0:
+            self._allowance -= len(data)
+            if self._allowance < 0:
                 # a head that is complete begins its request in this turn of the loop, before this
                 self._loop.call_soon(self._check)
 
@@ -162,13 +162,13 @@ class Connection(asyncio.Protocol):
 
     def _enter(self, state: State, seconds: float | None = None) -> None:
         self._state = state
-        self._room = MOST_AHEAD if state is State.ANSWER else MOST_HEAD
+        self._allowance = MOST_AHEAD if state is State.ANSWER else MOST_HEAD
         if self._late is not None:
             self._late.cancel()
         self._late = None if seconds is None else self._loop.call_later(seconds, self._transport.close)
 
     def _check(self) -> None:
-        if self._room >= 0 or self._state in (State.BODY, State.REST) or self._transport.is_closing():
+        if self._allowance >= 0 or self._state in (State.BODY, State.REST) or self._transport.is_closing():
             return
         if self._state is State.HEAD:
             self._transport.write(refusal(431, TOO_LARGE))
@@ -265,31 +265,31 @@ class Loop(EventLoop):
         self.on_listen(server)
         return server
 
-    async def close_door(self, server: asyncio.Server) -> None:
+    async def stop_listening(self, server: asyncio.Server) -> None:
         """Stop listening; let in whom the kernel has let in meanwhile.
 
         Closing a listening socket resets the connections that the kernel holds for it. One that is completed between
         the last accept and the close is still lost: nothing but the kernel knows of it.
         """
-        waiting: list[socket.socket] = []
-        doors = [listener.dup() for listener in server.sockets]
+        pending: list[socket.socket] = []
+        copies = [listener.dup() for listener in server.sockets]
         server.close()
-        for door in doors:
-            with door:
-                waiting += _waiting(door)
-        await asyncio.gather(*map(self._enter, waiting))
+        for listener in copies:
+            with listener:
+                pending += _pending(listener)
+        await asyncio.gather(*map(self._accept_client, pending))
 
-    async def _enter(self, guest: socket.socket) -> None:
-        guest.setblocking(False)
+    async def _accept_client(self, client: socket.socket) -> None:
+        client.setblocking(False)
         if self._factory is not None:
             with suppress(OSError):  # it has gone, or its TLS handshake failed
-                await self.connect_accepted_socket(self._factory, guest, ssl=self._ssl)
+                await self.connect_accepted_socket(self._factory, client, ssl=self._ssl)
 
 
-def _waiting(door: socket.socket) -> Iterator[socket.socket]:
+def _pending(listener: socket.socket) -> Iterator[socket.socket]:
     while True:
         try:
-            yield door.accept()[0]
+            yield listener.accept()[0]
         except ConnectionAbortedError:
             continue
         except OSError:  # there is no other, or no room for one

@@ -122,7 +122,7 @@ class Server:
     async def _drain(self) -> None:
         await asyncio.sleep(self.settings.drain)
         if isinstance(self._loop, Loop) and self.listening is not None:
-            await self._loop.close_door(self.listening)
+            await self._loop.stop_listening(self.listening)
         # One pass over all sockets: what has already arrived on an idle connection is read before it is closed.
         await asyncio.sleep(0.1)
         self.inner.should_exit = True

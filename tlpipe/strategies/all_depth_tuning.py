@@ -25,7 +25,10 @@ class AllDepthTuning(FineTuning):
     rho: Decay | Auto = "auto"
     """Rate of the lowest group over the rate of the head."""
     epochs: Epochs | Auto = "auto"
+    """Number of passes over the training samples; auto = 0.3 of those of `all_layers`."""
     wise_ft: bool = True
+    """Whether the training ends with the best interpolation between the weights at the start and the trained ones, on
+    validation (WiSE-FT, arXiv 2109.01903)."""
 
     def plan(self, groups: Sequence[str], scale: Scale | None = None) -> Plan:
         """One phase in which everything trains."""

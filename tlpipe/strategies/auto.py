@@ -16,8 +16,8 @@ class Advised(Strategy):
 
     kind: Literal["auto"]
     race: bool
-    """Where the advice is a tie, let the tied strategies race: each trains for a few epochs, the best on validation
-    trains to its end, and all of it costs less than 1.3 trainings. Without it, what is recommended trains."""
+    """Whether tied strategies race: each trains for a few epochs, the best on validation trains to its end, and all of
+    it costs less than 1.3 trainings. Without it, the recommended strategy trains."""
 
     def plan(self, groups: Sequence[str], scale: Scale | None = None) -> Plan:
         """Raises ConfigError: there is no plan before there is advice."""

@@ -75,7 +75,7 @@ class FineTuning(Strategy):
 def layerwise(groups: Sequence[str], lr: float, gamma: float) -> dict[str, float]:
     """lr_l = lr * gamma^(L - l) for every group and the head, which is l = L and trains at `lr`.
 
-    Source: the seed article's layer-wise rates; Howard & Ruder 2018 (arXiv 1801.06146), "discriminative fine-tuning".
+    Source: Howard & Ruder 2018 (arXiv 1801.06146), "discriminative fine-tuning".
     """
     names = [*groups, HEAD]
     return {name: lr * gamma ** (len(names) - 1 - index) for index, name in enumerate(names)}

@@ -15,11 +15,13 @@ class Row(Spec):
     """One phase: a pattern of layer groups to a learning rate, first match wins."""
 
     name: Annotated[str, Field(min_length=1)]
+    """Name of the phase in logs and tables."""
     epochs: Epochs
+    """Number of passes over the training samples."""
     rates: Annotated[dict[str, Rate | None], Field(min_length=1)]
     """Glob pattern of layer groups (or `head`) to peak learning rate; null = frozen. Every group must be covered."""
     adapt: Literal["all", "norms"] = "all"
-    """What moves in the groups of the backbone that have a rate: everything, or their norm layers alone."""
+    """Parameters that train in the groups of the backbone that have a rate: all, or those of norm layers alone."""
 
 
 class Explicit(FineTuning):
@@ -29,6 +31,7 @@ class Explicit(FineTuning):
     start: Literal["head", "random"]
     """`head` = the head stage's model, `random` = fresh weights."""
     phases: Annotated[tuple[Row, ...], Field(min_length=1)]
+    """Phases in order; each has the rates of all layer groups."""
 
     @model_validator(mode="after")
     def _something_to_refer_to(self) -> "Explicit":

@@ -25,6 +25,7 @@ class FirstBlock(FineTuning):
     factor: Decay = 1.0
     """Rate of the block over that of the head."""
     epochs: Epochs | Auto = "auto"
+    """Number of passes over the training samples."""
 
     def plan(self, groups: Sequence[str], scale: Scale | None = None) -> Plan:
         """One phase."""
@@ -46,6 +47,7 @@ class _Everywhere(FineTuning):
     rho: Decay = 1.0
     """Rate of the lowest group over the rate of the head."""
     epochs: Epochs | Auto = "auto"
+    """Number of passes over the training samples."""
 
     def _phase(self, groups: Sequence[str], scale: Scale, adapt: Adapt) -> Phase:
         lr = scale.lr(adapt) if self.lr == "auto" else self.lr
@@ -76,7 +78,7 @@ class LowRank(_Everywhere):
 
     kind: Literal["lora"]
     rank: Annotated[int, Field(ge=1, le=1024)] = 8
-    """Of the adapters; a matrix with no more rows or columns stays as it is."""
+    """Rank of the adapters; a matrix with no more rows or columns stays as it is."""
     alpha: Annotated[float, Field(gt=0, le=10_000)] = 16.0
     """Scale of the adapters' product, over `rank`."""
 

@@ -16,7 +16,9 @@ class Scratch(Strategy):
 
     kind: Literal["scratch"]
     lr: Rate | Auto = "auto"
+    """Learning rate of all layers."""
     epochs: Epochs | Auto = "auto"
+    """Number of passes over the training samples; auto = three times those of `all_layers`."""
     soup: Soup = 0
     """At the end, average the best epoch with those of the last so many epochs that do not make validation worse."""
 

@@ -16,7 +16,7 @@ class TopLayers(FineTuning):
 
     kind: Literal["top_layers"]
     layers: Annotated[int, Field(ge=1, le=10_000)]
-    """How many layer groups of the backbone train in the end, counted from the top."""
+    """Number of layer groups of the backbone, counted from the top, that train in the end."""
     lr: Rate | Auto = "auto"
     """Rate of the head; the groups below follow by `gamma`."""
     gamma: Decay | Auto = "auto"

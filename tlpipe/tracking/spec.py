@@ -23,7 +23,7 @@ class Tracking(Spec):
     experiment: Annotated[str, Field(min_length=1, max_length=200, pattern=NAME)] = "tlpipe"
     """MLflow experiment, a name without spaces around it or control characters in it, that holds a run a strategy."""
     wait: Annotated[float, Field(ge=0, le=3600)] = 90.0
-    """How long `compare` waits for MLflow, seconds; what is not there by then is published later."""
+    """Seconds that `compare` waits for MLflow; what is not there by then is published later."""
 
     registration: Annotated[Literal["auto", "always", "never"], Field(alias="register")] = "auto"
     """Whether the champion is registered and may get the alias: `auto` unless this is a trial (`dvc exp run`)."""

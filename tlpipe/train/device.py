@@ -21,11 +21,12 @@ class Runtime(Spec):
     """The machine's part of a training. `auto` takes CUDA where there is one, else Apple's MPS, else the CPU."""
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Device of training and evaluation; auto = CUDA where there is one, else Apple's MPS, else the CPU."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Of the matrix products; auto = bf16 on CUDA devices that have it (compute capability 8.0 and above), fp16 with a
-    scaled loss on older ones with tensor cores (7.0), bf16 on CPUs that have it in hardware (networks of convolutions,
-    and transformers at least 128 wide); fp32 elsewhere. It follows from the hardware alone and is recorded with each
-    training. Weights stay fp32; fp16 is for CUDA, and not for `shard`."""
+    """Precision of matrix products; auto = bf16 on CUDA devices that have it (compute capability 8.0 and above), fp16
+    with a scaled loss on older ones with tensor cores (7.0), bf16 on CPUs that have it in hardware (networks of
+    convolutions, and transformers at least 128 wide); fp32 elsewhere. It follows from the hardware alone and is
+    recorded with each training. Weights stay fp32; fp16 is for CUDA, and not for `shard`."""
     compile: bool = False
     """torch.compile the network: a minute at the start, faster steps after; for long trainings on a GPU."""
     threads: Annotated[int, Field(ge=0, le=1024)] = 0

@@ -45,7 +45,7 @@ def wise_ft(start: Weights, trained: Weights, score: Score) -> tuple[Weights, En
     """The interpolation between two ends that has the lowest loss (Wortsman et al. 2022, arXiv 2109.01903).
 
     Of equally good ones the one nearest to the trained end. By the loss whatever is monitored, as the head's penalty
-    is chosen: on twenty samples an accuracy moves in steps of five points (benchmarks/advisor/RESULTS.md has both).
+    is chosen: on twenty samples an accuracy moves in steps of five points (benchmarks/advisor/LOG.md has both).
     """
     tried = [{"alpha": alpha, **score(interpolate(start, trained, alpha))} for alpha in ALPHAS]
     best = max(tried, key=lambda each: (-each["loss"], each["alpha"]))
@@ -97,7 +97,7 @@ def verdict_on(scores: dict[str, float], best: dict[str, float], monitor: str) -
     """1 = better, 0 = as good, -1 = worse than the best so far, by `monitor` alone.
 
     Of equally good epochs the trainer keeps the later one: a small validation split is soon all right, and by then the
-    weights have seen more views and lower rates (worth zero to six points in the trials of benchmarks/RESULTS.md).
+    weights have seen more views and lower rates (worth zero to six points in the trials of benchmarks/LOG.md).
     """
     new, old = rank(scores, monitor)[0], rank(best, monitor)[0]
     return (new > old) - (new < old)

@@ -45,7 +45,7 @@ class Augment(Spec):
     """Smallest and largest share of the image that a window anywhere in it covers (random resized crop), in place of
     `zoom` and `shift`; null = a window about the middle, by these."""
     aspect: Annotated[float, Field(ge=1, le=4)] = 4 / 3
-    """Of `area`'s windows: width over height lies between 1 / this and this."""
+    """Largest aspect ratio of the windows of `area`: width over height lies between 1 / this and this."""
     saturation: Fraction = 0
     """Saturation is multiplied by 1 +- this."""
     hue: Annotated[float, Field(ge=0, le=0.5)] = 0
@@ -87,40 +87,42 @@ class Cache(Spec):
     """auto = half precision, or a byte a value with a range for each sample and channel where that is too large; either
     only if it changes no checked probability by more than 0.01."""
     gigabytes: Annotated[float, Field(ge=0, le=100_000)]
-    """Most that all kept activations may take on disk, and less where the disk has not that much room; what does not
-    fit is computed anew, with a message."""
+    """Gigabytes of disk that all kept activations may take, less where the disk has less room; what does not fit is
+    computed anew each epoch, with a message."""
 
 
 class Training(Spec):
     """The recipe that all fine-tuning strategies share; what differs between them is in their own sections."""
 
     seed: Annotated[int, Field(ge=0, lt=2**31)]
-    """Of the order of the samples, the augmentation, dropout and fresh weights."""
+    """Seed of the order of samples, of augmentation, dropout and fresh weights."""
     seeds: Annotated[int, Field(ge=1, le=100)] = 1
     """Trainings of each strategy, with `seed`, `seed` + 1, …: the first one's model is the strategy's, and the others
     tell how much of its figures is luck. Each draws its own views. Strategies that draw nothing run once."""
     retries: Annotated[int, Field(ge=0, le=20)] = 2
     """Trainings with other seeds in place of one that ends no better than a constant answer; every one is reported."""
     batch_size: Annotated[int, Field(ge=2, le=65_536)]
+    """Number of samples in a step."""
     optimizer: Literal["adamw", "sgd"]
     """AdamW (bias-corrected) or SGD with Nesterov momentum 0.9."""
     weight_decay: Annotated[float, Field(ge=0, le=1)] | Literal["auto"] = "auto"
     """Decoupled for AdamW; never on biases, norms and other vectors, embeddings, tokens and tables of positions.
     auto = by the number of samples."""
     schedule: Literal["constant", "linear", "cosine"]
-    """Of the learning rate over each phase, after the warm-up."""
+    """Schedule of the learning rate over each phase, after the warm-up."""
     warmup: Fraction
     """Share of each phase in which the rate climbs from 0, newly unfrozen groups and all."""
     label_smoothing: Smoothing
+    """Share of the target that is spread evenly over all classes."""
     clip_norm: Annotated[float, Field(ge=1e-4, le=1e6)] | None
     """Largest global gradient norm; null = no clipping."""
     norm_statistics: Literal["source", "batch"]
     """Batch norms of layers that train: keep the source's running statistics, so that fine-tuning begins with exactly
     the function that the head was fitted on, or use and update each batch's. Fresh weights always use the batch's."""
     balance: Literal["none", "weights", "sampling"]
-    """Against class imbalance: weigh the loss by inverse class frequency, or draw classes equally often."""
+    """Remedy for class imbalance: weigh the loss by inverse class frequency, or draw classes equally often."""
     dropout: Dropout
-    """Before the head's linear layer."""
+    """Dropout before the head's linear layer."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None
     """Decay a step of an exponential moving average of the weights, which is then what is validated and kept; it warms
     up, so that the weights at the start are soon forgotten."""
@@ -129,9 +131,9 @@ class Training(Spec):
     folds the epoch is chosen on all out-of-fold predictions together. auto = the last where what ships is trained on
     all labelled samples (`data.split.folds` and `refit`), the best where a single validation split decides."""
     final: Literal["refit", "average"] = "refit"
-    """What ships where there are folds: the training on all labelled samples, or the mean of the weights of the folds'
-    models, which costs no training more. The mean ships only if its loss on the labelled samples is no higher than its
-    members' is on average, else the refit: few samples can leave the folds in different basins."""
+    """Model that ships where there are folds: the training on all labelled samples, or the mean of the weights of the
+    folds' models, which costs no further training. The mean ships only if its loss on the labelled samples is no higher
+    than its members' is on average, else the refit: few samples can leave the folds in different basins."""
     monitor: MonitorName = "auto"
     """Validation figure of early stopping and best-weights restore; of equally good epochs the later one is kept. auto
     = `compare.metric`. Losses are compared after a temperature is fitted. What there is depends on the task."""
@@ -139,8 +141,9 @@ class Training(Spec):
     """A phase ends when `monitor` has not improved for so many epochs, of which its warm-up and its first third do not
     count; null = every phase runs to its end, as it does with folds and on all labelled samples in any case."""
     augment: Augment = STILL
-    """Of images; texts are always seen as they are."""
+    """Random augmentation of images; texts are never changed."""
     cache: Cache
+    """Activation cache of frozen layers."""
 
     def grace(self, epochs: int) -> int:
         """The first so many passes of a phase of `epochs`, which `patience` does not count."""
