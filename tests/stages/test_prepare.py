@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tlpipe.config import ConfigError
 from tlpipe.data.packed import Packed
 from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.stages import prepare
@@ -55,6 +56,21 @@ def test_without_the_check_stage(project: Path, capsys: pytest.CaptureFixture[st
     (project / "data/preprocess.json").unlink()
     assert prepare.main() == 2
     assert "the check stage writes it" in capsys.readouterr().err
+
+
+def test_what_another_version_left_is_refused(project: Path, capsys: pytest.CaptureFixture[str]):
+    path = project / "data/preprocess.json"
+    written = path.read_text()
+    path.write_text(json.dumps(json.loads(written)["preprocess"]))
+    assert prepare.main() == 2
+    assert "run `dvc repro check`" in capsys.readouterr().err
+    path.write_text(written)
+    assert prepare.main() == 0
+    dataset = project / "data/packed/dataset.json"
+    about = json.loads(dataset.read_text())
+    dataset.write_text(json.dumps({key: value for key, value in about.items() if key != "task"}))
+    with pytest.raises(ConfigError, match="run `dvc repro prepare`"):
+        Packed.open(project / "data/packed")
 
 
 def test_names_that_look_like_markup_are_printed_as_they_are(project: Path, capsys: pytest.CaptureFixture[str]):

@@ -51,7 +51,7 @@ class Source(Spec):
 
     modality: ClassVar[Literal["image", "text"]] = "image"
     form: ClassVar[str] = "image"
-    """The kind of preprocessing that reads its samples: it also says what they are labelled with."""
+    """What the samples are, and what they are labelled with: image, text, words or questions."""
     stratified: ClassVar[bool] = False
     """Whether `Sample.label` is only what the splits are made alike in; else it is a class, needed in every split."""
     grouping: ClassVar[str] = "name more groups, or set data.source.group_column to null"

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tlpipe.config import parse
+from tlpipe.config import ConfigError, parse
 from tlpipe.csv_files import read_columns
 from tlpipe.data.targets import Targets
 from tlpipe.data.tokens import Tokens
@@ -59,8 +59,12 @@ class Packed:
 
     @classmethod
     def open(cls, folder: Path) -> "Packed":
-        """Map an existing folder; nothing but the labels is read into memory."""
+        """Map an existing folder; nothing but the labels is read into memory. Raises ConfigError for an older one's."""
         about = json.loads((folder / "dataset.json").read_text())
+        if "task" not in about:
+            raise ConfigError(
+                f"{folder} was packed by another version of tlpipe; run `dvc repro prepare` to pack it anew"
+            )
         preprocess: AnyPreprocess = parse(about["preprocess"], AnyPreprocess, str(folder / "dataset.json"))
         return cls(
             folder=folder,

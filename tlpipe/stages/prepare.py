@@ -39,6 +39,8 @@ def _samples() -> tuple[str, AnyPreprocess]:
     if not PREPROCESS.is_file():
         raise ConfigError(f"{PREPROCESS} does not exist; the check stage writes it: run `dvc repro`")
     samples = json.loads(PREPROCESS.read_text())
+    if "task" not in samples:
+        raise ConfigError(f"{PREPROCESS} is another version's; run `dvc repro check` to write it anew")
     preprocess: AnyPreprocess = parse(samples["preprocess"], AnyPreprocess, str(PREPROCESS))
     return samples["task"], preprocess
 

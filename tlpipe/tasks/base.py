@@ -35,7 +35,7 @@ class Task(Spec):
     kind: str
     modality: ClassVar[Literal["image", "text"]]
     form: ClassVar[str]
-    """The kind of preprocessing that its samples need."""
+    """What its samples are, as `Source.form` says it: image, text, words or questions."""
     ngrams: ClassVar[bool] = False
     """Whether the TF-IDF strategy, which reads raw texts, can learn it."""
     max_length: ClassVar[int] = 128

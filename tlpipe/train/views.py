@@ -1,4 +1,4 @@
-"""From packed rows to what a network takes, by the kind of data."""
+"""Views of packed rows: what a network takes of images or of tokens."""
 
 from typing import Protocol
 
