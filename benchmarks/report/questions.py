@@ -184,6 +184,7 @@ QUESTIONS = (
     Question("What do the recipes of the two demos reach?", ("recipes",), recipes),
     Question("Are the intervals worth their name?", ("intervals",), intervals),
     Question("Does averaging heads gain anything over choosing one?", ("averages",), averages),
+    Question("What does cross-fitting cost?", ("fold_costs",), fold_costs),
     Question("Does the server stand hostile requests?", ("fuzz", "abuse"), abuse),
     Question("How fast is a training beside other tools, on a CPU?", ("peers",), peers),
 )
