@@ -40,16 +40,16 @@ from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
 from tlpipe.tasks.image_classification.spec import ImageClassification
-from tlpipe.train.batches import Batches, chunks
-from tlpipe.train.checkpoint import hash_code, hash_files, run_key
-from tlpipe.train.device import Runtime
-from tlpipe.train.fit import Trainer
-from tlpipe.train.head import Head
+from tlpipe.train.hardware.device import Runtime
+from tlpipe.train.heads.head import Head
+from tlpipe.train.inputs.batches import Batches, chunks
+from tlpipe.train.inputs.views import views_of
 from tlpipe.train.model import Classifier
-from tlpipe.train.randomness import derive
-from tlpipe.train.source import load_source, source_encoder
+from tlpipe.train.pretraining.source import load_source, source_encoder
 from tlpipe.train.spec import Training
-from tlpipe.train.views import views_of
+from tlpipe.train.trainer.loop import Trainer
+from tlpipe.train.trainer.randomness import derive
+from tlpipe.train.trainer.resume import hash_code, hash_files, run_key
 
 POOL = ImageFolder(kind="image_folder", path="data/digits/train")
 SOURCE, FOUND = Path("models/source"), Path(".tlpipe/benchmarks/digits.jsonl")

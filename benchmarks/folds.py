@@ -30,7 +30,7 @@ from tlpipe import config
 from tlpipe.data.packed import SPLITS, Packed
 from tlpipe.evaluate.predict import predict
 from tlpipe.stages import embed, finetune, head
-from tlpipe.train.device import Runtime
+from tlpipe.train.hardware.device import Runtime
 from tlpipe.train.model import load_model
 
 VALIDATION = 0.2

@@ -27,12 +27,12 @@ from tlpipe.backbones.timm import Timm
 from tlpipe.data.packed import Packed
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.tasks.image_classification.spec import ImageClassification
-from tlpipe.train.batches import Batches
-from tlpipe.train.device import Machine, Runtime
-from tlpipe.train.embed import embed
-from tlpipe.train.events import Step
-from tlpipe.train.fit import Trainer
+from tlpipe.train.cache.embed import embed
+from tlpipe.train.hardware.device import Machine, Runtime
+from tlpipe.train.inputs.batches import Batches
 from tlpipe.train.model import Classifier
+from tlpipe.train.trainer.events import Step
+from tlpipe.train.trainer.loop import Trainer
 
 NETWORKS, TINY = ("resnet50", "vit_base_patch16_224"), ("resnet18", "vit_tiny_patch16_224")
 CLASSES, EPOCHS = 10, 10

@@ -27,7 +27,7 @@ from benchmarks.peers.job import SIZE, Phase
 from benchmarks.peers.with_tlpipe import TOPS
 from tlpipe.backbones.families import carve
 from tlpipe.tasks.image_classification.spec import ImageClassification
-from tlpipe.train.device import Machine, Runtime
+from tlpipe.train.hardware.device import Machine, Runtime
 from tlpipe.train.model import Classifier
 
 Shape = Sequence[int]

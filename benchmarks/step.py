@@ -22,11 +22,11 @@ from tlpipe.data.packed import Packed
 from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.tasks.image_classification.spec import ImageClassification
-from tlpipe.train.batches import Batches
-from tlpipe.train.device import Machine, Runtime
-from tlpipe.train.fit import Trainer
+from tlpipe.train.hardware.device import Machine, Runtime
+from tlpipe.train.inputs.batches import Batches
 from tlpipe.train.model import Classifier
 from tlpipe.train.spec import Augment, Cache, Training
+from tlpipe.train.trainer.loop import Trainer
 
 ROUNDS = 12
 BATCH = 16

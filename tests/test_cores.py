@@ -7,7 +7,7 @@ import pytest
 from tlpipe import cores
 from tlpipe.cores import usable_cores
 from tlpipe.data import ingest
-from tlpipe.serve.session import Runtime, session_options
+from tlpipe.serve.runtime.session import Runtime, session_options
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from tlpipe.config import ConfigError
 from tlpipe.lr_range import chart, measure
 from tlpipe.params import load_params
-from tlpipe.train.lr_range import Point
+from tlpipe.train.trainer.lr_range import Point
 
 ROOT = Path(__file__).resolve().parents[1]
 

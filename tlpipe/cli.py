@@ -180,7 +180,7 @@ def advise(
 ) -> None:
     """Say which strategy, and which of several backbones, for these samples: nothing is trained, no pipeline needed."""
     from tlpipe.advise.standalone import answers
-    from tlpipe.train.device import Runtime
+    from tlpipe.train.hardware.device import Runtime
 
     machine = Runtime(precision="fp32").resolve()
     found = answers(place, backbone, machine, strategies, size, seed, directions)

@@ -7,11 +7,11 @@ from tlpipe.config import ConfigError
 from tlpipe.data.packed import Packed
 from tlpipe.params import Params
 from tlpipe.progress import track
-from tlpipe.train.batches import Batches
-from tlpipe.train.fit import Trainer
-from tlpipe.train.lr_range import Point, lr_range, range_plan, suggestion
+from tlpipe.train.inputs.batches import Batches
 from tlpipe.train.model import load_about
-from tlpipe.train.start import Starts
+from tlpipe.train.trainer.initial_models import Starts
+from tlpipe.train.trainer.loop import Trainer
+from tlpipe.train.trainer.lr_range import Point, lr_range, range_plan, suggestion
 
 HEAD, PACKED, FEATURES = Path("models/head"), Path("data/packed"), Path("data/features")
 LINES, WIDTH = 24, 50

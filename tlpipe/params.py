@@ -20,12 +20,12 @@ from tlpipe.strategies.counting import Size
 from tlpipe.strategies.plan import Plan
 from tlpipe.tasks.union import AnyTask
 from tlpipe.tracking.spec import Tracking
-from tlpipe.train.adapt import sizes
-from tlpipe.train.depths import AllDepths
-from tlpipe.train.device import Runtime
-from tlpipe.train.head import Head
+from tlpipe.train.hardware.device import Runtime
+from tlpipe.train.heads.all_depths import AllDepths
+from tlpipe.train.heads.head import Head
 from tlpipe.train.model import Classifier
 from tlpipe.train.spec import Training
+from tlpipe.train.trainer.trainable import sizes
 
 Name = Annotated[str, Field(max_length=64, pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 """Strategies name folders, DVC stages and columns of tables, and dots separate sections."""

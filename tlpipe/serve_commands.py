@@ -123,8 +123,8 @@ def serve(
     requests_log: Annotated[bool, typer.Option(help="A log line a request.")] = True,
 ) -> None:
     """Serve a bundle over HTTP: /predict, Open Inference Protocol v2, /metrics, and a page at / to try it."""
-    from tlpipe.serve.server import serve as run
-    from tlpipe.serve.settings import Settings
+    from tlpipe.serve.http.server import serve as run
+    from tlpipe.serve.http.settings import Settings
 
     door = {"host": host, "port": port, "token": token, "insecure": insecure, "certificate": certificate, "key": key}
     limits = {"body": max_body, "pixels": max_pixels, "items": max_items}
@@ -176,9 +176,9 @@ def variants(
     threads: Threads = 0,
 ) -> None:
     """Make fp16 and int8 bundles, and keep those that are faster here and lose no more than they may."""
-    from tlpipe.serve.gate import Gate
-    from tlpipe.serve.session import Runtime
-    from tlpipe.serve.variants import make_variants
+    from tlpipe.serve.runtime.session import Runtime
+    from tlpipe.serve.variants.gate import Gate
+    from tlpipe.serve.variants.search import make_variants
 
     gate, runtime = Gate(loss=loss, faster=faster, calibration=calibration), Runtime(device=device, threads=threads)
     findings = []

@@ -24,11 +24,11 @@ from benchmarks.accuracy.explore import cell_of
 from benchmarks.accuracy.loops import HEAD, Cell
 from benchmarks.accuracy.sets import backbone
 from benchmarks.report.provenance import stamp
-from tlpipe.train.depths import AllDepths
-from tlpipe.train.device import Machine, Runtime
-from tlpipe.train.head import TILTS, Solution
-from tlpipe.train.linear import Logistic
-from tlpipe.train.views import views_of
+from tlpipe.train.hardware.device import Machine, Runtime
+from tlpipe.train.heads.all_depths import AllDepths
+from tlpipe.train.heads.head import TILTS, Solution
+from tlpipe.train.heads.linear import Logistic
+from tlpipe.train.inputs.views import views_of
 
 RESULTS = Path("benchmarks/results/averages.json")
 SETS, SIZE = ("chest_xray", "elpv", "cifar10"), 96

@@ -28,9 +28,9 @@ from torch import Tensor
 
 from benchmarks.accuracy.loops import Cell, Setting, plain
 from benchmarks.accuracy.sets import FOLDS, WEIGHTS, Images, files_of, folder_of, images_of
-from tlpipe.train.device import Machine, Runtime
-from tlpipe.train.events import Epoch
-from tlpipe.train.fit import Trainer
+from tlpipe.train.hardware.device import Machine, Runtime
+from tlpipe.train.trainer.events import Epoch
+from tlpipe.train.trainer.loop import Trainer
 
 
 def setting(text: str) -> Setting:

@@ -19,17 +19,17 @@ from tlpipe.strategies.plan import Plan
 from tlpipe.strategies.scale import Scale
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
 from tlpipe.tasks.image_classification.spec import ImageClassification
-from tlpipe.train.batches import Batches, chunks
-from tlpipe.train.crossfit import Role
-from tlpipe.train.depths import AllDepths
-from tlpipe.train.device import Machine
-from tlpipe.train.embed import Features, embed
-from tlpipe.train.fit import Trainer
-from tlpipe.train.head import Head
-from tlpipe.train.linear import CrossFitted, cross_fit, install
+from tlpipe.train.cache.embed import Features, embed
+from tlpipe.train.hardware.device import Machine
+from tlpipe.train.heads.all_depths import AllDepths
+from tlpipe.train.heads.head import Head
+from tlpipe.train.heads.linear import CrossFitted, cross_fit, install
+from tlpipe.train.inputs.batches import Batches, chunks
+from tlpipe.train.inputs.views import views_of
 from tlpipe.train.model import Classifier
 from tlpipe.train.spec import Augment, Cache, Training
-from tlpipe.train.views import views_of
+from tlpipe.train.trainer.crossfit import Role
+from tlpipe.train.trainer.loop import Trainer
 
 TASK = ImageClassification()
 HEAD = Head(penalties=(1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001), balance="none", iterations=500)

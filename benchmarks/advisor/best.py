@@ -20,7 +20,7 @@ from benchmarks.advisor.rates import HEAD, RULE, Rates, table
 from benchmarks.advisor.targets import TARGETS
 from tlpipe.strategies.plan import Plan
 from tlpipe.tasks.base import Scores
-from tlpipe.train.poststeps import rank, verdict_on
+from tlpipe.train.trainer.weight_averaging import rank, verdict_on
 
 Verdict = Callable[[Scores, Scores, str], int]
 
@@ -70,7 +70,7 @@ class Best(Rates):
         return super()._plan(cell, f"{kind} {RULE}", lr).model_copy(update={"wise_ft": rule == "wise_ft"})
 
     def _train(self, cell: Cell, name: str, lr: float) -> Record:
-        with patch("tlpipe.train.selection.verdict_on", RULES[name.split()[1]]()):
+        with patch("tlpipe.train.trainer.checkpoint_selection.verdict_on", RULES[name.split()[1]]()):
             return super()._train(cell, name, lr)
 
 

@@ -11,11 +11,11 @@ from torch import nn
 from torch.nn import functional
 
 from tlpipe.data.packed import Packed
-from tlpipe.train.batches import Batches
-from tlpipe.train.device import Machine
+from tlpipe.train.hardware.device import Machine
+from tlpipe.train.inputs.batches import Batches
+from tlpipe.train.inputs.views import views_of
 from tlpipe.train.model import Classifier
-from tlpipe.train.randomness import numpy_generator
-from tlpipe.train.views import views_of
+from tlpipe.train.trainer.randomness import numpy_generator
 
 STEPS, BATCH, RATE, WARMUP = 500, 128, 0.001, 100
 DROPS = (200, 300, 400)

@@ -14,11 +14,11 @@ from torch.nn import functional
 from benchmarks.advisor.targets import Target
 from tlpipe.backbones.base import Encoder
 from tlpipe.data.packed import SPLITS, Packed
-from tlpipe.train.batches import Batches, chunks
-from tlpipe.train.device import Machine
-from tlpipe.train.head import TILTS, Fitted, Head
+from tlpipe.train.hardware.device import Machine
+from tlpipe.train.heads.head import TILTS, Fitted, Head
+from tlpipe.train.inputs.batches import Batches, chunks
+from tlpipe.train.inputs.views import views_of
 from tlpipe.train.model import Classifier
-from tlpipe.train.views import views_of
 
 Record = dict[str, Any]
 

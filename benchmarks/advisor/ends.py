@@ -10,10 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
-from tlpipe.train.events import Epoch
-from tlpipe.train.fit import Trainer
-from tlpipe.train.poststeps import ALPHAS, Candidate, Weights, interpolate, soup, wise_ft
-from tlpipe.train.selection import Selection
+from tlpipe.train.trainer.checkpoint_selection import Selection
+from tlpipe.train.trainer.events import Epoch
+from tlpipe.train.trainer.loop import Trainer
+from tlpipe.train.trainer.weight_averaging import ALPHAS, Candidate, Weights, interpolate, soup, wise_ft
 
 LAST = 5
 """Epochs that a soup may take in."""

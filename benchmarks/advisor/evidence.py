@@ -21,8 +21,8 @@ from benchmarks.advisor.targets import SIZES, TARGETS, Bench, Target
 from tlpipe.advise.evidence import gather, subject
 from tlpipe.advise.passes import look
 from tlpipe.advise.probe import Floats, Labels
-from tlpipe.train.device import Machine, Runtime
-from tlpipe.train.randomness import derive
+from tlpipe.train.hardware.device import Machine, Runtime
+from tlpipe.train.trainer.randomness import derive
 
 DIRECTIONS = 2
 NEIGHBOURS = 5

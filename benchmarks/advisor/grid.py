@@ -32,16 +32,16 @@ from tlpipe.strategies.plan import Plan
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
 from tlpipe.tasks.image_classification.spec import ImageClassification
-from tlpipe.train.batches import Batches
-from tlpipe.train.depths import AllDepths
-from tlpipe.train.device import Machine, Runtime
-from tlpipe.train.fit import Trainer
-from tlpipe.train.head import Head
-from tlpipe.train.linear import install
+from tlpipe.train.hardware.device import Machine, Runtime
+from tlpipe.train.heads.all_depths import AllDepths
+from tlpipe.train.heads.head import Head
+from tlpipe.train.heads.linear import install
+from tlpipe.train.inputs.batches import Batches
 from tlpipe.train.model import Classifier
-from tlpipe.train.poststeps import Weights
-from tlpipe.train.randomness import derive
 from tlpipe.train.spec import Augment, Cache, Training
+from tlpipe.train.trainer.loop import Trainer
+from tlpipe.train.trainer.randomness import derive
+from tlpipe.train.trainer.weight_averaging import Weights
 
 TASK = ImageClassification()
 HEAD = Head(penalties=(1.0, 0.1, 0.01, 0.001), balance="none", iterations=100)

@@ -19,7 +19,7 @@ from tlpipe.advise.curve import AHEAD, learning_curve
 from tlpipe.advise.marks import of_samples
 from tlpipe.advise.probe import probe, rank_in_class
 from tlpipe.data.packed import Packed
-from tlpipe.train.device import Runtime
+from tlpipe.train.hardware.device import Runtime
 
 STARTS = (8, 32)
 

@@ -21,9 +21,9 @@ from tlpipe.data.packed import SPLITS, Packed
 from tlpipe.preprocess import AnyPreprocess
 from tlpipe.preprocess.decode import decode
 from tlpipe.preprocess.image import ImagePreprocess
-from tlpipe.train.device import Machine
-from tlpipe.train.pretrain import letters_trainer, render_letters
-from tlpipe.train.source import Source, load_source, save_source, source_encoder
+from tlpipe.train.hardware.device import Machine
+from tlpipe.train.pretraining.letters import letters_trainer, render_letters
+from tlpipe.train.pretraining.source import Source, load_source, save_source, source_encoder
 
 SHARED = Path(os.environ.get("TLPIPE_SHARED", "../shared"))
 SIZES = (8, 32, 128)

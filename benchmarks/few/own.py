@@ -21,11 +21,11 @@ from tlpipe.data.spec import Data
 from tlpipe.preprocess.ngrams import VOCABULARY, NgramPreprocess, Ngrams, pad, write_vocabulary
 from tlpipe.preprocess.text import TOKENIZER, TextPreprocess, Tokenizer
 from tlpipe.strategies.tfidf import TfIdf
-from tlpipe.train.device import Runtime
-from tlpipe.train.embed import Features, embed
-from tlpipe.train.head import Head
-from tlpipe.train.linear import cross_fit
-from tlpipe.train.ngrams import cross_fit as cross_fit_tfidf
+from tlpipe.train.cache.embed import Features, embed
+from tlpipe.train.hardware.device import Runtime
+from tlpipe.train.heads.head import Head
+from tlpipe.train.heads.linear import cross_fit
+from tlpipe.train.heads.tfidf import cross_fit as cross_fit_tfidf
 
 HEAD = Head(penalties=(1.0, 0.1, 0.01, 0.001, 0.0001), balance="none", iterations=500)
 """As in the recipe text_classification."""

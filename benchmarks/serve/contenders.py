@@ -21,8 +21,8 @@ from benchmarks.peers.environment import python_of
 from benchmarks.serve.load import closed, post, tensor
 from benchmarks.serve.pictures import Sample
 from tlpipe.cores import usable_cores
-from tlpipe.serve.batcher import MOST
-from tlpipe.serve.machine import PACKAGES
+from tlpipe.serve.runtime.batcher import MOST
+from tlpipe.serve.runtime.providers import PACKAGES
 
 HERE = Path(__file__).parent
 CONTENDERS = ("tlpipe", "mlserver", "bentoml", "litserve")

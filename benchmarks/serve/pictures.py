@@ -16,11 +16,11 @@ from PIL import Image
 
 from tlpipe.cores import usable_cores
 from tlpipe.preprocess.image import ImagePreprocess
-from tlpipe.serve.batcher import MOST
-from tlpipe.serve.load import Loaded, stack
 from tlpipe.serve.predictor import ahead
 from tlpipe.serve.reading import Row
-from tlpipe.serve.session import Session
+from tlpipe.serve.runtime.batcher import MOST
+from tlpipe.serve.runtime.load import Loaded, stack
+from tlpipe.serve.runtime.session import Session
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from benchmarks.serve.ideal import best_p99
 from benchmarks.serve.load import closed, opened
 from benchmarks.serve.pictures import Calls, Sample, call_seconds, calls_under_load, raw_files, raw_tensors, sample
 from benchmarks.serve.soak import soak
-from tlpipe.serve.batcher import MOST
-from tlpipe.serve.load import Loaded, load
-from tlpipe.serve.session import Runtime
+from tlpipe.serve.runtime.batcher import MOST
+from tlpipe.serve.runtime.load import Loaded, load
+from tlpipe.serve.runtime.session import Runtime
 
 CLIENTS = 32
 KINDS = ("tensors", "files")

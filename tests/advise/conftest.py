@@ -16,7 +16,7 @@ from tlpipe.advise.probe import Measured
 from tlpipe.backbones.base import Encoder, SequentialEncoder
 from tlpipe.data.packed import Packed
 from tlpipe.preprocess.image import ImagePreprocess
-from tlpipe.train.device import Machine, Runtime
+from tlpipe.train.hardware.device import Machine, Runtime
 
 GROUPS = ("stem", "middle", "top")
 

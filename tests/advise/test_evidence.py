@@ -12,7 +12,7 @@ from tlpipe.advise.marks import of_samples
 from tlpipe.advise.passes import look
 from tlpipe.advise.probe import cross_validate
 from tlpipe.data.packed import Packed
-from tlpipe.train.device import Machine
+from tlpipe.train.hardware.device import Machine
 
 
 def test_everything_is_measured_and_the_same_every_time(packed: Packed, machine: Machine) -> None:

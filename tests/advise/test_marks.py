@@ -17,7 +17,7 @@ from tlpipe.data.packed import Packed
 from tlpipe.entities import ENTITY_METRICS, columns
 from tlpipe.preprocess.questions import END, FIRST, START
 from tlpipe.sums import measure_sums
-from tlpipe.train.device import Machine
+from tlpipe.train.hardware.device import Machine
 
 NAMES = ("B-per", "B-place", "I-per", "I-place", "O")
 

@@ -9,8 +9,8 @@ from tests.advise.conftest import GROUPS, small_encoder
 from tlpipe.advise.passes import STEP, input_shift, look, shares, stepped, tangents
 from tlpipe.backbones.base import SequentialEncoder
 from tlpipe.data.packed import Packed
-from tlpipe.train.device import Machine
-from tlpipe.train.fitting import Halved
+from tlpipe.train.hardware.batch_fitting import Halved
+from tlpipe.train.hardware.device import Machine
 
 ROWS = np.arange(60)
 

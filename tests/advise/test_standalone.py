@@ -16,8 +16,8 @@ from tlpipe.advise.standalone import answers, default_strategies
 from tlpipe.backbones.letters import Letters
 from tlpipe.cli import app
 from tlpipe.config import ConfigError
-from tlpipe.train.device import Machine
-from tlpipe.train.source import Source, save_source
+from tlpipe.train.hardware.device import Machine
+from tlpipe.train.pretraining.source import Source, save_source
 
 
 @pytest.fixture(scope="module")

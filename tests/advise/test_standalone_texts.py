@@ -17,8 +17,8 @@ from tlpipe.backbones.bert import Bert
 from tlpipe.cli import app
 from tlpipe.config import ConfigError
 from tlpipe.tasks.union import QuestionAnswering, TokenClassification
-from tlpipe.train.device import Machine
-from tlpipe.train.source import Source, save_source
+from tlpipe.train.hardware.device import Machine
+from tlpipe.train.pretraining.source import Source, save_source
 
 
 def make_source(project: Path, spec: Bert, **zero: bool) -> Path:

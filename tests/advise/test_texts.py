@@ -15,7 +15,7 @@ from tlpipe.data.corpus import train_wordpiece
 from tlpipe.data.pack import pack
 from tlpipe.data.packed import Packed
 from tlpipe.data.spec import Data
-from tlpipe.train.device import Machine
+from tlpipe.train.hardware.device import Machine
 
 BERT = Bert(corpus=("x",), size=Size(layers=2, width=16, heads=2, vocabulary=100), max_length=20, pooling="mean")
 SUBJECTS = {"sea": ("wave", "tide", "sail"), "hill": ("rock", "goat", "peak")}

@@ -15,7 +15,7 @@ with torch.device("meta"):
 """
 STEPS = """
 from tlpipe.backbones.lean import step
-from tlpipe.train.device import Runtime
+from tlpipe.train.hardware.device import Runtime
 Runtime(device="cpu", precision="fp32").resolve()
 weights = [torch.ones(3, requires_grad=True)]
 for optimizer in (torch.optim.AdamW(weights, lr=0.1, fused=True), torch.optim.SGD(weights, lr=0.1, momentum=0.9)):

@@ -20,10 +20,10 @@ Parse = Callable[[str], names.Module]
 RECIPES = [ROOT / "params.yaml", *sorted((ROOT / "recipes").glob("*.yaml"))]
 IMAGES = kinds_used(kinds_in(read(ROOT / "params.yaml")))
 REACHED = {
-    "tlpipe/train/fit.py": {"pretrain", "finetune"},
-    "tlpipe/train/poststeps.py": {"pretrain", "finetune"},
-    "tlpipe/train/linear.py": {"head", "finetune"},
-    "tlpipe/serve/app.py": set(),
+    "tlpipe/train/trainer/loop.py": {"pretrain", "finetune"},
+    "tlpipe/train/trainer/weight_averaging.py": {"pretrain", "finetune"},
+    "tlpipe/train/heads/linear.py": {"head", "finetune"},
+    "tlpipe/serve/http/app.py": set(),
     "tlpipe/data/squad.py": set(),
     "tlpipe/data/conll.py": set(),
     "tlpipe/data/text_table.py": set(),

@@ -37,7 +37,7 @@ def test_a_copy_elsewhere_has_the_same_hashes_and_a_comment_changes_whom_it_conc
     shutil.copytree(PACKAGE, tmp_path / "tlpipe", ignore=shutil.ignore_patterns("__pycache__"))
     before = hashes(tmp_path)
     assert before == code_of(STAGES, PARAMS)["stages"]
-    for name in ("train/fit.py", "serve/app.py", "data/squad.py"):
+    for name in ("train/trainer/loop.py", "serve/http/app.py", "data/squad.py"):
         with (tmp_path / "tlpipe" / name).open("a") as file:
             file.write("# a comment\n")
     after = hashes(tmp_path)

@@ -15,7 +15,7 @@ from tlpipe.data.pack import pack
 from tlpipe.data.packed import Packed
 from tlpipe.data.spec import Data
 from tlpipe.preprocess.text import TextPreprocess, Tokenizer, even
-from tlpipe.train.batches import epoch_order
+from tlpipe.train.inputs.batches import epoch_order
 
 SPEC = TextPreprocess(max_length=16)
 Write = Callable[[Any], Path]

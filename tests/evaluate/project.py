@@ -23,8 +23,8 @@ from tlpipe.strategies.plan import Phase, Plan
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
 from tlpipe.tasks.union import ImageClassification
-from tlpipe.train.adapt import sizes
 from tlpipe.train.model import About, Classifier, save_model
+from tlpipe.train.trainer.trainable import sizes
 
 LETTERS = Letters(width=4)
 STRATEGIES = {

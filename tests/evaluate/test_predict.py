@@ -14,8 +14,8 @@ from tlpipe.data.packed import Packed
 from tlpipe.evaluate.predict import predict
 from tlpipe.evaluate.predictions import Predictions
 from tlpipe.stages import evaluate
-from tlpipe.train.device import Runtime
-from tlpipe.train.fitting import Halved
+from tlpipe.train.hardware.batch_fitting import Halved
+from tlpipe.train.hardware.device import Runtime
 from tlpipe.train.model import load_model, save_held_out
 
 FILES = {

@@ -11,7 +11,7 @@ from tlpipe import __version__
 from tlpipe.config import ConfigError
 from tlpipe.export.onnx import labels_of, network_graph, onnx_model, refuse_too_large
 from tlpipe.preprocess.image import ImagePreprocess
-from tlpipe.train.depths import AllDepths
+from tlpipe.train.heads.all_depths import AllDepths
 from tlpipe.train.model import About, Classifier
 
 

@@ -21,7 +21,7 @@ from tlpipe.export.spec import Export
 from tlpipe.export.text_parity import AWKWARD, HeldOutTexts
 from tlpipe.preprocess.text import Tokenizer
 from tlpipe.tasks.union import TextClassification
-from tlpipe.train.depths import AllDepths
+from tlpipe.train.heads.all_depths import AllDepths
 from tlpipe.train.model import About, Classifier
 
 SPEC = Export(samples=6, batch=4)

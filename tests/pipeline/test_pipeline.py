@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tlpipe.project.status import rewrite
-from tlpipe.train.stuck import another_seed
+from tlpipe.train.trainer.stuck import another_seed
 
 pytestmark = pytest.mark.slow
 

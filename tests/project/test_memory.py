@@ -11,7 +11,7 @@ from tlpipe.params import Params, load_params, outline
 from tlpipe.project import memory
 from tlpipe.project.memory import activations, require_memory
 from tlpipe.ram import Available
-from tlpipe.train.device import Machine
+from tlpipe.train.hardware.device import Machine
 
 CPU = Machine(torch.device("cpu"), torch.float32, False)
 

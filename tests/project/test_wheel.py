@@ -43,8 +43,8 @@ BERT = {
     "data.checks.near_duplicates": None,
 }
 CHANGES: dict[str, set[str]] = {
-    "train/fit.py": {"pretrain", "finetune@head_only"},
-    "serve/app.py": set(),
+    "train/trainer/loop.py": {"pretrain", "finetune@head_only"},
+    "serve/http/app.py": set(),
     "data/text_table.py": set(),
     "metrics.py": {
         "check",

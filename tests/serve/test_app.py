@@ -291,8 +291,8 @@ def test_the_server_describes_itself(server: Any, bundle: Any):
 
 
 def test_the_openapi_document_has_every_path(server: Any):
-    from tlpipe.serve.app import Service
-    from tlpipe.serve.settings import Settings
+    from tlpipe.serve.http.app import Service
+    from tlpipe.serve.http.settings import Settings
 
     described = server.send("GET", "/openapi.json")[1]["paths"]
     routes = {route.path: route for route in Service(Settings(bundle=Path("absent"))).routes()}

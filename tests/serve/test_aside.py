@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from tlpipe.bundle import MODEL
-from tlpipe.serve import Predictor, aside
-from tlpipe.serve.load import load, stack
-from tlpipe.serve.session import Runtime, Session, Tensors
+from tlpipe.serve import Predictor
+from tlpipe.serve.runtime import parallel_session as aside
+from tlpipe.serve.runtime.load import load, stack
+from tlpipe.serve.runtime.session import Runtime, Session, Tensors
 
 
 @pytest.fixture(scope="module")

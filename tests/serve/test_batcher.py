@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tlpipe.serve.batcher import Batcher, Batching, Lanes
 from tlpipe.serve.reading import Busy
-from tlpipe.serve.session import Tensors
+from tlpipe.serve.runtime.batcher import Batcher, Batching, Lanes
+from tlpipe.serve.runtime.session import Tensors
 
 
 class Graph:

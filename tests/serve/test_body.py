@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
-from tlpipe.serve.body import Bodies
+from tlpipe.serve.http.request_body import Bodies
+from tlpipe.serve.http.settings import Limits
 from tlpipe.serve.reading import BadInput
-from tlpipe.serve.settings import Limits
 
 
 def request(*chunks: bytes | None, encoding: str = "") -> Request:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import uvicorn
 
-from tlpipe.serve import connections
-from tlpipe.serve.connections import MOST_AHEAD, MOST_HEAD, Connection, Counts, Loop, Requests
-from tlpipe.serve.middleware import Door
+from tlpipe.serve.http import connections
+from tlpipe.serve.http.authentication import Door
+from tlpipe.serve.http.connections import MOST_AHEAD, MOST_HEAD, Connection, Counts, Loop, Requests
 
 ROOT = Path(__file__).resolve().parents[2]
 GET = b"GET / HTTP/1.1\r\nhost: a\r\n"

@@ -81,7 +81,9 @@ def test_the_training_install_has_the_rest(wheel: Path, tmp_path: Path):
     assert run(bins / "python", "-c", code).strip() == "[]"
     shutil.copyfile(ROOT / "params.yaml", tmp_path / "params.yaml")
     assert "params.yaml: ok" in run(bins / "tlpipe", "check", "params.yaml", cwd=tmp_path)
-    train = "import tlpipe, tlpipe.train.fit, tlpipe.export.write, tlpipe.report.render; print(tlpipe.__file__)"
+    train = (
+        "import tlpipe, tlpipe.train.trainer.loop, tlpipe.export.write, tlpipe.report.render; print(tlpipe.__file__)"
+    )
     assert str(tmp_path) in run(bins / "python", "-c", train, cwd=tmp_path)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tlpipe.serve import pinned as module
-from tlpipe.serve.pinned import Staging, pinned
+from tlpipe.serve.runtime import pinned_memory as module
+from tlpipe.serve.runtime.pinned_memory import Staging, pinned
 
 
 class Driver:

@@ -15,13 +15,13 @@ from tests.serve.test_app import binary, jpeg, multipart, tensor
 from tlpipe.bundle import MODEL, Bundle, read_bundle
 from tlpipe.config import ConfigError
 from tlpipe.preprocess.ngrams import NgramPreprocess
-from tlpipe.serve import session as session_module
-from tlpipe.serve.app import Service, make_app
-from tlpipe.serve.load import load
-from tlpipe.serve.machine import PROVIDERS
-from tlpipe.serve.profiles import Calls, engine_cache, profile, with_outputs
-from tlpipe.serve.session import Runtime
-from tlpipe.serve.settings import Settings
+from tlpipe.serve.http.app import Service, make_app
+from tlpipe.serve.http.settings import Settings
+from tlpipe.serve.runtime import session as session_module
+from tlpipe.serve.runtime.load import load
+from tlpipe.serve.runtime.providers import PROVIDERS
+from tlpipe.serve.runtime.session import Runtime
+from tlpipe.serve.runtime.tensorrt_profiles import Calls, engine_cache, profile, with_outputs
 
 TENSORRT = PROVIDERS["tensorrt"]
 CPU_SESSION = onnxruntime.InferenceSession

@@ -19,12 +19,12 @@ from tlpipe.export.parity import HeldOut
 from tlpipe.export.spec import Export
 from tlpipe.export.write import export_bundle
 from tlpipe.golden import Golden, read_golden
-from tlpipe.serve import proof
-from tlpipe.serve.load import load
-from tlpipe.serve.metrics import Metrics
-from tlpipe.serve.model import Model
-from tlpipe.serve.session import Runtime
-from tlpipe.serve.settings import Settings
+from tlpipe.serve.http.hot_swap import Model
+from tlpipe.serve.http.metrics import Metrics
+from tlpipe.serve.http.settings import Settings
+from tlpipe.serve.runtime import verification as proof
+from tlpipe.serve.runtime.load import load
+from tlpipe.serve.runtime.session import Runtime
 
 CPU = Runtime(device="cpu", threads=1)
 Change = Callable[[Path, dict[str, Any]], None]

@@ -23,11 +23,11 @@ import onnx
 import pytest
 
 from tlpipe.bundle import digest, read_bundle
-from tlpipe.serve import model
-from tlpipe.serve.metrics import Metrics
-from tlpipe.serve.server import is_local
-from tlpipe.serve.session import Runtime
-from tlpipe.serve.settings import Settings
+from tlpipe.serve.http import hot_swap as model
+from tlpipe.serve.http.metrics import Metrics
+from tlpipe.serve.http.server import is_local
+from tlpipe.serve.http.settings import Settings
+from tlpipe.serve.runtime.session import Runtime
 
 Png = Callable[[np.ndarray], bytes]
 Serve = Callable[..., Any]
@@ -300,7 +300,7 @@ def test_tls(serve: Serve, bundle: Path, tmp_path: Path):
     ],
 )
 def test_what_cannot_be_served_is_a_message(bundle: Path, options: tuple[str, ...], sentence: str):
-    from tlpipe.serve.machine import obstacles
+    from tlpipe.serve.runtime.providers import obstacles
 
     if "cuda" in options and not obstacles("cuda"):
         pytest.skip("this machine has a GPU")

@@ -12,12 +12,12 @@ import pytest
 from tlpipe.bundle import ABOUT, MODEL, BundleError
 from tlpipe.config import ConfigError
 from tlpipe.cores import usable_cores
-from tlpipe.serve import machine
-from tlpipe.serve import session as session_module
 from tlpipe.serve.doctor import report
-from tlpipe.serve.fixed import Fixed
-from tlpipe.serve.load import load
-from tlpipe.serve.session import DeviceError, Runtime, Session, provider, session_options
+from tlpipe.serve.runtime import providers as machine
+from tlpipe.serve.runtime import session as session_module
+from tlpipe.serve.runtime.cuda_graph import Fixed
+from tlpipe.serve.runtime.load import load
+from tlpipe.serve.runtime.session import DeviceError, Runtime, Session, provider, session_options
 
 GPU = not machine.obstacles("cuda")
 
@@ -179,8 +179,8 @@ def test_a_changed_bundle_is_refused(bundle: Path, other: Path, tmp_path: Path):
 
 def test_a_session_that_waits_uses_no_processor(bundle: Path):
     code = (
-        "import sys, time; from pathlib import Path; from tlpipe.serve.load import load\n"
-        "from tlpipe.serve.session import Runtime\n"
+        "import sys, time; from pathlib import Path; from tlpipe.serve.runtime.load import load\n"
+        "from tlpipe.serve.runtime.session import Runtime\n"
         "load(Path(sys.argv[1]), Runtime(device='cpu')); before = time.process_time(); time.sleep(1)\n"
         "print(time.process_time() - before)"
     )

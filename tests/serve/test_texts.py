@@ -20,8 +20,8 @@ from tlpipe.export.text_parity import HeldOutTexts
 from tlpipe.preprocess.text import TextPreprocess, Tokenizer
 from tlpipe.serve import BadInput, Predictor
 from tlpipe.serve.files import predict_files
-from tlpipe.serve.quantize import int8_dynamic
-from tlpipe.serve.session import Runtime, Session
+from tlpipe.serve.runtime.session import Runtime, Session
+from tlpipe.serve.variants.quantize import int8_dynamic
 from tlpipe.tasks.union import TextClassification
 from tlpipe.train.model import Classifier
 

@@ -23,10 +23,10 @@ from tlpipe.data.targets import IGNORED
 from tlpipe.export.text_parity import HeldOutTexts
 from tlpipe.preprocess.text import Tokenizer
 from tlpipe.serve import Predictor
-from tlpipe.serve.gate import Gate
-from tlpipe.serve.load import load
-from tlpipe.serve.session import Runtime
-from tlpipe.serve.variants import make_variants
+from tlpipe.serve.runtime.load import load
+from tlpipe.serve.runtime.session import Runtime
+from tlpipe.serve.variants.gate import Gate
+from tlpipe.serve.variants.search import make_variants
 from tlpipe.tasks.base import Task
 from tlpipe.tasks.question_answering.export import HeldOutQuestions
 from tlpipe.tasks.token_classification.export import HeldOutWords
@@ -162,7 +162,7 @@ def test_a_variant_whose_outputs_are_no_numbers_is_not_kept(
         weights.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weights) * np.nan, weights.name))
         return graph.SerializeToString()
 
-    monkeypatch.setattr("tlpipe.serve.variants.fp16", broken)
+    monkeypatch.setattr("tlpipe.serve.variants.search.fp16", broken)
     found = {each.variant: each.problems for each in make_variants(case.bundle, case.data, tmp_path, CPU, KEEPS_ALL)}
     assert found == {"fp16": ("its outputs are not finite",), "int8": ()}
     assert [path.name for path in tmp_path.iterdir()] == ["int8"]

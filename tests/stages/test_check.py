@@ -62,7 +62,7 @@ def test_a_machine_that_cannot_compile_is_found_out_before_any_work(
     def refuse(device: str) -> None:
         raise ConfigError(f"nothing compiles on {device}")
 
-    monkeypatch.setattr("tlpipe.train.device.refuse_without_compiler", refuse)
+    monkeypatch.setattr("tlpipe.train.hardware.device.refuse_without_compiler", refuse)
     other = tmp_path / "params.yaml"
     other.write_text(
         PARAMS.read_text().replace("compile: false", "compile: true").replace("device: auto", "device: cpu")

@@ -15,11 +15,11 @@ from tlpipe.stages.crossfit import CrossFit, Trained
 from tlpipe.stages.training import Run, Setting
 from tlpipe.strategies.unfreeze import AllLayers
 from tlpipe.tasks.image_classification.spec import ImageClassification
-from tlpipe.train.checkpoint import Keeper
-from tlpipe.train.crossfit import PART, labels_of
-from tlpipe.train.device import Runtime
-from tlpipe.train.head import Head
-from tlpipe.train.poststeps import average
+from tlpipe.train.hardware.device import Runtime
+from tlpipe.train.heads.head import Head
+from tlpipe.train.trainer.crossfit import PART, labels_of
+from tlpipe.train.trainer.resume import Keeper
+from tlpipe.train.trainer.weight_averaging import average
 
 STRATEGY = AllLayers(kind="all_layers", lr=1e-2, gamma=0.9, stages=1, epochs=3)
 Fit = Callable[..., CrossFit]

@@ -21,12 +21,12 @@ from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers
 from tlpipe.tasks.image_classification.spec import ImageClassification
-from tlpipe.train.checkpoint import Keeper
-from tlpipe.train.crossfit import PART, SINGLE
-from tlpipe.train.device import Runtime
-from tlpipe.train.head import Head
+from tlpipe.train.hardware.device import Runtime
+from tlpipe.train.heads.head import Head
 from tlpipe.train.model import Classifier
 from tlpipe.train.spec import Training
+from tlpipe.train.trainer.crossfit import PART, SINGLE
+from tlpipe.train.trainer.resume import Keeper
 
 GROUPS = ("stem", "middle", "top")
 AUTO = Advised(kind="auto", race=True)

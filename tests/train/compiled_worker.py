@@ -13,9 +13,9 @@ import torch
 
 from tests.train.worker import make
 from tlpipe.data.packed import Packed
-from tlpipe.train.checkpoint import Keeper
-from tlpipe.train.device import Runtime
-from tlpipe.train.events import Epoch
+from tlpipe.train.hardware.device import Runtime
+from tlpipe.train.trainer.events import Epoch
+from tlpipe.train.trainer.resume import Keeper
 
 
 def main(packed: Packed, out: Path, compiled: bool, death: int) -> None:

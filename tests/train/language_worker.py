@@ -12,8 +12,8 @@ import torch
 from tests.train.test_language import BERT
 from tlpipe.backbones.bert import Bert
 from tlpipe.data.corpus import Corpus
-from tlpipe.train.device import Runtime
-from tlpipe.train.language import LanguageTrainer, pretraining_model
+from tlpipe.train.hardware.device import Runtime
+from tlpipe.train.pretraining.bert import LanguageTrainer, pretraining_model
 
 
 def main(folder: Path, out: Path) -> None:

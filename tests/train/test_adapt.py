@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from tlpipe.strategies.partial import FirstBlock, LowRank, NormOnly
 from tlpipe.strategies.plan import HEAD, L2SP, Plan
 from tlpipe.strategies.unfreeze import AllLayers
-from tlpipe.train.adapt import Adapters, adapted, apply_freeze, sizes
-from tlpipe.train.fit import Trainer
+from tlpipe.train.trainer.loop import Trainer
+from tlpipe.train.trainer.trainable import Adapters, adapted, apply_freeze, sizes
 
 GROUPS = ("stem", "middle", "top")
 Make = Callable[..., Trainer]

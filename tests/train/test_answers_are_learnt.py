@@ -11,12 +11,12 @@ from tlpipe.answer_metrics import THRESHOLD
 from tlpipe.evaluate.answers import AnswerPredictions
 from tlpipe.evaluate.predict import predict
 from tlpipe.strategies.scratch import Scratch
-from tlpipe.train.batches import Batches
-from tlpipe.train.device import Machine
-from tlpipe.train.events import Epoch
-from tlpipe.train.fit import Trainer
+from tlpipe.train.hardware.device import Machine
+from tlpipe.train.inputs.batches import Batches
 from tlpipe.train.model import About, Classifier
 from tlpipe.train.spec import STILL, Training
+from tlpipe.train.trainer.events import Epoch
+from tlpipe.train.trainer.loop import Trainer
 
 EPOCHS = 120
 KEPT = {"views": 0, "noise": 0, "storage": "auto", "gigabytes": 1}

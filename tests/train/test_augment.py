@@ -6,9 +6,9 @@ import torch
 from torch.nn import functional
 
 from tlpipe.preprocess.image import ImagePreprocess
-from tlpipe.train.augment import DRAWS, Views, draw, mix, windows
-from tlpipe.train.randomness import torch_generator
+from tlpipe.train.inputs.augmentation import DRAWS, Views, draw, mix, windows
 from tlpipe.train.spec import Augment
+from tlpipe.train.trainer.randomness import torch_generator
 
 CPU = torch.device("cpu")
 STILL = Augment(flip=False, zoom=(1, 1), rotate=0, shift=0, brightness=0, mixup=0, cutmix=0)

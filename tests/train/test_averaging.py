@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from tests.train.test_fit import STAGED, finish
-from tlpipe.train.averaging import MovingAverage
-from tlpipe.train.fit import Trainer
+from tlpipe.train.trainer.ema import MovingAverage
+from tlpipe.train.trainer.loop import Trainer
 
 
 def weight(value: float) -> nn.Module:

@@ -56,7 +56,7 @@ def test_compiled_it_learns_the_same_and_a_kill_changes_no_bit(tmp_path: Path, k
 
 REFUSED = """
 from tlpipe.config import ConfigError
-from tlpipe.train.device import Runtime
+from tlpipe.train.hardware.device import Runtime
 
 machine = Runtime(device="cpu", compile=True, threads=1, precision="fp32").resolve()
 try:

@@ -23,15 +23,15 @@ from tlpipe.strategies import AnyStrategy
 from tlpipe.strategies.plan import HEAD, Plan
 from tlpipe.tasks.base import Task
 from tlpipe.tasks.union import ImageClassification
-from tlpipe.train.adapt import adapted, sizes
-from tlpipe.train.batches import Batches
-from tlpipe.train.checkpoint import Keeper
-from tlpipe.train.depths import AllDepths
-from tlpipe.train.device import Machine
-from tlpipe.train.fit import Trainer
+from tlpipe.train.hardware.device import Machine
+from tlpipe.train.heads.all_depths import AllDepths
+from tlpipe.train.inputs.batches import Batches
 from tlpipe.train.model import About, Classifier, load_model, save_model
 from tlpipe.train.spec import STILL, Training
-from tlpipe.train.validation import CALIBRATED
+from tlpipe.train.trainer.loop import Trainer
+from tlpipe.train.trainer.resume import Keeper
+from tlpipe.train.trainer.trainable import adapted, sizes
+from tlpipe.train.trainer.validation import CALIBRATED
 
 LETTERS = Letters(width=4)
 

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from tlpipe.backbones import lean
 from tlpipe.backbones.base import Encoder, SequentialEncoder
-from tlpipe.train import device
-from tlpipe.train.convolution import FoldedNorm, Quick, quicken
-from tlpipe.train.device import Machine, Runtime
-from tlpipe.train.memory import hold_on
+from tlpipe.train.hardware import device
+from tlpipe.train.hardware.convolution import FoldedNorm, Quick, quicken
+from tlpipe.train.hardware.device import Machine, Runtime
+from tlpipe.train.hardware.memory import hold_on
 
 
 def network() -> Encoder:

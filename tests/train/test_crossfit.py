@@ -17,18 +17,18 @@ from tlpipe.data.packed import Packed
 from tlpipe.strategies.plan import Plan
 from tlpipe.strategies.unfreeze import AllLayers
 from tlpipe.tasks.image_classification.spec import ImageClassification
-from tlpipe.train.batches import Batches
-from tlpipe.train.crossfit import PART, HeldOut, Role, choose, labels_of
-from tlpipe.train.device import Machine
-from tlpipe.train.embed import Features
-from tlpipe.train.events import Epoch
-from tlpipe.train.fit import Trainer
-from tlpipe.train.head import Head, Solution
-from tlpipe.train.linear import cross_fit
+from tlpipe.train.cache.embed import Features
+from tlpipe.train.hardware.device import Machine
+from tlpipe.train.heads.head import Head, Solution
+from tlpipe.train.heads.linear import cross_fit
+from tlpipe.train.inputs.batches import Batches
 from tlpipe.train.model import Classifier
-from tlpipe.train.poststeps import ALPHAS
-from tlpipe.train.start import PARTS, save_parts
-from tlpipe.train.validation import lower_is_better, monitored
+from tlpipe.train.trainer.crossfit import PART, HeldOut, Role, choose, labels_of
+from tlpipe.train.trainer.events import Epoch
+from tlpipe.train.trainer.initial_models import PARTS, save_parts
+from tlpipe.train.trainer.loop import Trainer
+from tlpipe.train.trainer.validation import lower_is_better, monitored
+from tlpipe.train.trainer.weight_averaging import ALPHAS
 
 HEAD = Head(penalties=(1.0, 0.1, 0.01), balance="none", iterations=500)
 GROUPS = ("stem", "middle", "top")

@@ -15,8 +15,8 @@ from tests.train.test_fit import STAGED
 from tlpipe.backbones.families import carve
 from tlpipe.backbones.text import build
 from tlpipe.backbones.timm import headless
-from tlpipe.train.decay import undecayed
-from tlpipe.train.fit import Trainer
+from tlpipe.train.trainer.loop import Trainer
+from tlpipe.train.trainer.weight_decay import undecayed
 
 
 def torchvision_vit() -> nn.Module:

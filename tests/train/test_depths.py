@@ -10,9 +10,9 @@ from tlpipe.backbones.letters import Letters
 from tlpipe.config import ConfigError
 from tlpipe.strategies.all_depth_head import AllDepthHead
 from tlpipe.tasks.union import ImageClassification
-from tlpipe.train.adapt import sizes
-from tlpipe.train.depths import AllDepths
+from tlpipe.train.heads.all_depths import AllDepths
 from tlpipe.train.model import About, Classifier, load_model, save_model
+from tlpipe.train.trainer.trainable import sizes
 
 LETTERS = Letters(width=4)
 

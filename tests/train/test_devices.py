@@ -9,13 +9,16 @@ import torch
 
 from tlpipe.config import ConfigError
 from tlpipe.strategies.unfreeze import TopLayers
-from tlpipe.train import batches, checkpoint, frozen, selection
-from tlpipe.train.batches import Rows
-from tlpipe.train.checkpoint import Keeper
-from tlpipe.train.device import Runtime
-from tlpipe.train.parallel import Team, require_device
+from tlpipe.train.cache import activation_cache as frozen
+from tlpipe.train.cache.stored_activations import Layout, Stored, Writer
+from tlpipe.train.hardware.device import Runtime
+from tlpipe.train.hardware.distributed import Team, require_device
+from tlpipe.train.inputs import batches
+from tlpipe.train.inputs.batches import Rows
 from tlpipe.train.spec import STILL, Cache
-from tlpipe.train.stored import Layout, Stored, Writer
+from tlpipe.train.trainer import checkpoint_selection as selection
+from tlpipe.train.trainer import resume as checkpoint
+from tlpipe.train.trainer.resume import Keeper
 
 CPU = torch.device("cpu")
 

@@ -10,9 +10,9 @@ import pytest
 from tests.train.conftest import make_packed
 from tlpipe.backbones.letters import Letters
 from tlpipe.data.packed import Packed
-from tlpipe.train.device import Machine
-from tlpipe.train.embed import embed
-from tlpipe.train.feature_cache import FeatureCache
+from tlpipe.train.cache.embed import embed
+from tlpipe.train.cache.feature_cache import FeatureCache
+from tlpipe.train.hardware.device import Machine
 
 
 class Embedding:

@@ -14,11 +14,11 @@ from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.plan import HEAD, Phase, Plan
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
-from tlpipe.train.adapt import count_parameters, layer_groups
-from tlpipe.train.checkpoint import Keeper
-from tlpipe.train.events import Epoch, Step
-from tlpipe.train.fit import Trainer
-from tlpipe.train.validation import CALIBRATED
+from tlpipe.train.trainer.events import Epoch, Step
+from tlpipe.train.trainer.loop import Trainer
+from tlpipe.train.trainer.resume import Keeper
+from tlpipe.train.trainer.trainable import count_parameters, layer_groups
+from tlpipe.train.trainer.validation import CALIBRATED
 
 GROUPS = ("stem", "middle", "top")
 Make = Callable[..., Trainer]

@@ -13,12 +13,12 @@ from tests.train.test_frozen import ABOVE_STEM, LIVELY, STAGED, STILL, TOP, cach
 from tlpipe.backbones.letters import Letters
 from tlpipe.data.packed import Packed
 from tlpipe.strategies.plan import Plan
-from tlpipe.train.device import Machine
-from tlpipe.train.embed import Features, embed
-from tlpipe.train.fit import Trainer
-from tlpipe.train.fitting import Fitting, Halved
-from tlpipe.train.frozen import VALIDATION
+from tlpipe.train.cache.activation_cache import VALIDATION
+from tlpipe.train.cache.embed import Features, embed
+from tlpipe.train.hardware.batch_fitting import Fitting, Halved
+from tlpipe.train.hardware.device import Machine
 from tlpipe.train.model import Classifier
+from tlpipe.train.trainer.loop import Trainer
 
 Make = Callable[..., Trainer]
 

@@ -15,15 +15,15 @@ from tlpipe.config import ConfigError
 from tlpipe.stages.follow import resume
 from tlpipe.strategies.plan import HEAD, Phase, Plan
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
-from tlpipe.train import frozen
-from tlpipe.train.boundary import prefix
-from tlpipe.train.checkpoint import Keeper
-from tlpipe.train.events import Epoch, Notice, Step
-from tlpipe.train.feed import Fresh, Kept
-from tlpipe.train.fit import Trainer
-from tlpipe.train.frozen import VALIDATION, Look
-from tlpipe.train.shelf import HALF
+from tlpipe.train.cache import activation_cache as frozen
+from tlpipe.train.cache.activation_cache import VALIDATION, Look
+from tlpipe.train.cache.boundaries import prefix
+from tlpipe.train.cache.cache_folder import HALF
+from tlpipe.train.inputs.feed import Fresh, Kept
 from tlpipe.train.spec import Augment, Cache
+from tlpipe.train.trainer.events import Epoch, Notice, Step
+from tlpipe.train.trainer.loop import Trainer
+from tlpipe.train.trainer.resume import Keeper
 
 Make = Callable[..., Trainer]
 STILL = Augment(flip=False, zoom=(1, 1), rotate=0, shift=0, brightness=0, mixup=0, cutmix=0)

@@ -10,8 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 from torch.nn import functional
 
-from tlpipe.train.head import Head
-from tlpipe.train.logistic import minimise
+from tlpipe.train.heads.head import Head
+from tlpipe.train.heads.logistic_regression import minimise
 
 HEAD = Head(penalties=(1.0, 0.1, 0.01, 0.001), balance="none", iterations=500)
 

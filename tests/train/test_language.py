@@ -11,8 +11,8 @@ from tlpipe.backbones.bert import Bert, Size
 from tlpipe.config import ConfigError
 from tlpipe.data.corpus import Corpus, pack_corpus, read_documents
 from tlpipe.preprocess.text import TOKENIZER
-from tlpipe.train.device import Machine, Runtime
-from tlpipe.train.language import LanguageEpoch, LanguageTrainer, pretraining_model
+from tlpipe.train.hardware.device import Machine, Runtime
+from tlpipe.train.pretraining.bert import LanguageEpoch, LanguageTrainer, pretraining_model
 
 SIZE = Size(layers=1, width=16, heads=2, vocabulary=100)
 BERT = {"size": SIZE, "max_length": 24, "epochs": 2, "batch_size": 8, "lr": 3e-3}

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tlpipe.train.logistic import minimise
+from tlpipe.train.heads.logistic_regression import minimise
 
 
 def skewed(samples: int, features: int, classes: int) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,8 @@ import pytest
 from tlpipe.config import ConfigError
 from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
-from tlpipe.train.fit import Trainer
-from tlpipe.train.lr_range import Point, lr_range, range_plan, suggestion
+from tlpipe.train.trainer.loop import Trainer
+from tlpipe.train.trainer.lr_range import Point, lr_range, range_plan, suggestion
 
 GROUPS = ("stem", "middle", "top")
 STAGED = TopLayers(kind="top_layers", layers=2, lr=1e-3, gamma=0.5, stage_epochs=2, epochs=3, soup=2, wise_ft=True)

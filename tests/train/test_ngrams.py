@@ -22,7 +22,7 @@ from tlpipe.serve import BadInput, Predictor
 from tlpipe.strategies.plan import Plan
 from tlpipe.strategies.tfidf import TfIdf
 from tlpipe.tasks.union import TextClassification
-from tlpipe.train.ngrams import Corpus, Fitted, NgramModel, cross_fit
+from tlpipe.train.heads.tfidf import Corpus, Fitted, NgramModel, cross_fit
 
 STRATEGY = TfIdf(kind="tfidf")
 WORDS = ("fine film, splendid acting", "bad film! dreadful ACTING", "so-so naïve film")

@@ -9,7 +9,7 @@ import pytest
 
 from tlpipe.config import ConfigError
 from tlpipe.data.corpus import SPECIAL, Corpus, pack_corpus, read_documents, train_wordpiece
-from tlpipe.train.pairs import IGNORED, Pair, assemble, collate, mask, pairs
+from tlpipe.train.pretraining.sentence_pairs import IGNORED, Pair, assemble, collate, mask, pairs
 
 WORDS = [f"word{a}{b}" for a in "abcdefgh" for b in "klmnopqr"]
 

@@ -14,8 +14,8 @@ import torch
 from tests.tagged import pack_tagged
 from tests.train.conftest import make_packed
 from tests.train.test_language import pack, write_text
-from tlpipe.train.embed import Features
-from tlpipe.train.parallel import Team, synchronise_norms
+from tlpipe.train.cache.embed import Features
+from tlpipe.train.hardware.distributed import Team, synchronise_norms
 
 ROOT = Path(__file__).resolve().parents[2]
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]

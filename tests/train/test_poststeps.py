@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
-from tlpipe.train.fit import Trainer
-from tlpipe.train.poststeps import average, finish, interpolate, rank, soup, verdict_on, wise_ft
-from tlpipe.train.validation import CALIBRATED
+from tlpipe.train.trainer.loop import Trainer
+from tlpipe.train.trainer.validation import CALIBRATED
+from tlpipe.train.trainer.weight_averaging import average, finish, interpolate, rank, soup, verdict_on, wise_ft
 
 
 def at(value: float) -> dict[str, Tensor]:

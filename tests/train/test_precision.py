@@ -3,8 +3,8 @@
 import pytest
 
 from tlpipe.backbones.huggingface import width_of
-from tlpipe.train import precision
-from tlpipe.train.device import Runtime
+from tlpipe.train.hardware import precision
+from tlpipe.train.hardware.device import Runtime
 
 
 @pytest.mark.parametrize("has", [True, False])

@@ -14,16 +14,19 @@ from tlpipe.data.packed import Packed
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
 from tlpipe.tasks.image_classification.spec import ImageClassification
-from tlpipe.train import frozen, optimizer, precision, scaling
-from tlpipe.train.batches import Batches
-from tlpipe.train.checkpoint import Keeper
-from tlpipe.train.device import Machine, Runtime
-from tlpipe.train.events import Epoch, Notice
-from tlpipe.train.fit import Trainer
+from tlpipe.train.cache import activation_cache as frozen
+from tlpipe.train.cache.stored_activations import Layout
+from tlpipe.train.hardware import precision
+from tlpipe.train.hardware.device import Machine, Runtime
+from tlpipe.train.hardware.distributed import Team
+from tlpipe.train.inputs.batches import Batches
 from tlpipe.train.model import Classifier
-from tlpipe.train.parallel import Team
-from tlpipe.train.scaling import LossScaling
-from tlpipe.train.stored import Layout
+from tlpipe.train.trainer import loss_scaling as scaling
+from tlpipe.train.trainer import optimizer
+from tlpipe.train.trainer.events import Epoch, Notice
+from tlpipe.train.trainer.loop import Trainer
+from tlpipe.train.trainer.loss_scaling import LossScaling
+from tlpipe.train.trainer.resume import Keeper
 
 GROUPS = ("stem", "middle", "top")
 STAGED = AllLayers(kind="all_layers", lr=3e-3, gamma=0.5, stages=2, stage_epochs=1, epochs=1).plan(GROUPS)
@@ -160,7 +163,7 @@ def test_auto_takes_what_the_gpu_is_fast_in(
     monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], chosen: str, shared: str
 ) -> None:
     on_cuda(monkeypatch, capability)
-    monkeypatch.setattr("tlpipe.train.device.repeat_bits", lambda: None)
+    monkeypatch.setattr("tlpipe.train.hardware.device.repeat_bits", lambda: None)
     assert Runtime(device="cuda", threads=1).resolve().precision == chosen
     assert Runtime(device="cuda", threads=1, precision="fp16").resolve().precision == "fp16"
     dtype = precision.fastest(torch.device("cuda"), None, shared=True)
@@ -172,8 +175,8 @@ def test_fp16_where_it_is_not_for_is_refused(monkeypatch: pytest.MonkeyPatch, ru
     with pytest.raises(ConfigError, match=r"runtime.precision: fp16 was asked for, and this is to run on cpu; allowed"):
         runtime.resolve()
     on_cuda(monkeypatch, (7, 5))
-    monkeypatch.setattr("tlpipe.train.device.repeat_bits", lambda: None)
-    monkeypatch.setattr("tlpipe.train.device.team", lambda: Team(0, 2))
+    monkeypatch.setattr("tlpipe.train.hardware.device.repeat_bits", lambda: None)
+    monkeypatch.setattr("tlpipe.train.hardware.device.team", lambda: Team(0, 2))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     shared = Runtime(device="cuda", precision="fp16", processes=2, shard=True, threads=1)
     with pytest.raises(ConfigError, match="fp16 was asked for, and this shares weights out between processes"):

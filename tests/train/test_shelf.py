@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.train.test_stored import MAPS, through
-from tlpipe.train.shelf import ABANDONED, ABOUT, Room, Shelf, half_of, host
-from tlpipe.train.stored import Layout, Writer
+from tlpipe.train.cache.cache_folder import ABANDONED, ABOUT, Room, Shelf, half_of, host
+from tlpipe.train.cache.stored_activations import Layout, Writer
 
 
 def test_nothing_half_written_is_found_and_the_dead_leave_no_rubbish(tmp_path: Path) -> None:

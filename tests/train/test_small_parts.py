@@ -16,14 +16,14 @@ from tlpipe.data.packed import Packed
 from tlpipe.stages.claim import claimed
 from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.tasks.image_classification.spec import ImageClassification
-from tlpipe.train.batches import Batches, class_weights, epoch_order
-from tlpipe.train.calibrate import fit_temperature
-from tlpipe.train.checkpoint import Keeper, hash_files, run_key
-from tlpipe.train.device import Machine, Runtime
-from tlpipe.train.embed import Features, embed
+from tlpipe.train.cache.embed import Features, embed
+from tlpipe.train.hardware.device import Machine, Runtime
+from tlpipe.train.hardware.precision import bf16_pays_on_cpu
+from tlpipe.train.inputs.batches import Batches, class_weights, epoch_order
 from tlpipe.train.model import About, Classifier, load_model, save_model
-from tlpipe.train.precision import bf16_pays_on_cpu
-from tlpipe.train.randomness import derive, seed_device
+from tlpipe.train.trainer.randomness import derive, seed_device
+from tlpipe.train.trainer.resume import Keeper, hash_files, run_key
+from tlpipe.train.trainer.temperature_scaling import fit_temperature
 
 
 def order(count: int, size: int, balanced: bool = False, labels: np.ndarray | None = None) -> list[np.ndarray]:
@@ -88,7 +88,7 @@ def test_a_kill_while_saving_leaves_the_last_whole_state(tmp_path: Path) -> None
     script = textwrap.dedent(f"""
         import os, signal, torch
         from pathlib import Path
-        from tlpipe.train import checkpoint
+        from tlpipe.train.trainer import resume as checkpoint
         real = torch.save
         def half(state, file):
             real(state, file)
@@ -127,7 +127,7 @@ def test_a_stage_is_trained_by_one_process_at_a_time_and_free_after_its_death(tm
 
 def test_keys_differ_with_every_part_and_do_not_depend_on_the_process() -> None:
     assert run_key({"a": 1}, "x") != run_key({"a": 2}, "x")
-    code = "from tlpipe.train.checkpoint import run_key; print(run_key({'b': 1, 'a': 2}, 'x'))"
+    code = "from tlpipe.train.trainer.resume import run_key; print(run_key({'b': 1, 'a': 2}, 'x'))"
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment)
     assert said.stdout.strip() == run_key({"a": 2, "b": 1}, "x")
@@ -156,7 +156,7 @@ def test_the_last_features_are_the_encoders_output(packed: Packed, machine: Mach
     list(embed(encoder, packed, machine, tmp_path, 8))
     rows = packed.rows("validation")[:8]
     batch = Batches(packed, machine.device).samples.take(rows)
-    from tlpipe.train.augment import Views
+    from tlpipe.train.inputs.augmentation import Views
 
     with torch.no_grad():
         expected = encoder(Views(packed.preprocess, machine.device).evaluation(batch))
@@ -200,7 +200,7 @@ def test_a_device_that_is_not_there_is_refused() -> None:
 def test_a_network_that_onednn_would_crash_on_trains(machine: Machine) -> None:
     script = textwrap.dedent("""
         import torch
-        from tlpipe.train.device import Runtime
+        from tlpipe.train.hardware.device import Runtime
         net = Runtime(device="cpu").resolve().place(torch.nn.Conv2d(4, 8, 1, 2))
         for _ in range(30):
             x = torch.randn(16, 16, 16, 4, requires_grad=True).permute(0, 3, 1, 2)

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tlpipe.train import span_head
-from tlpipe.train.head import Fitted, Head, Point, best_point
-from tlpipe.train.span_head import States, span_loss, span_path
+from tlpipe.train.heads import span_head
+from tlpipe.train.heads.head import Fitted, Head, Point, best_point
+from tlpipe.train.heads.span_head import States, span_loss, span_path
 
 HEAD = Head(penalties=(1.0, 0.1, 0.01, 0.001), balance="none", iterations=500)
 

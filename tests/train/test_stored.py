@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tlpipe.train.stored import Layout, Stored, Writer
+from tlpipe.train.cache.stored_activations import Layout, Stored, Writer
 
 CPU = torch.device("cpu")
 MAPS = torch.randn(6, 5, 4, 3, generator=torch.Generator().manual_seed(0))

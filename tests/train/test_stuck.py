@@ -14,9 +14,9 @@ from tests.asked import TASK, pack_asked
 from tests.train.conftest import make_training
 from tlpipe.data.targets import IGNORED
 from tlpipe.tasks.union import ImageClassification
-from tlpipe.train.batches import class_weights
-from tlpipe.train.events import Epoch
-from tlpipe.train.stuck import another_seed, constant_loss, stuck
+from tlpipe.train.inputs.batches import class_weights
+from tlpipe.train.trainer.events import Epoch
+from tlpipe.train.trainer.stuck import another_seed, constant_loss, stuck
 
 TRAIN = np.array([0] * 60 + [1] * 30 + [2] * 10)
 VALIDATION = np.array([0] * 30 + [1] * 15 + [2] * 5)

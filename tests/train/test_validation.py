@@ -17,8 +17,8 @@ from tlpipe.metric_facts import facts
 from tlpipe.metrics import measure
 from tlpipe.tasks.base import Task
 from tlpipe.tasks.image_classification.spec import ImageClassification
-from tlpipe.train.calibrate import fit_temperature
-from tlpipe.train.validation import CALIBRATED, Validation, lower_is_better, monitored
+from tlpipe.train.trainer.temperature_scaling import fit_temperature
+from tlpipe.train.trainer.validation import CALIBRATED, Validation, lower_is_better, monitored
 
 Make = Callable[[Path], Packed]
 WORLDS: dict[str, tuple[Task, Make]] = {

@@ -13,14 +13,14 @@ from tests.tagged import BACKBONE, TASK, pack_tagged
 from tlpipe.data.packed import Packed
 from tlpipe.data.targets import IGNORED
 from tlpipe.strategies.unfreeze import AllLayers
-from tlpipe.train.batches import Batches
-from tlpipe.train.device import Machine
-from tlpipe.train.embed import Features, embed
-from tlpipe.train.fit import Trainer
-from tlpipe.train.head import Head
-from tlpipe.train.linear import cross_fit, features_of, install
+from tlpipe.train.cache.embed import Features, embed
+from tlpipe.train.hardware.device import Machine
+from tlpipe.train.heads.head import Head
+from tlpipe.train.heads.linear import cross_fit, features_of, install
+from tlpipe.train.inputs.batches import Batches
 from tlpipe.train.model import Classifier
 from tlpipe.train.spec import STILL, Training
+from tlpipe.train.trainer.loop import Trainer
 
 HEAD = Head(penalties=(0.1, 0.01), balance="none", iterations=200)
 

@@ -12,10 +12,10 @@ import torch
 from tests.train.conftest import files_of_at_most
 from tests.train.test_stored import MAPS
 from tlpipe.config import ConfigError
-from tlpipe.train.parallel import Team
-from tlpipe.train.shelf import Shelf
-from tlpipe.train.stored import Layout, Stored
-from tlpipe.train.writers import Found, writers
+from tlpipe.train.cache.cache_folder import Shelf
+from tlpipe.train.cache.stored_activations import Layout, Stored
+from tlpipe.train.cache.writers import Found, writers
+from tlpipe.train.hardware.distributed import Team
 
 LAYOUT = Layout.of(MAPS, "exact", 1)
 FOUND: Found = [[(2, 0, LAYOUT.encode(MAPS[:4]))], [(2, 4, LAYOUT.encode(MAPS[4:]))]]

@@ -21,14 +21,14 @@ from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers
 from tlpipe.tasks.base import Task
 from tlpipe.tasks.image_classification.spec import ImageClassification
-from tlpipe.train.batches import Batches
-from tlpipe.train.depths import AllDepths
-from tlpipe.train.device import Machine, Runtime
-from tlpipe.train.embed import embed
-from tlpipe.train.events import Epoch
-from tlpipe.train.fit import Trainer
+from tlpipe.train.cache.embed import embed
+from tlpipe.train.hardware.device import Machine, Runtime
+from tlpipe.train.heads.all_depths import AllDepths
+from tlpipe.train.inputs.batches import Batches
 from tlpipe.train.model import Classifier
 from tlpipe.train.spec import STILL
+from tlpipe.train.trainer.events import Epoch
+from tlpipe.train.trainer.loop import Trainer
 
 STRATEGIES = {
     "staged": AllLayers(kind="all_layers", lr=3e-2, gamma=0.5, stages=2, stage_epochs=3, epochs=2),

@@ -14,8 +14,8 @@ from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.preprocess.text import TOKENIZER
 from tlpipe.tasks.base import Task
 from tlpipe.tasks.image_classification.spec import ImageClassification
-from tlpipe.train.randomness import derive
-from tlpipe.train.source import ABOUT, load_source, source_encoder
+from tlpipe.train.pretraining.source import ABOUT, load_source, source_encoder
+from tlpipe.train.trainer.randomness import derive
 
 IMAGES = ImageClassification()
 FORMS = (

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tlpipe.strategies.plan import Phase, Plan
-from tlpipe.train.boundary import prefix
+from tlpipe.train.cache.boundaries import prefix
 from tlpipe.train.spec import Training
 
 

@@ -15,7 +15,7 @@ from tlpipe.advise.scores import ACCURACY, Score
 from tlpipe.backbones.base import Encoder
 from tlpipe.data.packed import Packed
 from tlpipe.tasks import facet
-from tlpipe.train.device import Machine
+from tlpipe.train.hardware.device import Machine
 
 LIMIT = 1000
 """Samples that the probes use at most: a stratified draw, so that advice takes seconds whatever the data."""

@@ -14,12 +14,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from tlpipe.backbones.base import Encoder
 from tlpipe.data.packed import Packed
-from tlpipe.train.batches import Batches, RowNumbers, chunks
-from tlpipe.train.device import Machine
-from tlpipe.train.embed import depth_features
-from tlpipe.train.fitting import Fitting
-from tlpipe.train.randomness import torch_generator
-from tlpipe.train.views import views_of
+from tlpipe.train.cache.embed import depth_features
+from tlpipe.train.hardware.batch_fitting import Fitting
+from tlpipe.train.hardware.device import Machine
+from tlpipe.train.inputs.batches import Batches, RowNumbers, chunks
+from tlpipe.train.inputs.views import views_of
+from tlpipe.train.trainer.randomness import torch_generator
 
 BATCH = 64
 STEP = 0.01

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tlpipe.advise.marks import Marks
 from tlpipe.intervals import NORMAL
-from tlpipe.train.head import Head
+from tlpipe.train.heads.head import Head
 
 Floats = NDArray[np.float64]
 Blocks = Sequence[NDArray[np.float32]]
@@ -75,7 +75,7 @@ def _standardised(train: Blocks, test: Blocks, weights: Floats) -> tuple[Floats,
     for own, other in zip(train, test, strict=True):
         mean = np.average(own, 0, weights)
         deviation = np.sqrt(np.average((own - mean) ** 2, 0, weights))
-        # as in `tlpipe.train.head`: a feature that hardly varies is noise
+        # as in `tlpipe.train.heads.head`: a feature that hardly varies is noise
         scale = 1 / np.maximum(np.maximum(deviation, 0.1 * deviation.mean()), 1e-12) / own.shape[1] ** 0.5
         parts.append(((own - mean) * scale, (other - mean) * scale))
     left, right = zip(*parts, strict=True)

@@ -24,7 +24,7 @@ from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.scale import Scale
 from tlpipe.strategies.scratch import Scratch
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
-from tlpipe.train.device import Machine
+from tlpipe.train.hardware.device import Machine
 from tlpipe.train.spec import Training
 
 VIEWS = 4

@@ -108,7 +108,7 @@ def _read_beside(modules: set[Path]) -> Iterator[Path]:
 
 
 def relative(path: Path) -> str:
-    """`tlpipe/train/fit.py`, the same wherever the package is installed."""
+    """`tlpipe/train/trainer/loop.py`, the same wherever the package is installed."""
     return path.relative_to(ROOT).as_posix()
 
 

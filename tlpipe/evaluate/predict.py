@@ -13,8 +13,8 @@ from tlpipe.config import ConfigError
 from tlpipe.data.packed import Packed, Split
 from tlpipe.data.read_texts import read_texts
 from tlpipe.preprocess.ngrams import VOCABULARY, NgramPreprocess, Ngrams, pad
-from tlpipe.train.device import Machine
-from tlpipe.train.fitting import Fitting
+from tlpipe.train.hardware.batch_fitting import Fitting
+from tlpipe.train.hardware.device import Machine
 from tlpipe.train.model import About, load_held_out
 
 Inputs = Callable[[int, int], NDArray[Any]]

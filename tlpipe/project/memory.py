@@ -18,10 +18,10 @@ from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.ram import Available, available_memory
 from tlpipe.strategies.counting import trained
 from tlpipe.strategies.plan import Phase, Plan
-from tlpipe.train.adapt import apply_freeze
-from tlpipe.train.depths import AllDepths
-from tlpipe.train.device import Machine
+from tlpipe.train.hardware.device import Machine
+from tlpipe.train.heads.all_depths import AllDepths
 from tlpipe.train.model import Classifier
+from tlpipe.train.trainer.trainable import apply_freeze
 
 PROCESS = 600 * 10**6
 """Of a process with torch that has done nothing yet."""

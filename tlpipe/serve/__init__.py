@@ -2,6 +2,6 @@
 
 from tlpipe.serve.predictor import Predictor
 from tlpipe.serve.reading import BadInput
-from tlpipe.serve.session import DeviceError
+from tlpipe.serve.runtime.session import DeviceError
 
 __all__ = ["BadInput", "DeviceError", "Predictor"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import onnxruntime
 
 from tlpipe.cores import usable_cores
-from tlpipe.serve.machine import PROVIDERS, installed, obstacles
+from tlpipe.serve.runtime.providers import PROVIDERS, installed, obstacles
 
 
 def report() -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import IO, Any, Literal
 from tlpipe.config import ConfigError, suggest
 from tlpipe.csv_files import CsvWriter
 from tlpipe.data.table import read_table
-from tlpipe.serve.body import parse_json
+from tlpipe.serve.http.request_body import parse_json
 from tlpipe.serve.predictor import Predictor
 from tlpipe.serve.reading import Answer, BadInput
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tlpipe.cores import usable_cores
-from tlpipe.serve.load import load, stack, unstack
-from tlpipe.serve.profiles import Calls
 from tlpipe.serve.reading import Answer, BadInput, Row, Sample
-from tlpipe.serve.session import Device, Runtime
+from tlpipe.serve.runtime.load import load, stack, unstack
+from tlpipe.serve.runtime.session import Device, Runtime
+from tlpipe.serve.runtime.tensorrt_profiles import Calls
 
 T = TypeVar("T")
 U = TypeVar("U")

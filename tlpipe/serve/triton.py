@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 from tlpipe.bundle import ABOUT, MODEL, Bundle, Port, read_bundle
 from tlpipe.config import ConfigError, Spec
-from tlpipe.serve.protocol import DATATYPES
+from tlpipe.serve.http.inference_protocol import DATATYPES
 from tlpipe.serve.reading import Row
 from tlpipe.serve.readings import reading
 

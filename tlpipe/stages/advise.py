@@ -19,12 +19,12 @@ from tlpipe.data.packed import Packed
 from tlpipe.strategies import AnyStrategy
 from tlpipe.strategies.auto import Advised
 from tlpipe.strategies.base import Strategy
-from tlpipe.train.device import Runtime
-from tlpipe.train.embed import Features
-from tlpipe.train.history import write_json
-from tlpipe.train.randomness import derive
-from tlpipe.train.source import load_source, source_encoder
+from tlpipe.train.cache.embed import Features
+from tlpipe.train.hardware.device import Runtime
+from tlpipe.train.pretraining.source import load_source, source_encoder
 from tlpipe.train.spec import Training
+from tlpipe.train.trainer.history import write_json
+from tlpipe.train.trainer.randomness import derive
 
 SOURCE, PACKED, FEATURES = Path("models/source"), Path("data/packed"), Path("data/features")
 REPORT, DECISIONS = Path("reports/advice.json"), Path("data/advice")

@@ -31,16 +31,16 @@ from tlpipe.export.graph import INPUT
 from tlpipe.export.onnx import onnx_model
 from tlpipe.preprocess import AnyPreprocess
 from tlpipe.progress import track
-from tlpipe.serve.load import stack
-from tlpipe.serve.session import Runtime as Serving
-from tlpipe.serve.session import Session
+from tlpipe.serve.runtime.load import stack
+from tlpipe.serve.runtime.session import Runtime as Serving
+from tlpipe.serve.runtime.session import Session
 from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.tasks.base import Task
 from tlpipe.tasks.union import AnyTask
-from tlpipe.train.checkpoint import hash_code, run_key
-from tlpipe.train.device import Machine, Runtime
-from tlpipe.train.history import write_json
+from tlpipe.train.hardware.device import Machine, Runtime
 from tlpipe.train.model import About, Classifier
+from tlpipe.train.trainer.history import write_json
+from tlpipe.train.trainer.resume import hash_code, run_key
 
 CACHE = Path(".tlpipe/cache/choose")
 CALLS, WARM = 25, 5

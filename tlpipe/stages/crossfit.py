@@ -13,18 +13,18 @@ from tlpipe.stages.training import Run, Setting, Watch
 from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.counting import Sizes, summary
 from tlpipe.strategies.ending import Ending
-from tlpipe.train.adapt import sizes
-from tlpipe.train.calibrate import fit_temperature
-from tlpipe.train.crossfit import PART, SINGLE, Chosen, Role, choose, labels_of
-from tlpipe.train.events import Epoch
-from tlpipe.train.fit import Trainer
-from tlpipe.train.linear import path_as_epochs
+from tlpipe.train.heads.linear import path_as_epochs
 from tlpipe.train.model import About
-from tlpipe.train.poststeps import average
-from tlpipe.train.selection import placed
-from tlpipe.train.start import Starts
-from tlpipe.train.stuck import Stuck, another_seed
-from tlpipe.train.validation import monitored
+from tlpipe.train.trainer.checkpoint_selection import placed
+from tlpipe.train.trainer.crossfit import PART, SINGLE, Chosen, Role, choose, labels_of
+from tlpipe.train.trainer.events import Epoch
+from tlpipe.train.trainer.initial_models import Starts
+from tlpipe.train.trainer.loop import Trainer
+from tlpipe.train.trainer.stuck import Stuck, another_seed
+from tlpipe.train.trainer.temperature_scaling import fit_temperature
+from tlpipe.train.trainer.trainable import sizes
+from tlpipe.train.trainer.validation import monitored
+from tlpipe.train.trainer.weight_averaging import average
 
 HEAD, FEATURES = Path("models/head"), Path("data/features")
 

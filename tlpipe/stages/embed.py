@@ -10,12 +10,12 @@ from tlpipe import config
 from tlpipe.config import ConfigError
 from tlpipe.data.packed import Packed
 from tlpipe.progress import track
-from tlpipe.train.checkpoint import hash_code, hash_files, run_key
-from tlpipe.train.device import Machine, Runtime
-from tlpipe.train.embed import Features, embed
-from tlpipe.train.feature_cache import FeatureCache
-from tlpipe.train.history import write_json
-from tlpipe.train.source import load_source, source_encoder
+from tlpipe.train.cache.embed import Features, embed
+from tlpipe.train.cache.feature_cache import FeatureCache
+from tlpipe.train.hardware.device import Machine, Runtime
+from tlpipe.train.pretraining.source import load_source, source_encoder
+from tlpipe.train.trainer.history import write_json
+from tlpipe.train.trainer.resume import hash_code, hash_files, run_key
 
 BATCH = 64
 SOURCE, PACKED, OUT = Path("models/source"), Path("data/packed"), Path("data/features")

@@ -15,7 +15,7 @@ from tlpipe.evaluate.spec import Evaluate
 from tlpipe.evaluate.tables import EVALUATED, write_tables
 from tlpipe.progress import track
 from tlpipe.tasks import facet
-from tlpipe.train.device import Machine, Runtime
+from tlpipe.train.hardware.device import Machine, Runtime
 from tlpipe.train.model import load_about, load_any
 
 

@@ -20,13 +20,13 @@ from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.counting import account
 from tlpipe.strategies.tfidf import TfIdf
 from tlpipe.tracking import Recorder, Tracking, code_tags, curve_values, dvc_tags, hardware_tags, source_tags
-from tlpipe.train.checkpoint import hash_code, hash_files
-from tlpipe.train.device import Machine, Runtime
-from tlpipe.train.events import Epoch
-from tlpipe.train.head import Head
-from tlpipe.train.history import said, write_history, write_json
+from tlpipe.train.hardware.device import Machine, Runtime
+from tlpipe.train.heads.head import Head
 from tlpipe.train.model import load_about, save_held_out, save_model
 from tlpipe.train.spec import Training
+from tlpipe.train.trainer.events import Epoch
+from tlpipe.train.trainer.history import said, write_history, write_json
+from tlpipe.train.trainer.resume import hash_code, hash_files
 
 PACKED, MONITOR = Path("data/packed"), Path("data/monitor.json")
 """The second is what `training.monitor` is, as `check` wrote it: `auto` goes by another section."""

@@ -4,10 +4,10 @@ import sys
 from collections.abc import Iterator
 
 from tlpipe.progress import track
-from tlpipe.train.checkpoint import Keeper
-from tlpipe.train.events import Epoch, Event, Notice
-from tlpipe.train.fit import Trainer
-from tlpipe.train.parallel import team
+from tlpipe.train.hardware.distributed import team
+from tlpipe.train.trainer.events import Epoch, Event, Notice
+from tlpipe.train.trainer.loop import Trainer
+from tlpipe.train.trainer.resume import Keeper
 
 
 def follow(trainer: Trainer, keeper: Keeper, description: str, seen: list[Epoch]) -> Iterator[Epoch]:

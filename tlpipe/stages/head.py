@@ -11,17 +11,17 @@ from tlpipe.strategies.head_only import HeadOnly
 from tlpipe.strategies.plan import HEAD
 from tlpipe.tasks.base import Task
 from tlpipe.tasks.union import AnyTask
-from tlpipe.train.adapt import count_parameters
-from tlpipe.train.calibrate import fit_temperature
-from tlpipe.train.checkpoint import hash_code, hash_files, run_key
-from tlpipe.train.crossfit import labels_of
-from tlpipe.train.embed import Features
-from tlpipe.train.head import Fitted, Head
-from tlpipe.train.history import said, write_history, write_json
-from tlpipe.train.linear import cross_fit, install, path_as_epochs
+from tlpipe.train.cache.embed import Features
+from tlpipe.train.heads.head import Fitted, Head
+from tlpipe.train.heads.linear import cross_fit, install, path_as_epochs
 from tlpipe.train.model import About, Classifier, save_held_out, save_model
-from tlpipe.train.source import Source, load_source, source_encoder
-from tlpipe.train.start import save_parts
+from tlpipe.train.pretraining.source import Source, load_source, source_encoder
+from tlpipe.train.trainer.crossfit import labels_of
+from tlpipe.train.trainer.history import said, write_history, write_json
+from tlpipe.train.trainer.initial_models import save_parts
+from tlpipe.train.trainer.resume import hash_code, hash_files, run_key
+from tlpipe.train.trainer.temperature_scaling import fit_temperature
+from tlpipe.train.trainer.trainable import count_parameters
 
 SOURCE, PACKED, FEATURES, OUT = Path("models/source"), Path("data/packed"), Path("data/features"), Path("models/head")
 REPORT = Path("reports/training/head")

@@ -18,12 +18,12 @@ from tlpipe.preprocess.text import TOKENIZER
 from tlpipe.progress import track
 from tlpipe.stages.follow import follow, resume
 from tlpipe.tracking import Recorder, Tracking, code_tags, curve_values, dvc_tags, hardware_tags, source_tags
-from tlpipe.train.checkpoint import Keeper, hash_code, hash_files, run_key
-from tlpipe.train.device import Machine, Runtime
-from tlpipe.train.history import said, write_json, write_records
-from tlpipe.train.language import LanguageEpoch, LanguageTrainer, pretraining_model
-from tlpipe.train.pretrain import HELD_OUT, letters_trainer, render_letters
-from tlpipe.train.source import Source, save_source
+from tlpipe.train.hardware.device import Machine, Runtime
+from tlpipe.train.pretraining.bert import LanguageEpoch, LanguageTrainer, pretraining_model
+from tlpipe.train.pretraining.letters import HELD_OUT, letters_trainer, render_letters
+from tlpipe.train.pretraining.source import Source, save_source
+from tlpipe.train.trainer.history import said, write_json, write_records
+from tlpipe.train.trainer.resume import Keeper, hash_code, hash_files, run_key
 
 OUT = Path("models/source")
 TOKENIZERS = Path("data/tokenizer")

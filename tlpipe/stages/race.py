@@ -11,7 +11,7 @@ from tlpipe.data.packed import Packed
 from tlpipe.strategies.base import Strategy
 from tlpipe.tasks import facet
 from tlpipe.tasks.base import Scores
-from tlpipe.train.events import Epoch
+from tlpipe.train.trainer.events import Epoch
 
 DECISIONS = Path("data/advice")
 

@@ -123,8 +123,8 @@ def run(work: Callable[[], int | None], workers: list[str] | None = None, claim:
 
 def _together(work: Callable[[], int | None], workers: list[str], claim: str | None) -> int | None:
     from tlpipe import config
-    from tlpipe.train.device import Runtime
-    from tlpipe.train.parallel import launch, team
+    from tlpipe.train.hardware.device import Runtime
+    from tlpipe.train.hardware.distributed import launch, team
 
     launch(config.load("runtime", Runtime).processes, ENTRY, workers)
     if not team().first:
@@ -137,6 +137,6 @@ def _refuse(together: bool) -> None:
     """Exit with code 2; torchrun must not try again what was refused."""
     if not together:
         sys.exit(2)
-    from tlpipe.train.parallel import refuse
+    from tlpipe.train.hardware.distributed import refuse
 
     refuse()

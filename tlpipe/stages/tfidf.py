@@ -8,13 +8,13 @@ from tlpipe.stages.training import Setting
 from tlpipe.strategies.counting import Size, Sizes, summary
 from tlpipe.strategies.plan import HEAD
 from tlpipe.strategies.tfidf import TfIdf
-from tlpipe.train.calibrate import fit_temperature
-from tlpipe.train.checkpoint import run_key
-from tlpipe.train.crossfit import labels_of
-from tlpipe.train.events import Epoch
-from tlpipe.train.linear import path_as_epochs
+from tlpipe.train.heads.linear import path_as_epochs
+from tlpipe.train.heads.tfidf import Fitted, cross_fit
 from tlpipe.train.model import About
-from tlpipe.train.ngrams import Fitted, cross_fit
+from tlpipe.train.trainer.crossfit import labels_of
+from tlpipe.train.trainer.events import Epoch
+from tlpipe.train.trainer.resume import run_key
+from tlpipe.train.trainer.temperature_scaling import fit_temperature
 
 
 class TrainedTfIdf(NamedTuple):

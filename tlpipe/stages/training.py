@@ -12,19 +12,19 @@ from tlpipe.stages.follow import follow, resume, save
 from tlpipe.strategies.base import Strategy
 from tlpipe.strategies.plan import Plan
 from tlpipe.tasks.base import Scores
-from tlpipe.train.batches import Batches
-from tlpipe.train.checkpoint import Keeper, run_key
-from tlpipe.train.crossfit import HeldOut, Role
-from tlpipe.train.device import Machine, Runtime
-from tlpipe.train.events import Epoch
-from tlpipe.train.fit import Trainer
-from tlpipe.train.head import Head
-from tlpipe.train.history import said
+from tlpipe.train.hardware.device import Machine, Runtime
+from tlpipe.train.heads.head import Head
+from tlpipe.train.inputs.batches import Batches
 from tlpipe.train.model import About
-from tlpipe.train.poststeps import Weights
 from tlpipe.train.spec import Training
-from tlpipe.train.start import Starts
-from tlpipe.train.stuck import Stuck, stuck
+from tlpipe.train.trainer.crossfit import HeldOut, Role
+from tlpipe.train.trainer.events import Epoch
+from tlpipe.train.trainer.history import said
+from tlpipe.train.trainer.initial_models import Starts
+from tlpipe.train.trainer.loop import Trainer
+from tlpipe.train.trainer.resume import Keeper, run_key
+from tlpipe.train.trainer.stuck import Stuck, stuck
+from tlpipe.train.trainer.weight_averaging import Weights
 
 Watch = Callable[[Epoch], None]
 """What is done with each epoch of a training as it ends."""

@@ -14,8 +14,8 @@ from tlpipe.backbones import AnyBackbone
 from tlpipe.backbones.base import Encoder
 from tlpipe.config import ConfigError, parse
 from tlpipe.tasks.union import AnyTask
-from tlpipe.train.depths import AllDepths
-from tlpipe.train.ngrams import empty_model
+from tlpipe.train.heads.all_depths import AllDepths
+from tlpipe.train.heads.tfidf import empty_model
 from tlpipe.train.trained import ABOUT, Trained
 
 WEIGHTS, HELD_OUT = "model.safetensors", "held_out.npy"

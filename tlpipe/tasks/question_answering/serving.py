@@ -12,7 +12,7 @@ from tlpipe.preprocess.answers import Span, decode
 from tlpipe.preprocess.characters import UnreadableText, require
 from tlpipe.preprocess.questions import Passage, QuestionPreprocess, Questions
 from tlpipe.preprocess.text import TOKENIZER
-from tlpipe.serve.body import parse_json
+from tlpipe.serve.http.request_body import parse_json
 from tlpipe.serve.reading import (
     Answer,
     BadInput,

@@ -1,5 +1,5 @@
 """Solver of the linear head for question answering: two choices a row, the first and the last token of the answer."""
 
-from tlpipe.train.linear import Spans
+from tlpipe.train.heads.linear import Spans
 
 Problem = Spans

@@ -11,7 +11,7 @@ from tlpipe.preprocess.characters import UnreadableText, read_text
 from tlpipe.preprocess.limits import MAX_CHARACTERS
 from tlpipe.preprocess.ngrams import COUNTS, IDS, VOCABULARY, NgramPreprocess, Ngrams, pad
 from tlpipe.preprocess.text import TOKENIZER, Text, TextPreprocess, Tokenizer, TokenPreprocess
-from tlpipe.serve.body import parse_json
+from tlpipe.serve.http.request_body import parse_json
 from tlpipe.serve.reading import BadInput, Row, Sample, Sent, Spend, bad_text, read_bytes, text_in
 
 MOST_BYTES = 4 * MAX_CHARACTERS

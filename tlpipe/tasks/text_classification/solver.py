@@ -1,5 +1,5 @@
 """Solver of the linear head for text classification: logistic regression."""
 
-from tlpipe.train.linear import Logistic
+from tlpipe.train.heads.linear import Logistic
 
 Problem = Logistic

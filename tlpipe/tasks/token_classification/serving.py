@@ -12,7 +12,7 @@ from tlpipe.entities import types_of
 from tlpipe.preprocess.characters import UnreadableText, require
 from tlpipe.preprocess.text import TOKENIZER
 from tlpipe.preprocess.words import WordPreprocess
-from tlpipe.serve.body import parse_json
+from tlpipe.serve.http.request_body import parse_json
 from tlpipe.serve.reading import (
     Answer,
     BadInput,

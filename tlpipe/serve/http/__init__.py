@@ -1,0 +1,1 @@
+"""The HTTP server: requests, responses, authentication, OpenAPI, metrics, TLS and signals."""

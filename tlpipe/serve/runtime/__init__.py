@@ -1,0 +1,1 @@
+"""The bundle in onnxruntime: sessions, micro-batches, CUDA graphs, TensorRT profiles, verification."""

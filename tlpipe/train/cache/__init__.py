@@ -1,0 +1,1 @@
+"""Activation cache and feature cache: what frozen layers give is computed once and kept on disk."""

@@ -1,0 +1,1 @@
+"""Devices, precision, CPU kernels, distributed training (DDP, sharding as FSDP does) and memory."""

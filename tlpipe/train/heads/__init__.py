@@ -1,0 +1,1 @@
+"""Heads that are fitted to convergence on cached features, without a training loop."""

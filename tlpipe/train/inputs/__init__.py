@@ -1,0 +1,1 @@
+"""Inputs of a training: sampler, batches, augmented views."""

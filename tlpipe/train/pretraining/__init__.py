@@ -1,0 +1,1 @@
+"""Pretraining of source backbones: rendered letters, BERT (MLM and NSP)."""
