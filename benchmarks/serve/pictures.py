@@ -55,9 +55,9 @@ class Calls:
 
 def calls_under_load(loaded: Loaded, most: int | None = None) -> Calls:
     """As the server calls this graph when more than a lone client asks, told `--max-batch` or not."""
-    if loaded.aside is None:
+    if loaded.parallel is None:
         return Calls(loaded.session, 1, most or MOST[loaded.session.device])
-    return Calls(loaded.aside.session, loaded.aside.lanes, most or loaded.reading.together)
+    return Calls(loaded.parallel.session, loaded.parallel.lanes, most or loaded.reading.together)
 
 
 def call_seconds(calls: Calls, pixels: NDArray[np.uint8], batch: int, seconds: float) -> float:

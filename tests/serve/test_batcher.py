@@ -109,24 +109,24 @@ def with_lanes(
     """The graph on all threads and the one of the lanes, after the test."""
 
     async def whole() -> tuple[Graph, Graph]:
-        graph, aside = Graph(), Graph()
-        batcher = Batcher(graph, Batching(max_batch=4), lanes=Lanes(aside, count, most, fewest))
+        graph, parallel = Graph(), Graph()
+        batcher = Batcher(graph, Batching(max_batch=4), lanes=Lanes(parallel, count, most, fewest))
         async with asyncio.timeout(60):
-            await test(graph, aside, batcher)
+            await test(graph, parallel, batcher)
             await batcher.close()
-        return graph, aside
+        return graph, parallel
 
     return asyncio.run(whole())
 
 
 def test_a_lone_client_has_all_threads_and_the_lanes_begin_when_enough_is_in_hand():
-    async def test(graph: Graph, aside: Graph, batcher: Batcher) -> None:
+    async def test(graph: Graph, parallel: Graph, batcher: Batcher) -> None:
         for value in range(3):
             np.testing.assert_array_equal((await batcher.submit(one(value)))["y"], 2 * one(value)["x"])
         first = await behind_a_call(graph, batcher)
         second = asyncio.create_task(batcher.submit(one(1)))
         await asyncio.sleep(0.05)
-        assert (aside.batches, batcher.waiting) == ([], 1)  # two are in hand, the lanes begin with three
+        assert (parallel.batches, batcher.waiting) == ([], 1)  # two are in hand, the lanes begin with three
         third = asyncio.create_task(batcher.submit(one(2)))
         await asyncio.gather(second, third)  # while the call on all threads still runs
         graph.go.set()
@@ -134,24 +134,24 @@ def test_a_lone_client_has_all_threads_and_the_lanes_begin_when_enough_is_in_han
         for _ in range(3):
             await batcher.submit(one(3))
 
-    graph, aside = with_lanes(test, count=2, most=1, fewest=3)
-    assert sum(graph.batches + aside.batches) == 9
-    assert (len(graph.batches), len(aside.batches)) == (4 + 2, 2 + 1)  # of the last three the lanes had the first
+    graph, parallel = with_lanes(test, count=2, most=1, fewest=3)
+    assert sum(graph.batches + parallel.batches) == 9
+    assert (len(graph.batches), len(parallel.batches)) == (4 + 2, 2 + 1)  # of the last three the lanes had the first
 
 
 def test_a_request_of_many_samples_is_one_in_hand():
-    async def test(graph: Graph, aside: Graph, batcher: Batcher) -> None:
+    async def test(graph: Graph, parallel: Graph, batcher: Batcher) -> None:
         await batcher.submit(one(1, rows=50))
 
-    graph, aside = with_lanes(test, count=2, most=1, fewest=2)
-    assert (graph.batches, aside.batches) == ([50], [])
+    graph, parallel = with_lanes(test, count=2, most=1, fewest=2)
+    assert (graph.batches, parallel.batches) == ([50], [])
 
 
 def test_as_many_lanes_as_there_are_run_at_a_time_and_none_waits_while_one_is_free():
     meet = threading.Barrier(3)
 
-    async def test(graph: Graph, aside: Graph, batcher: Batcher) -> None:
-        run = aside.__call__
+    async def test(graph: Graph, parallel: Graph, batcher: Batcher) -> None:
+        run = parallel.__call__
 
         def together(feeds: Tensors) -> Tensors:
             meet.wait(60)  # three calls must have begun before one ends
@@ -161,26 +161,26 @@ def test_as_many_lanes_as_there_are_run_at_a_time_and_none_waits_while_one_is_fr
         found = await asyncio.gather(*(batcher.submit(one(value)) for value in range(9)))
         assert [each["y"][0, 0] for each in found] == [2 * value for value in range(9)]
 
-    graph, aside = with_lanes(test, count=3, most=1, fewest=2)
-    assert (graph.batches, aside.batches) == ([], [1] * 9)
+    graph, parallel = with_lanes(test, count=3, most=1, fewest=2)
+    assert (graph.batches, parallel.batches) == ([], [1] * 9)
 
 
 def test_what_waits_for_a_lane_shares_its_call():
-    async def test(graph: Graph, aside: Graph, batcher: Batcher) -> None:
-        aside.go.clear()
+    async def test(graph: Graph, parallel: Graph, batcher: Batcher) -> None:
+        parallel.go.clear()
         tasks = [asyncio.create_task(batcher.submit(one(value, width=2))) for value in range(2)]
         await asyncio.sleep(0.05)
         tasks += [asyncio.create_task(batcher.submit(one(value))) for value in range(2, 10)]
         await asyncio.sleep(0.05)
         assert batcher._calls == 4  # two run, two are handed over
-        aside.go.set()
+        parallel.go.set()
         for value, outputs in enumerate(await asyncio.gather(*tasks)):
             np.testing.assert_array_equal(outputs["y"], 2 * one(value)["x"])
 
-    graph, aside = with_lanes(test, count=2, most=3, fewest=1)
+    graph, parallel = with_lanes(test, count=2, most=3, fewest=1)
     assert graph.batches == []
-    assert sum(aside.batches) == 10
-    assert max(aside.batches) == 3
+    assert sum(parallel.batches) == 10
+    assert max(parallel.batches) == 3
 
 
 def test_shapes_do_not_mix_and_keep_their_order():

@@ -12,7 +12,7 @@ import pytest
 import uvicorn
 
 from tlpipe.serve.http import connections
-from tlpipe.serve.http.authentication import Door
+from tlpipe.serve.http.authentication import Authentication
 from tlpipe.serve.http.connections import MOST_AHEAD, MOST_HEAD, Connection, Counts, Loop, Requests
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -171,7 +171,7 @@ def test_a_body_that_cannot_be_read_is_refused():
         await writer.wait_closed()
         return answer
 
-    answer = with_server(talk, Door(echo, None))
+    answer = with_server(talk, Authentication(echo, None))
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"a body that comes with an Upgrade header cannot be read" in answer
 

@@ -15,7 +15,7 @@ from tlpipe.cores import usable_cores
 from tlpipe.serve.doctor import report
 from tlpipe.serve.runtime import providers as machine
 from tlpipe.serve.runtime import session as session_module
-from tlpipe.serve.runtime.cuda_graph import Fixed
+from tlpipe.serve.runtime.cuda_graph import CudaGraph
 from tlpipe.serve.runtime.load import load
 from tlpipe.serve.runtime.session import DeviceError, Runtime, Session, provider, session_options
 
@@ -37,7 +37,7 @@ def test_binding_gives_what_run_gives(bundle: Path, pictures: list[np.ndarray]):
 
 def test_fixed_buffers_give_what_run_gives_and_fill_up_what_is_missing(bundle: Path, pictures: list[np.ndarray]):
     inner = onnxruntime.InferenceSession(bundle / MODEL, providers=["CPUExecutionProvider"])
-    fixed = Fixed(inner, {"image": pictures[0]}, 4, "cpu", 0)
+    fixed = CudaGraph(inner, {"image": pictures[0]}, 4, "cpu", 0)
     image = pictures[0][None]
     for feeds in (image, np.concatenate([image, image[:, ::-1], image // 2, image]), image[:, :, ::-1]):
         assert fixed.takes({"image": feeds})
@@ -49,7 +49,7 @@ def test_fixed_buffers_give_what_run_gives_and_fill_up_what_is_missing(bundle: P
 
 def test_fixed_buffers_take_only_their_shape(bundle: Path, pictures: list[np.ndarray]):
     inner = onnxruntime.InferenceSession(bundle / MODEL, providers=["CPUExecutionProvider"])
-    fixed = Fixed(inner, {"image": pictures[0]}, 2, "cpu", 0)
+    fixed = CudaGraph(inner, {"image": pictures[0]}, 2, "cpu", 0)
     assert not fixed.takes({"image": pictures[1][None]})
     assert not fixed.takes({"image": np.stack([pictures[0]] * 3)})
     assert not fixed.takes({"image": pictures[0][None].astype(np.int8)})

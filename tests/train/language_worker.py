@@ -1,4 +1,4 @@
-"""What a worker of tests/train/test_parallel.py does for BERT's pretraining: train, and write down what came out.
+"""What a worker of tests/train/test_distributed.py does for BERT's pretraining: train, and write down what came out.
 
 python tests/train/language_worker.py FOLDER OUT; FOLDER has text, a tokenizer and the packed corpus.
 """

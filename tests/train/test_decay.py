@@ -11,7 +11,7 @@ from torchvision.models.swin_transformer import SwinTransformer
 from torchvision.models.vision_transformer import VisionTransformer
 
 from tests.backbones.test_text import CONFIGS
-from tests.train.test_fit import STAGED
+from tests.train.test_loop import STAGED
 from tlpipe.backbones.families import carve
 from tlpipe.backbones.text import build
 from tlpipe.backbones.timm import headless

@@ -10,7 +10,7 @@ import torch
 from tlpipe.config import ConfigError
 from tlpipe.strategies.unfreeze import TopLayers
 from tlpipe.train.cache import activation_cache as frozen
-from tlpipe.train.cache.stored_activations import Layout, Stored, Writer
+from tlpipe.train.cache.stored_activations import Layout, StoredActivations, Writer
 from tlpipe.train.hardware.device import Runtime
 from tlpipe.train.hardware.distributed import Team, require_device
 from tlpipe.train.inputs import batches
@@ -23,13 +23,15 @@ from tlpipe.train.trainer.resume import Keeper
 CPU = torch.device("cpu")
 
 
-def stored(folder: Path, dtype: torch.dtype, storage: Any = "exact", held: int = 0) -> tuple[Stored, torch.Tensor]:
+def stored(
+    folder: Path, dtype: torch.dtype, storage: Any = "exact", held: int = 0
+) -> tuple[StoredActivations, torch.Tensor]:
     x = torch.randn(6, 3, generator=torch.Generator().manual_seed(0)).to(dtype)
     layout = Layout.of(x, storage, 1)
     writer = Writer(folder, 6, layout)
     writer.write(0, *layout.encode(x))
     writer.close()
-    return Stored(folder, CPU, held), x
+    return StoredActivations(folder, CPU, held), x
 
 
 def test_kept_activations_can_be_gathered_on_a_gpu(tmp_path: Path) -> None:
@@ -141,10 +143,10 @@ def test_a_state_is_saved_as_often_as_it_may_be(tmp_path: Path, monkeypatch: pyt
 
 
 def test_activations_are_uploaded_once_a_phase(make_trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a GPU each `Stored` copies its rows there."""
+    """On a GPU each `StoredActivations` copies its rows there."""
     opened: list[Path] = []
 
-    class Counted(Stored):
+    class Counted(StoredActivations):
         def __init__(self, folder: Path, *rest: Any) -> None:
             opened.append(folder)
             super().__init__(folder, *rest)

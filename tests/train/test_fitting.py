@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.train.test_frozen import ABOVE_STEM, LIVELY, STAGED, STILL, TOP, cache
+from tests.train.test_activation_cache import ABOVE_STEM, LIVELY, STAGED, STILL, TOP, cache
 from tlpipe.backbones.letters import Letters
 from tlpipe.data.packed import Packed
 from tlpipe.strategies.plan import Plan

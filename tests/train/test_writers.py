@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from tests.train.conftest import files_of_at_most
-from tests.train.test_stored import MAPS
+from tests.train.test_stored_activations import MAPS
 from tlpipe.config import ConfigError
-from tlpipe.train.cache.cache_folder import Shelf
-from tlpipe.train.cache.stored_activations import Layout, Stored
+from tlpipe.train.cache.cache_folder import CacheFolder
+from tlpipe.train.cache.stored_activations import Layout, StoredActivations
 from tlpipe.train.cache.writers import Found, writers
 from tlpipe.train.hardware.distributed import Team
 
@@ -37,7 +37,7 @@ class Threads(Team):
 
 
 def keep(root: Path, team: Team, room: Callable[[int], None] = lambda wanted: None) -> None:
-    with writers(Shelf(root), team, MAPS.nbytes) as writing:
+    with writers(CacheFolder(root), team, MAPS.nbytes) as writing:
         writing.begin(room, {2: ("key", LAYOUT)}, len(MAPS))
         writing.write(FOUND)
         writing.close()
@@ -65,7 +65,7 @@ def test_what_all_processes_found_is_found_again(tmp_path: Path) -> None:
     asked: list[int] = []
     keep(tmp_path, Team(), asked.append)
     assert asked == [MAPS.nbytes]
-    read = next(Stored(tmp_path / "key", torch.device("cpu")).stream([np.arange(len(MAPS))]))
+    read = next(StoredActivations(tmp_path / "key", torch.device("cpu")).stream([np.arange(len(MAPS))]))
     assert torch.equal(read, MAPS)
 
 
@@ -94,7 +94,7 @@ def test_a_disk_that_sets_nothing_aside_is_full_later(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr("os.posix_fallocate", cannot)
     keep(tmp_path / "there", Team())
-    assert Shelf(tmp_path / "there").has("key")
+    assert CacheFolder(tmp_path / "there").has("key")
     with files_of_at_most(100), pytest.raises(ConfigError, match="File too large"):
         keep(tmp_path / "full", Team())
     assert not list((tmp_path / "full").iterdir())

@@ -1,4 +1,4 @@
-"""What a worker of tests/train/test_parallel.py does: embed, train, and write down what came out.
+"""What a worker of tests/train/test_distributed.py does: embed, train, and write down what came out.
 
 python tests/train/worker.py FOLDER OUT PLAN [shard] [adamw] [resume]; alone, or under torchrun. `resume` goes on, after
 a few steps, in another trainer with what the first one's state was.

@@ -69,8 +69,8 @@ class Predictor:
 
         An item that is a reason already (BadInput) stays one.
         """
-        aside = self.loaded.aside
-        with ThreadPoolExecutor(self.workers) as pool, ThreadPoolExecutor(aside.lanes if aside else 1) as lanes:
+        parallel = self.loaded.parallel
+        with ThreadPoolExecutor(self.workers) as pool, ThreadPoolExecutor(parallel.lanes if parallel else 1) as lanes:
             decoded = ahead(pool, self._load, items, 2 * self.batch)
             while chunk := list(islice(decoded, self.batch)):
                 yield from self._answers(chunk, lanes)
@@ -95,9 +95,9 @@ class Predictor:
     def _outputs(self, rows: list[Row], lanes: ThreadPoolExecutor) -> list[Row]:
         """Of each row, those of equal shape computed together, as many calls side by side as the device has lanes."""
         found: list[Row] = [{} for _ in rows]
-        session, most, aside = self.loaded.session, self.batch, self.loaded.aside
-        if aside and len(rows) >= aside.fewest:
-            session, most = aside.session, min(self.batch, self.loaded.reading.together)
+        session, most, parallel = self.loaded.session, self.batch, self.loaded.parallel
+        if parallel and len(rows) >= parallel.fewest:
+            session, most = parallel.session, min(self.batch, self.loaded.reading.together)
         groups: dict[tuple[Any, ...], list[int]] = {}
         for at, row in enumerate(rows):
             groups.setdefault(tuple(value.shape for value in row.values()), []).append(at)

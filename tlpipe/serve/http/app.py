@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from tlpipe import __version__
 from tlpipe.cores import usable_cores
 from tlpipe.serve.http import inference_protocol as protocol
-from tlpipe.serve.http.authentication import Door, Observer
+from tlpipe.serve.http.authentication import Authentication, Observer
 from tlpipe.serve.http.connections import CURRENT
 from tlpipe.serve.http.hot_swap import Model, Served
 from tlpipe.serve.http.metrics import CONTENT_TYPE, Metrics
@@ -222,7 +222,7 @@ def make_app(service: Service) -> Starlette:
     app = Starlette(
         routes=service.routes(),
         lifespan=service.lifespan,
-        middleware=[Middleware(Observer, service=service), Middleware(Door, token=service.settings.token)],
+        middleware=[Middleware(Observer, service=service), Middleware(Authentication, token=service.settings.token)],
         exception_handlers=HANDLERS,
     )
     app.router.redirect_slashes = False  # a redirect would name the host that the client's own header says

@@ -29,7 +29,7 @@ class Watched(Protocol):
     draining: bool
 
 
-class Door:
+class Authentication:
     """Refuses requests without the token, where there is one, and heads that are too large or of unclear length."""
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:

@@ -77,10 +77,10 @@ class Model:
     def _batcher(self, loaded: Loaded) -> Batcher:
         given, device = self.settings.batching, loaded.session.device
         batching = given.model_copy(update={"max_batch": given.most(device)})
-        width, aside, lanes = WIDTH.get(device, 1), loaded.aside, None
-        if aside is not None:
+        width, parallel, lanes = WIDTH.get(device, 1), loaded.parallel, None
+        if parallel is not None:
             most = given.max_batch or loaded.reading.together
-            lanes = Lanes(aside.session.run, aside.lanes, most, aside.fewest)
+            lanes = Lanes(parallel.session.run, parallel.lanes, most, parallel.fewest)
         return Batcher(loaded.session.run, batching, self.metrics.batch, width, lanes)
 
     async def reload(self) -> bool:

@@ -15,7 +15,7 @@ WARM = 3
 """Calls until onnxruntime has allocated what it needs and captured the graph."""
 
 
-class Fixed:
+class CudaGraph:
     """A session's inputs and outputs for `size` samples of one shape, on a device.
 
     Calls of fewer samples are filled up with what the buffers' last samples were: rows do not see one another.

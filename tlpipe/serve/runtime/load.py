@@ -12,7 +12,7 @@ from tlpipe.golden import GOLDEN, read_golden
 from tlpipe.preprocess.image import ImagePreprocess
 from tlpipe.serve.reading import Reading, Row
 from tlpipe.serve.readings import reading
-from tlpipe.serve.runtime.parallel_session import Aside, aside
+from tlpipe.serve.runtime.parallel_session import ParallelSession, open_parallel_session
 from tlpipe.serve.runtime.session import Runtime, Session, Tensors
 from tlpipe.serve.runtime.tensorrt_profiles import Calls, profile
 from tlpipe.serve.runtime.verification import agree, prove, try_out
@@ -27,7 +27,7 @@ class Loaded:
     reading: Reading
     version: str
     """The bundle's."""
-    aside: Aside | None = None
+    parallel: ParallelSession | None = None
     """Where calls run side by side; None where one call at a time is what the device does."""
     proved: int = 0
     """Golden samples for which this device gave what torch gave; 0 for a bundle that has none."""
@@ -64,7 +64,7 @@ def load(folder: Path, runtime: Runtime, max_pixels: int | None = None, calls: C
     example = read.example().rows[0]
     session.capture(example)
     try_out(bundle, read, session)
-    beside = aside(model, runtime, session, stack([example]))
+    beside = open_parallel_session(model, runtime, session, stack([example]))
     runs = {session.provider: session.run} | ({"one thread a call": beside.session.run} if beside else {})
     resizes = session.profile is None
     golden = read_golden(folder) if GOLDEN in bundle.sha256 else None

@@ -21,7 +21,7 @@ WORTH = 1.1
 
 
 @dataclass(frozen=True)
-class Aside:
+class ParallelSession:
     """Where calls run side by side."""
 
     session: Session
@@ -32,7 +32,7 @@ class Aside:
     """Samples in hand from which on this is sooner done with them than the other session, one call after the other."""
 
 
-def aside(model: bytes, runtime: Runtime, session: Session, example: Tensors) -> Aside | None:
+def open_parallel_session(model: bytes, runtime: Runtime, session: Session, example: Tensors) -> ParallelSession | None:
     """The second session, warm, measured against `session` on `example`, one sample.
 
     None on a GPU, with one thread, or for a graph that is too large to be held twice.
@@ -42,7 +42,7 @@ def aside(model: bytes, runtime: Runtime, session: Session, example: Tensors) ->
         return None
     single = Session(model, runtime.model_copy(update={"threads": 1}))
     gain = _seconds(single, example) / _seconds(session, example)
-    return Aside(single, lanes, 1 if gain < WORTH else max(2, math.ceil(gain)))
+    return ParallelSession(single, lanes, 1 if gain < WORTH else max(2, math.ceil(gain)))
 
 
 def _seconds(session: Session, feeds: Tensors) -> float:

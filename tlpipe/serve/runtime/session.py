@@ -12,7 +12,7 @@ from pydantic import Field
 
 from tlpipe.config import ConfigError, Spec
 from tlpipe.cores import usable_cores
-from tlpipe.serve.runtime.cuda_graph import SKIP, Fixed, run_options
+from tlpipe.serve.runtime.cuda_graph import SKIP, CudaGraph, run_options
 from tlpipe.serve.runtime.pinned_memory import Staging
 from tlpipe.serve.runtime.providers import PROVIDERS, VISIBLE, gpus, obstacles, preload
 from tlpipe.serve.runtime.tensorrt_profiles import Profile, engine_cache, unprofiled
@@ -107,7 +107,7 @@ class Session:
         self.metadata: Mapping[str, str] = self._session.get_modelmeta().custom_metadata_map
         """What the file says of itself."""
         self._runtime = runtime
-        self._fixed: list[Fixed] = []
+        self._fixed: list[CudaGraph] = []
         self._staging = Staging(runtime.gpu) if self.device != "cpu" else None
         self._lock = Lock()
 
@@ -119,7 +119,7 @@ class Session:
         """
         try:
             for size in sorted(set(self._runtime.cuda_graphs)):
-                self._fixed.append(Fixed(self._session, row, size, self.device, self._runtime.gpu))
+                self._fixed.append(CudaGraph(self._session, row, size, self.device, self._runtime.gpu))
         except Exception as error:  # as above
             raise ConfigError(f"the model cannot be captured as a CUDA graph: {first_line(error)}") from None
 

@@ -20,8 +20,8 @@ from torch import Tensor
 from tlpipe.strategies.plan import Plan
 from tlpipe.tasks.base import Task
 from tlpipe.train.cache.boundaries import CHUNK, Boundary, Choice
-from tlpipe.train.cache.cache_folder import Shelf
-from tlpipe.train.cache.stored_activations import Encoded, Stored
+from tlpipe.train.cache.cache_folder import CacheFolder
+from tlpipe.train.cache.stored_activations import Encoded, StoredActivations
 from tlpipe.train.cache.writers import writers
 from tlpipe.train.hardware.batch_fitting import Fitting
 from tlpipe.train.hardware.device import Machine
@@ -43,14 +43,14 @@ model, its best and its average, two moments, what is mixed at the end), and is 
 
 
 @dataclass(frozen=True)
-class Look:
+class CacheFill:
     """One batch went through the frozen layers for the first time."""
 
     done: int
     total: int
 
 
-class Frozen:
+class ActivationCache:
     """The boundaries of one training, and the activations at each of them."""
 
     def __init__(
@@ -66,13 +66,13 @@ class Frozen:
         self.model, self.training, self.batches, self.machine = model, training, batches, machine
         self.team, self.fitting = machine.team, Fitting(machine, CHUNK)
         self.views = views_of(batches.packed.preprocess, machine.device)
-        self.shelf = Shelf(root)
+        self.cache_folder = CacheFolder(root)
         self._code = hash_code("finetune")
         self._digests: dict[int, str] = {}
-        self._open: dict[Path, Stored] = {}
+        self._open: dict[Path, StoredActivations] = {}
         """What the phase reads, by folder: on a GPU it is copied there once, not once an epoch."""
         # the team's smallest room, and the first one's choice: rounding must not make the processes differ
-        room = min(self.team.gather(self.shelf.room(self._reserve)), key=lambda each: each.bytes)
+        room = min(self.team.gather(self.cache_folder.room(self._reserve)), key=lambda each: each.bytes)
         self.choice = Choice(model, plan, task, training, batches, machine, room)
         self.choice.restore(self.team.gather(self.choice.state())[0])
 
@@ -108,34 +108,38 @@ class Frozen:
         self._digests.clear()
         self._open.clear()
 
-    def stored(self, cut: int, view: int) -> Stored:
+    def stored(self, cut: int, view: int) -> StoredActivations:
         """The activations of one view at a boundary, by row of `Packed.cached`. They must have been looked at."""
-        folder = self.shelf.folder(self._key(cut, view))
+        folder = self.cache_folder.folder(self._key(cut, view))
         if folder not in self._open:
             held = sum(each.held for each in self._open.values())
-            self._open[folder] = Stored(folder, self.machine.device, held)
+            self._open[folder] = StoredActivations(folder, self.machine.device, held)
         self._open[folder].touch()
         return self._open[folder]
 
-    def look(self, cut: int, view: int) -> Iterator[Look]:
+    def look(self, cut: int, view: int) -> Iterator[CacheFill]:
         """Compute what is not there yet of one view at a boundary, and at the boundaries below it, on the way up."""
         chain = [each for each in sorted(self.boundaries) if each <= cut]
         for each in self.boundaries if self.machine.shard else ():
             self._digest(each)  # by all processes, which put the weights together for it
-        missing = [each for each in chain if not all(self.team.gather(self.shelf.has(self._key(each, view))))]
+        missing = [each for each in chain if not all(self.team.gather(self.cache_folder.has(self._key(each, view))))]
         if not missing:
             return
         rows = self._rows(view)
         base = max((each for each in chain if each < missing[0]), default=0)
         parts = self.team.evened(chunks(np.arange(len(rows)), CHUNK), self.machine.shard)
         inputs = iter(self._inputs(base, view, rows, self.team.turns(parts)))
-        with writers(self.shelf, self.team, len(rows) * sum(self.boundaries[cut].sample for cut in missing)) as writing:
+        with writers(
+            self.cache_folder, self.team, len(rows) * sum(self.boundaries[cut].sample for cut in missing)
+        ) as writing:
             folders = {cut: (self._key(cut, view), self.boundaries[cut].layout) for cut in missing}
             writing.begin(self._make_room, folders, len(rows))
             for done in range(0, len(parts), self.team.size):
                 mine = next(inputs, None)
                 writing.write(self.team.gather([] if mine is None else self._climbed(*mine, base, missing)))
-                yield from (Look(each + 1, len(parts)) for each in range(done, min(done + self.team.size, len(parts))))
+                yield from (
+                    CacheFill(each + 1, len(parts)) for each in range(done, min(done + self.team.size, len(parts)))
+                )
             writing.close()
 
     def _rows(self, view: int) -> RowNumbers:
@@ -144,8 +148,8 @@ class Frozen:
 
     def _make_room(self, wanted: int) -> None:
         """Within the configuration's limit, and so that the reserve stays free where that is possible."""
-        limit = min(self.choice.budget, self.shelf.room(self._reserve).bytes)
-        self.shelf.make_room(wanted, limit, frozenset(self._all_keys()))
+        limit = min(self.choice.budget, self.cache_folder.room(self._reserve).bytes)
+        self.cache_folder.make_room(wanted, limit, frozenset(self._all_keys()))
 
     @property
     def _reserve(self) -> int:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tlpipe.strategies.plan import Phase, Plan
 from tlpipe.tasks.base import Task
-from tlpipe.train.cache.cache_folder import Room
+from tlpipe.train.cache.cache_folder import DiskSpace
 from tlpipe.train.cache.stored_activations import Layout, Storage
 from tlpipe.train.hardware.batch_fitting import Fitting
 from tlpipe.train.hardware.device import Machine
@@ -72,7 +72,7 @@ class Choice:
         training: Training,
         batches: Batches,
         machine: Machine,
-        room: Room,
+        room: DiskSpace,
     ) -> None:
         self.model, self.training, self.batches, self.machine = model, training, batches, machine
         self.task, self.room = task, room

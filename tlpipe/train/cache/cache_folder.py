@@ -19,7 +19,7 @@ GONE = (FileNotFoundError, NotADirectoryError)
 
 
 @dataclass(frozen=True)
-class Room:
+class DiskSpace:
     """What a file system has room for, bytes."""
 
     free: int
@@ -54,7 +54,7 @@ class _Folder:
         return HALF in self.path.name
 
 
-class Shelf:
+class CacheFolder:
     """A folder of stored activations under a limit of bytes; the least recently used go first.
 
     Other processes may write, use and delete the same ones meanwhile.
@@ -63,11 +63,11 @@ class Shelf:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def room(self, reserve: int) -> Room:
+    def room(self, reserve: int) -> DiskSpace:
         """What may lie here, if `reserve` bytes of the file system are left alone."""
         there = next(folder for folder in (self.root, *self.root.absolute().parents) if folder.is_dir())
         kept = sum(folder.bytes for folder in self._folders() if not folder.half)
-        return Room(shutil.disk_usage(there).free, kept, reserve)
+        return DiskSpace(shutil.disk_usage(there).free, kept, reserve)
 
     def folder(self, key: str) -> Path:
         """Where the activations of `key` are, or will be."""

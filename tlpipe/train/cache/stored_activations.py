@@ -166,7 +166,7 @@ def _set_aside(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> tupl
     return file, begin
 
 
-class Stored:
+class StoredActivations:
     """Activations of one split and view, by row of that split."""
 
     def __init__(self, folder: Path, device: torch.device, held: int = 0) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tlpipe.config import ConfigError
-from tlpipe.train.cache.cache_folder import Shelf
+from tlpipe.train.cache.cache_folder import CacheFolder
 from tlpipe.train.cache.stored_activations import Encoded, Layout, Writer
 from tlpipe.train.hardware.distributed import Team
 
@@ -19,8 +19,8 @@ class Writers:
     them if the disk of one refuses.
     """
 
-    def __init__(self, shelf: Shelf, team: Team, wanted: int) -> None:
-        self.shelf, self.team, self.wanted = shelf, team, wanted
+    def __init__(self, cache_folder: CacheFolder, team: Team, wanted: int) -> None:
+        self.cache_folder, self.team, self.wanted = cache_folder, team, wanted
         self._open: dict[int, Writer] = {}
 
     def begin(self, make_room: Callable[[int], None], folders: dict[int, tuple[str, Layout]], count: int) -> None:
@@ -29,7 +29,7 @@ class Writers:
         def begin() -> None:
             make_room(self.wanted)
             for cut, (key, layout) in folders.items():
-                self._open[cut] = Writer(self.shelf.folder(key), count, layout)
+                self._open[cut] = Writer(self.cache_folder.folder(key), count, layout)
 
         self._together(begin)
 
@@ -65,18 +65,18 @@ class Writers:
             refusal = error.strerror or str(error)
         refusals = [each for each in self.team.gather(refusal) if each]
         if refusals:
-            wanted, free = (f"{each / 1e9:.2g} GB" for each in (self.wanted, self.shelf.room(0).free))
+            wanted, free = (f"{each / 1e9:.2g} GB" for each in (self.wanted, self.cache_folder.room(0).free))
             raise ConfigError(
-                f"what frozen layers give cannot be kept in {self.shelf.root}: {refusals[0]} ({wanted} were to be "
-                f"written, {free} are free). Make room there and run the same again, it goes on from where it was; or "
-                "set training.cache.views to 0, then nothing is kept and the training begins anew"
+                f"what frozen layers give cannot be kept in {self.cache_folder.root}: {refusals[0]} ({wanted} were to "
+                f"be written, {free} are free). Make room there and run the same again, it goes on from where it was; "
+                "or set training.cache.views to 0, then nothing is kept and the training begins anew"
             )
 
 
 @contextmanager
-def writers(shelf: Shelf, team: Team, wanted: int) -> Iterator[Writers]:
+def writers(cache_folder: CacheFolder, team: Team, wanted: int) -> Iterator[Writers]:
     """`Writers` that leave nothing half-written behind, however the block ends."""
-    opened = Writers(shelf, team, wanted)
+    opened = Writers(cache_folder, team, wanted)
     try:
         yield opened
     finally:

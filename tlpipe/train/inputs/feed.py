@@ -6,7 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from tlpipe.train.cache.activation_cache import VALIDATION, Frozen, Look
+from tlpipe.train.cache.activation_cache import VALIDATION, ActivationCache, CacheFill
 from tlpipe.train.cache.boundaries import Boundary
 from tlpipe.train.hardware.device import Machine
 from tlpipe.train.hardware.distributed import Team
@@ -23,7 +23,7 @@ class Feed(Protocol):
     start: int
     batches: Batches
 
-    def look(self, epoch: int) -> Iterator[Look]:
+    def look(self, epoch: int) -> Iterator[CacheFill]:
         """Make what `epoch` (counted over the whole training) needs."""
 
     def training(self, order: Sequence[RowNumbers], done: int, place: tuple[int, int], epoch: int) -> Iterator[Tensor]:
@@ -45,7 +45,7 @@ class Fresh:
         self.batches, self.views, self.spec = batches, views, training
         self.team, self.even = machine.team, machine.shard
 
-    def look(self, epoch: int) -> Iterator[Look]:
+    def look(self, epoch: int) -> Iterator[CacheFill]:
         """Nothing to make."""
         yield from ()
 
@@ -70,11 +70,11 @@ class Fresh:
 class Kept:
     """Activations at a boundary; the views take turns, one an epoch."""
 
-    def __init__(self, batches: Batches, frozen: Frozen, boundary: Boundary, training: Training) -> None:
+    def __init__(self, batches: Batches, frozen: ActivationCache, boundary: Boundary, training: Training) -> None:
         self.batches, self.frozen, self.boundary, self.spec = batches, frozen, boundary, training
         self.start = boundary.cut
 
-    def look(self, epoch: int) -> Iterator[Look]:
+    def look(self, epoch: int) -> Iterator[CacheFill]:
         """The epoch's view and the validation split, if they were not looked at before."""
         for view in (VALIDATION, epoch % self.boundary.views):
             yield from self.frozen.look(self.start, view)

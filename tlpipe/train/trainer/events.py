@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tlpipe.tasks.base import Scores
-from tlpipe.train.cache.activation_cache import Look
+from tlpipe.train.cache.activation_cache import CacheFill
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Notice:
     text: str
 
 
-Event = Step | Epoch | Look | Notice
+Event = Step | Epoch | CacheFill | Notice
 
 
 @dataclass

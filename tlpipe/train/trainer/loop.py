@@ -16,7 +16,7 @@ from tlpipe.config import ConfigError
 from tlpipe.schedule import factor
 from tlpipe.strategies.plan import HEAD, Phase, Plan
 from tlpipe.tasks.base import Scores, Task
-from tlpipe.train.cache.activation_cache import ROOT, VALIDATION, Frozen, Look
+from tlpipe.train.cache.activation_cache import ROOT, VALIDATION, ActivationCache, CacheFill
 from tlpipe.train.hardware.device import Machine
 from tlpipe.train.hardware.distributed import synchronise_norms
 from tlpipe.train.hardware.fsdp import parts, shard, whole
@@ -77,7 +77,7 @@ class Trainer:
         self.validation = Validation(task, training.monitor, batches.packed, ties=compares and plan.soup > 0)
         self.judge = self.validation if compares else partial(task.scores, packed=batches.packed)
         self.selection = Selection(self.model, plan, self.validation.monitor, last=role.keeps == "last")
-        self.frozen = Frozen(self.model, plan, task, training, batches, machine, cache)
+        self.frozen = ActivationCache(self.model, plan, task, training, batches, machine, cache)
         self.fresh = Fresh(batches, views_of(batches.packed.preprocess, machine.device), training, machine)
         self.feed: Feed = self.fresh
         self._loss = torch.zeros((), device=machine.device)
@@ -102,7 +102,7 @@ class Trainer:
             self.selection.close(self.at)
         self.model.eval()
 
-    def _finish(self) -> Iterator[Look]:
+    def _finish(self) -> Iterator[CacheFill]:
         """The plan's post-steps, through what the frozen layers gave if nothing below the cut ever trained."""
         boundary = self.frozen.of(len(self.plan.phases) - 1)
         if boundary is not None and boundary.cut <= self.plan.untouched:

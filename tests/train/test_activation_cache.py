@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from tests.train.conftest import COUNTS, files_of_at_most
-from tests.train.test_fit import GROUPS, finish, one_phase, same, weights
+from tests.train.test_loop import GROUPS, finish, one_phase, same, weights
 from tlpipe.config import ConfigError
 from tlpipe.stages.follow import resume
 from tlpipe.strategies.plan import HEAD, Phase, Plan
 from tlpipe.strategies.unfreeze import AllLayers, TopLayers
 from tlpipe.train.cache import activation_cache as frozen
-from tlpipe.train.cache.activation_cache import VALIDATION, Look
+from tlpipe.train.cache.activation_cache import VALIDATION, CacheFill
 from tlpipe.train.cache.boundaries import prefix
 from tlpipe.train.cache.cache_folder import HALF
 from tlpipe.train.inputs.feed import Fresh, Kept
@@ -39,7 +39,7 @@ def cache(**changes: object) -> Cache:
 
 
 def looks(trainer: Trainer) -> int:
-    return sum(isinstance(event, Look) for event in trainer.run())
+    return sum(isinstance(event, CacheFill) for event in trainer.run())
 
 
 def test_the_prefix_ends_where_something_trains() -> None:
@@ -229,7 +229,7 @@ def test_a_full_disk_ends_it_with_a_message_and_leaves_nothing(make_trainer: Mak
     trainer = make_trainer(TOP, augment=LIVELY, cache=cache())
     boundary = trainer.frozen.of(0)
     assert boundary is not None
-    root = trainer.frozen.shelf.root
+    root = trainer.frozen.cache_folder.root
     with files_of_at_most(boundary.sample * 20), pytest.raises(ConfigError, match=r"File too large .* Make room there"):
         finish(trainer)
     left = [path.name for path in root.iterdir()]
@@ -247,9 +247,9 @@ def test_a_look_that_is_given_up_leaves_nothing_half(make_trainer: Make) -> None
     trainer = make_trainer(TOP, augment=LIVELY, cache=cache())
     look = trainer.frozen.look(2, VALIDATION)
     next(look)
-    assert len(list(trainer.frozen.shelf.root.iterdir())) == 1
+    assert len(list(trainer.frozen.cache_folder.root.iterdir())) == 1
     look.close()  # type: ignore[attr-defined]
-    assert not list(trainer.frozen.shelf.root.iterdir())
+    assert not list(trainer.frozen.cache_folder.root.iterdir())
 
 
 def test_one_boundary_may_fit_where_two_do_not(make_trainer: Make) -> None:
@@ -282,7 +282,7 @@ def test_interrupted_anywhere_it_ends_with_the_same_bits(make_trainer: Make, tmp
     plan = AllLayers(kind="all_layers", lr=3e-3, gamma=0.5, stages=3, stage_epochs=3, epochs=1).plan(GROUPS)
     whole = make_trainer(plan, **settings)
     finish(whole)
-    root = whole.frozen.shelf.root
+    root = whole.frozen.cache_folder.root
     keeper = Keeper("test", "key", root=tmp_path)
     for _ in itertools.count():
         if emptied:
@@ -290,7 +290,7 @@ def test_interrupted_anywhere_it_ends_with_the_same_bits(make_trainer: Make, tmp
         trainer = make_trainer(plan, **settings)
         if (state := keeper.load()) is not None:
             trainer.restore(state)
-        event = next((event for event in trainer.run() if not isinstance(event, Look)), None)
+        event = next((event for event in trainer.run() if not isinstance(event, CacheFill)), None)
         if event is None:
             break
         keeper.save(trainer.state())

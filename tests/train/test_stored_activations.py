@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tlpipe.train.cache.stored_activations import Layout, Stored, Writer
+from tlpipe.train.cache.stored_activations import Layout, StoredActivations, Writer
 
 CPU = torch.device("cpu")
 MAPS = torch.randn(6, 5, 4, 3, generator=torch.Generator().manual_seed(0))
@@ -29,7 +29,7 @@ def through(folder: Path, x: Tensor, storage: str, axis: int = 1) -> Tensor:
         written.append(layout.again(encoded, CPU))
     writer.close()
     rows = [np.array([4, 1]), np.array([0, 5, 2, 3])]
-    read = torch.cat(list(Stored(folder, CPU).stream(rows)))
+    read = torch.cat(list(StoredActivations(folder, CPU).stream(rows)))
     back = read[torch.argsort(torch.tensor([4, 1, 0, 5, 2, 3]))]
     assert torch.equal(back, torch.cat(written))
     return read

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.train.test_fit import STAGED, finish
+from tests.train.test_loop import STAGED, finish
 from tlpipe.train.trainer.ema import MovingAverage
 from tlpipe.train.trainer.loop import Trainer
 

@@ -7,7 +7,7 @@ import pytest
 
 from tlpipe.bundle import MODEL
 from tlpipe.serve import Predictor
-from tlpipe.serve.runtime import parallel_session as aside
+from tlpipe.serve.runtime import parallel_session as parallel
 from tlpipe.serve.runtime.load import load, stack
 from tlpipe.serve.runtime.session import Runtime, Session, Tensors
 
@@ -21,7 +21,7 @@ def parts(bundle: Path) -> tuple[bytes, Session, Tensors]:
 
 def test_it_says_what_the_other_session_says(parts: tuple[bytes, Session, Tensors]):
     model, session, example = parts
-    found = aside.aside(model, Runtime(device="cpu", threads=2), session, example)
+    found = parallel.open_parallel_session(model, Runtime(device="cpu", threads=2), session, example)
     assert found is not None
     assert found.lanes == 2
     for name, value in session.run(example).items():
@@ -33,8 +33,8 @@ def test_the_more_all_threads_gain_the_more_must_be_in_hand(
     parts: tuple[bytes, Session, Tensors], monkeypatch: pytest.MonkeyPatch, gain: float, fewest: int
 ):
     model, session, example = parts
-    monkeypatch.setattr(aside, "_seconds", lambda timed, feeds: 1.0 if timed is session else gain)
-    found = aside.aside(model, Runtime(device="cpu", threads=8), session, example)
+    monkeypatch.setattr(parallel, "_seconds", lambda timed, feeds: 1.0 if timed is session else gain)
+    found = parallel.open_parallel_session(model, Runtime(device="cpu", threads=8), session, example)
     assert found is not None
     assert (found.lanes, found.fewest) == (8, fewest)
 
@@ -43,15 +43,15 @@ def test_there_is_none_with_one_thread_and_for_a_large_graph(
     parts: tuple[bytes, Session, Tensors], monkeypatch: pytest.MonkeyPatch
 ):
     model, session, example = parts
-    assert aside.aside(model, Runtime(device="cpu", threads=1), session, example) is None
-    monkeypatch.setattr(aside, "LARGEST", len(model) - 1)
-    assert aside.aside(model, Runtime(device="cpu", threads=2), session, example) is None
+    assert parallel.open_parallel_session(model, Runtime(device="cpu", threads=1), session, example) is None
+    monkeypatch.setattr(parallel, "LARGEST", len(model) - 1)
+    assert parallel.open_parallel_session(model, Runtime(device="cpu", threads=2), session, example) is None
 
 
 def test_the_predictor_answers_the_same_with_and_without(bundle: Path, pictures: list[np.ndarray]):
     many, alone = Predictor(bundle, device="cpu", threads=2), Predictor(bundle, device="cpu", threads=1)
-    assert many.loaded.aside is not None
-    assert alone.loaded.aside is None
+    assert many.loaded.parallel is not None
+    assert alone.loaded.parallel is None
     for one, other in zip(many(pictures), alone(pictures), strict=True):
         assert one["label"] == other["label"]
         assert one["probability"] == pytest.approx(other["probability"], abs=2e-6)
