@@ -10,7 +10,7 @@ from importlib.resources import files
 @cache
 def page() -> tuple[str, int, dict[str, str]]:
     """(HTML, status, headers); of scripts and styles only the page's own run, named by their hashes."""
-    text = files("tlpipe.serve").joinpath("page.html").read_text(encoding="utf-8")
+    text = files("tlpipe.serve.http").joinpath("page.html").read_text(encoding="utf-8")
     policy = {
         "default-src": "'none'",
         "script-src": _hashes(text, "script"),
