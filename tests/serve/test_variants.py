@@ -17,10 +17,10 @@ from tlpipe.evaluate.predictions import Predictions
 from tlpipe.intervals import Interval, lost_at_most, pairs_needed
 from tlpipe.serve.runtime.load import load
 from tlpipe.serve.runtime.session import Runtime, Session
+from tlpipe.serve.variants import search as variants
 from tlpipe.serve.variants.gate import Failure, Gate, problems
 from tlpipe.serve.variants.quantize import Samples, fp16, int8
 from tlpipe.serve.variants.search import make_variants
-from tlpipe.serve.variants.search import search as variants
 
 CPU = Runtime(device="cpu", threads=1)
 

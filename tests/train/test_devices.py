@@ -151,7 +151,7 @@ def test_activations_are_uploaded_once_a_phase(make_trainer: Any, monkeypatch: p
             opened.append(folder)
             super().__init__(folder, *rest)
 
-    monkeypatch.setattr(frozen, "Stored", Counted)
+    monkeypatch.setattr(frozen, "StoredActivations", Counted)
     plan = TopLayers(kind="top_layers", layers=1, lr=3e-3, gamma=0.5, epochs=4).plan(("stem", "middle", "top"))
     trainer = make_trainer(plan, augment=STILL, cache=Cache(views=1, noise=0, storage="exact", gigabytes=1))
     list(trainer.run())
